@@ -1,0 +1,131 @@
+/* fs: see fs.h. SPDX-License-Identifier: Apache-2.0 */
+#include "base/fs.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+
+static int io_error(struct error *err, const char *doing, const char *path) {
+  enum error_code code = errno == ENOENT || errno == ENOTDIR ? ERROR_NOT_FOUND : ERROR_IO;
+  return error_set(err, code, "Cannot %s %s: %s.", doing, path, strerror(errno));
+}
+
+static int read_all(int fd, const char *path, size_t bytes_max, struct buf *out, struct error *err) {
+  size_t total = 0;
+  for (;;) {
+    char *to = buf_reserve(out, 64 * 1024);
+    ssize_t n = read(fd, to, 64 * 1024);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return io_error(err, "read", path);
+    if (n == 0) return 0;
+    total += (size_t)n;
+    if (total > bytes_max) return error_set(err, ERROR_TOO_LARGE, "The file %s is larger than %zu bytes.", path, bytes_max);
+    buf_advance(out, (size_t)n);
+  }
+}
+
+int fs_read(const char *path, size_t bytes_max, struct buf *out, struct error *err) {
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return io_error(err, "open", path);
+  int result = read_all(fd, path, bytes_max, out, err);
+  close(fd);
+  return result;
+}
+
+static int write_all(int fd, struct slice data) {
+  while (data.len) {
+    ssize_t n = write(fd, data.data, data.len);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return -1;
+    data = slice_from(data, (size_t)n);
+  }
+  return fsync(fd);
+}
+
+int fs_write_atomic(const char *path, struct slice data, unsigned mode, struct error *err) {
+  struct buf temporary = {0};
+  buf_printf(&temporary, "%s.%ld.tmp", path, (long)getpid());
+  int result = -1;
+  int fd = open(temporary.data, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
+  if (fd < 0) {
+    io_error(err, "create", temporary.data);
+    goto out;
+  }
+  int written = write_all(fd, data);
+  if (close(fd) < 0 || written < 0) {
+    io_error(err, "write", temporary.data);
+    unlink(temporary.data);
+    goto out;
+  }
+  if (rename(temporary.data, path) < 0) {
+    io_error(err, "rename a new file to", path);
+    unlink(temporary.data);
+    goto out;
+  }
+  result = 0;
+out:
+  buf_free(&temporary);
+  return result;
+}
+
+bool fs_exists(const char *path) { return access(path, F_OK) == 0; }
+
+bool fs_is_dir(const char *path) {
+  struct stat st;
+  return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+int fs_mkdirs(const char *path, unsigned mode, struct error *err) {
+  char *copy = mem_strdup(path);
+  int result = 0;
+  for (char *p = copy + 1; result == 0; p++) {
+    if (*p != '/' && *p != '\0') continue;
+    char c = *p;
+    *p = '\0';
+    if (mkdir(copy, mode) < 0 && !(errno == EEXIST && fs_is_dir(copy))) result = io_error(err, "create the folder", copy);
+    *p = c;
+    if (c == '\0') break;
+  }
+  free(copy);
+  return result;
+}
+
+char *fs_join(const char *dir, const char *name) {
+  struct buf path = {0};
+  buf_add_cstr(&path, dir);
+  if (path.len == 0 || path.data[path.len - 1] != '/') buf_add_byte(&path, '/');
+  buf_add_cstr(&path, name);
+  return path.data;
+}
+
+static int map_fd(struct fs_map *m, int fd, const char *path, struct error *err) {
+  struct stat st;
+  if (fstat(fd, &st) < 0) return io_error(err, "examine", path);
+  if (!S_ISREG(st.st_mode)) return error_set(err, ERROR_INVALID, "%s is not a regular file.", path);
+  *m = (struct fs_map){0};
+  if (st.st_size == 0) return 0;
+  void *data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+  if (data == MAP_FAILED) return io_error(err, "map", path);
+  *m = (struct fs_map){data, (size_t)st.st_size};
+  return 0;
+}
+
+int fs_map_open(struct fs_map *m, const char *path, struct error *err) {
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return io_error(err, "open", path);
+  int result = map_fd(m, fd, path, err);
+  close(fd);
+  return result;
+}
+
+void fs_map_close(struct fs_map *m) {
+  if (m->data) munmap((void *)m->data, m->size);
+  *m = (struct fs_map){0};
+}

@@ -1,0 +1,28 @@
+/* fs: whole files and maps. SPDX-License-Identifier: Apache-2.0 */
+#ifndef BASE_FS_H
+#define BASE_FS_H
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/buf.h"
+#include "base/error.h"
+
+/* Appends the file's bytes to out. A file over bytes_max is refused (ERROR_TOO_LARGE). */
+int fs_read(const char *path, size_t bytes_max, struct buf *out, struct error *err);
+/* Writes to a temporary name beside path, syncs, renames: a reader sees the old bytes or the new ones. mode: e.g. 0600. */
+int fs_write_atomic(const char *path, struct slice data, unsigned mode, struct error *err);
+bool fs_exists(const char *path);
+bool fs_is_dir(const char *path);
+int fs_mkdirs(const char *path, unsigned mode, struct error *err); /* like mkdir -p */
+/* "dir/name" in new memory; free it. */
+char *fs_join(const char *dir, const char *name);
+
+/* A read-only map of a whole file. */
+struct fs_map {
+  const unsigned char *data; /* NULL when size is 0 */
+  size_t size;
+};
+int fs_map_open(struct fs_map *m, const char *path, struct error *err);
+void fs_map_close(struct fs_map *m); /* leaves {0}; fine on {0} */
+
+#endif

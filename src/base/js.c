@@ -1,0 +1,115 @@
+/* js: see js.h. SPDX-License-Identifier: Apache-2.0
+ * A `struct js` is a json_t of jansson under another name; no other file knows. */
+#include "base/js.h"
+
+#include <jansson.h>
+
+static json_t *raw(const struct js *v) { return (json_t *)v; }
+
+/* jansson's own depth limit is 2,048; ours is tighter, and counted before the parser recurses. */
+static int check_depth(struct slice text, struct error *err) {
+  int depth = 0;
+  bool in_string = false;
+  for (size_t i = 0; i < text.len; i++) {
+    char c = text.data[i];
+    if (in_string) {
+      if (c == '\\') i++;
+      else if (c == '"') in_string = false;
+    } else if (c == '"') {
+      in_string = true;
+    } else if (c == '{' || c == '[') {
+      if (++depth > JS_DEPTH_MAX)
+        return error_set(err, ERROR_INVALID, "The JSON text is nested more than %d levels deep (at byte %zu).", JS_DEPTH_MAX, i);
+    } else if (c == '}' || c == ']') {
+      depth--;
+    }
+  }
+  return 0;
+}
+
+struct js *js_parse(struct slice text, struct error *err) {
+  if (check_depth(text, err) < 0) return NULL;
+  json_error_t why;
+  const char *data = text.data ? text.data : "";
+  json_t *root = json_loadb(data, text.len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &why);
+  if (!root)
+    error_set(err, ERROR_INVALID, "The text is not valid JSON: %s (line %d, column %d).", why.text, why.line, why.column);
+  return (struct js *)root;
+}
+
+void js_free(struct js *root) { json_decref(raw(root)); }
+
+enum js_type js_type(const struct js *v) {
+  if (!v) return JS_NONE;
+  switch (json_typeof(raw(v))) {
+    case JSON_NULL: return JS_NULL;
+    case JSON_FALSE: return JS_FALSE;
+    case JSON_TRUE: return JS_TRUE;
+    case JSON_INTEGER: return JS_INT;
+    case JSON_REAL: return JS_REAL;
+    case JSON_STRING: return JS_STRING;
+    case JSON_ARRAY: return JS_ARRAY;
+    case JSON_OBJECT: return JS_OBJECT;
+  }
+  return JS_NONE;
+}
+
+const char *js_type_name(const struct js *v) {
+  static const char *const names[] = {"nothing", "null", "boolean", "boolean", "integer", "number", "string", "array", "object"};
+  return names[js_type(v)];
+}
+
+const struct js *js_get(const struct js *object, const char *key) { return (const struct js *)json_object_get(raw(object), key); }
+
+const struct js *js_getn(const struct js *object, struct slice key) {
+  struct slice k;
+  const struct js *v;
+  for (void *it = js_iter(object); it; it = js_iter_next(object, it)) {
+    js_iter_get(it, &k, &v);
+    if (slice_eq(k, key)) return v;
+  }
+  return NULL;
+}
+
+const struct js *js_at(const struct js *array, size_t index) { return (const struct js *)json_array_get(raw(array), index); }
+
+size_t js_len(const struct js *v) {
+  enum js_type type = js_type(v);
+  return type == JS_ARRAY ? json_array_size(raw(v)) : type == JS_OBJECT ? json_object_size(raw(v)) : 0;
+}
+
+void *js_iter(const struct js *object) { return js_type(object) == JS_OBJECT ? json_object_iter(raw(object)) : NULL; }
+
+void *js_iter_next(const struct js *object, void *it) { return json_object_iter_next(raw(object), it); }
+
+void js_iter_get(void *it, struct slice *key, const struct js **value) {
+  const char *name = json_object_iter_key(it); /* jansson refuses \u0000 in keys, so this is the whole key */
+  *key = slice_cstr(name);
+  *value = (const struct js *)json_object_iter_value(it);
+}
+
+bool js_str(const struct js *v, struct slice *out) {
+  if (js_type(v) != JS_STRING) return false;
+  *out = slice_make(json_string_value(raw(v)), json_string_length(raw(v)));
+  return true;
+}
+
+bool js_int(const struct js *v, int64_t *out) {
+  if (js_type(v) != JS_INT) return false;
+  *out = json_integer_value(raw(v));
+  return true;
+}
+
+bool js_real(const struct js *v, double *out) {
+  enum js_type type = js_type(v);
+  if (type != JS_INT && type != JS_REAL) return false;
+  *out = json_number_value(raw(v));
+  return true;
+}
+
+bool js_bool(const struct js *v, bool *out) {
+  enum js_type type = js_type(v);
+  if (type != JS_TRUE && type != JS_FALSE) return false;
+  *out = type == JS_TRUE;
+  return true;
+}

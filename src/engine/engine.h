@@ -1,0 +1,99 @@
+/* engine: sequences, KV pages, the step scheduler and the sampler. The door of the room. SPDX-License-Identifier: Apache-2.0
+ *
+ * Token ids in, tokens out; knows no text beyond the bytes of each token, no HTTP, no person. One thread drives an engine:
+ *     engine_submit / engine_cancel …  then  while (engine_busy(e)) { engine_step(e); take the events; }
+ * A step is one batched forward pass: prefill chunks and one token of every running sequence together.
+ *
+ * Promises: what a sequence gets depends only on its prompt, sampling and seed, never on the batch, chunking or preemption
+ * (doc/design/engine.md). Memory is admitted before it is used: a sequence starts when the pages of its prompt are free and waits in
+ * order otherwise; when pages run out the youngest gives its own back and is recomputed later. */
+#ifndef ENGINE_ENGINE_H
+#define ENGINE_ENGINE_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/slice.h"
+#include "model/model.h"
+
+enum { ENGINE_TOP_LOGPROBS_MAX = 20, ENGINE_STOPS_MAX = 16 };
+
+struct engine;
+
+struct engine_config {
+  struct model *model;            /* borrowed */
+  uint64_t kv_bytes_max;          /* MODEL_GENERATE; 0: a quarter of the memory that is free now, at least one full context */
+  size_t running_max;             /* sequences in a step; 0: 64 */
+  size_t prefill_rows_max;        /* prompt rows in one step; 0: 256 */
+  /* The bytes that token i adds to the text: token_bytes(ctx, i). For stop strings. NULL: stop strings are refused. */
+  struct slice (*token_bytes)(void *ctx, int32_t id);
+  void *token_bytes_ctx;
+  const int32_t *stop_ids;        /* end-of-generation ids, copied */
+  size_t n_stop_ids;
+};
+
+struct engine *engine_create(const struct engine_config *config, struct error *err);
+void engine_destroy(struct engine *e); /* NULL is fine */
+
+struct engine_sampling {
+  float temperature;   /* 0: greedy */
+  float top_p;         /* (0, 1]; 1: off */
+  int32_t top_k;       /* 0: off */
+  uint64_t seed;       /* with the position it determines each draw (Philox 4x32-10) */
+};
+
+/* All pointers are copied. */
+struct engine_request {
+  uint64_t id;                 /* the caller's, unique among those alive */
+  const int32_t *prompt;       /* 1 … context tokens; for embeddings the text */
+  size_t n_prompt;
+  struct engine_sampling sampling;
+  size_t max_tokens;           /* 0: up to the context */
+  bool ignore_eos;
+  const struct slice *stops;   /* stop strings, none empty; a match ends the sequence with the token that completes it */
+  size_t n_stops;
+  int top_logprobs;            /* -1: no logprobs; 0 … 20 alternatives beside the chosen one */
+  bool prompt_logprobs;        /* report the prompt's tokens too (with the same number of alternatives) */
+  size_t n_done;               /* the last n_done ids of prompt were generated earlier by this request (resumption): positions of draws,
+                                  max_tokens and stop matching count them; 0 for a new one */
+};
+
+/* ERROR_INVALID: ids out of range or too long; ERROR_TOO_LARGE: can never fit the KV memory, with the numbers. */
+int engine_submit(struct engine *e, const struct engine_request *r, struct error *err);
+/* Takes effect before the next step; no further event of this id follows. Unknown ids are ignored. */
+void engine_cancel(struct engine *e, uint64_t id);
+
+enum engine_finish { ENGINE_RUNNING, ENGINE_STOP, ENGINE_LENGTH };
+enum engine_event_kind { ENGINE_TOKEN, ENGINE_PROMPT_TOKEN, ENGINE_EMBEDDING };
+
+struct engine_logprob {
+  int32_t id;
+  float logprob;
+};
+
+struct engine_event {
+  uint64_t id;
+  enum engine_event_kind kind;
+  int32_t token;                     /* chosen id; an end-of-generation id comes with finish ENGINE_STOP and is no text */
+  bool is_eos;                       /* token is an end-of-generation id that ended the sequence */
+  enum engine_finish finish;         /* the last event of a sequence says how it ended */
+  float logprob;                     /* of token, under the model's distribution (temperature 1, no filter); NAN for the first prompt token */
+  int n_top;                         /* alternatives, most likely first */
+  const struct engine_logprob *top;  /* borrowed until the next step */
+  const float *embedding;            /* ENGINE_EMBEDDING: [n_embd], borrowed until the next step */
+};
+
+bool engine_busy(const struct engine *e); /* something waits or runs */
+/* One step; *ret_events are valid until the next call of any engine function. */
+void engine_step(struct engine *e, const struct engine_event **ret_events, size_t *ret_n);
+
+struct engine_stats {
+  size_t waiting, running;
+  size_t pages_used, pages_total;
+  uint64_t steps, prefill_tokens, decode_tokens, embed_tokens, preemptions, finished;
+  uint64_t step_ns_total; /* time inside steps */
+};
+void engine_stats(const struct engine *e, struct engine_stats *out);
+
+#endif

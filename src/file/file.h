@@ -1,0 +1,105 @@
+/* file: model files; hostile bytes in, checked views out. The door of the room. SPDX-License-Identifier: Apache-2.0
+ *
+ * Everything here maps files read-only and checks every offset, size and count before it is used. A broken file gets an
+ * error that names the file, what is wrong and where (byte offset, key or tensor). Views die with the object they came from.
+ * Opened objects are immutable and may be read by any thread. Formats: doc/format/gguf.md, doc/format/safetensors.md. */
+#ifndef FILE_FILE_H
+#define FILE_FILE_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/dtype.h"
+#include "base/error.h"
+#include "base/slice.h"
+
+enum { FILE_RANK_MAX = 4 };
+
+/* A tensor as it lies in a file. */
+struct file_tensor {
+  struct slice name;              /* borrowed */
+  enum dtype dtype;
+  unsigned rank;                  /* 0 to FILE_RANK_MAX */
+  uint64_t shape[FILE_RANK_MAX];  /* outermost first, as torch prints it: a linear weight is [out, in] (GGUF's order is turned) */
+  uint64_t n_elements;            /* product of shape */
+  const void *data;               /* n_bytes of the mapped file; not necessarily aligned */
+  uint64_t n_bytes;
+};
+
+/* ---- GGUF, version 2 and 3, little-endian ---- */
+
+struct gguf;
+
+enum gguf_type {
+  GGUF_U8, GGUF_I8, GGUF_U16, GGUF_I16, GGUF_U32, GGUF_I32, GGUF_F32, GGUF_BOOL, GGUF_STRING, GGUF_ARRAY, GGUF_U64, GGUF_I64, GGUF_F64
+};
+
+/* A metadata value, a view into the file. Scalars are unaligned there: use the gguf_* getters. */
+struct gguf_value {
+  struct slice key;
+  enum gguf_type type;
+  enum gguf_type element;  /* of an array; else equal to type */
+  uint64_t count;          /* elements of an array; else 1 */
+  struct slice bytes;      /* the value's bytes, for a string without its length; for an array its elements, checked */
+};
+
+struct gguf *gguf_open(const char *path, struct error *err);
+/* The same on bytes that stay the caller's (tests, fuzzing). name is for messages. */
+struct gguf *gguf_open_bytes(struct slice bytes, const char *name, struct error *err);
+void gguf_close(struct gguf *g); /* NULL is fine */
+
+uint32_t gguf_version(const struct gguf *g);
+size_t gguf_n_values(const struct gguf *g);
+const struct gguf_value *gguf_value_at(const struct gguf *g, size_t i); /* in file order */
+const struct gguf_value *gguf_find(const struct gguf *g, const char *key); /* NULL when absent */
+/* False when absent or of another kind; any integer type converts when it fits, bool does not. */
+bool gguf_u64(const struct gguf *g, const char *key, uint64_t *out);
+bool gguf_f64(const struct gguf *g, const char *key, double *out); /* f32 or f64 */
+bool gguf_bool(const struct gguf *g, const char *key, bool *out);
+bool gguf_str(const struct gguf *g, const char *key, struct slice *out);
+/* Walks an array of strings in one pass: start with *cursor = 0; false at the end. */
+bool gguf_next_str(const struct gguf_value *array, size_t *cursor, struct slice *out);
+/* Element i of a number or bool array as a double / int64 (asserts i < count and a fitting type family). */
+double gguf_array_f64(const struct gguf_value *array, uint64_t i);
+int64_t gguf_array_i64(const struct gguf_value *array, uint64_t i);
+
+size_t gguf_n_tensors(const struct gguf *g);
+const struct file_tensor *gguf_tensor_at(const struct gguf *g, size_t i);
+const struct file_tensor *gguf_tensor(const struct gguf *g, const char *name); /* NULL when absent */
+
+/* ---- safetensors: one file, or shards by model.safetensors.index.json ---- */
+
+struct safetensors;
+
+/* path: a .safetensors file, an index file, or a directory that holds model.safetensors(.index.json); the index wins. */
+struct safetensors *safetensors_open(const char *path, struct error *err);
+struct safetensors *safetensors_open_bytes(struct slice bytes, const char *name, struct error *err);
+void safetensors_close(struct safetensors *s); /* NULL is fine */
+size_t safetensors_n_tensors(const struct safetensors *s);
+const struct file_tensor *safetensors_tensor_at(const struct safetensors *s, size_t i);
+const struct file_tensor *safetensors_tensor(const struct safetensors *s, const char *name); /* NULL when absent */
+
+/* ---- a model on disk, whatever its container ---- */
+
+enum file_container { FILE_GGUF, FILE_SAFETENSORS };
+
+/* A model's files: a .gguf file, a directory with exactly one .gguf file, or a Hugging Face directory (config.json + safetensors). */
+struct file_model {
+  enum file_container container;
+  char *path;                 /* the .gguf file, or the directory */
+  struct gguf *gguf;          /* when FILE_GGUF */
+  struct safetensors *tensors;/* when FILE_SAFETENSORS */
+  struct js *config;          /* config.json, when FILE_SAFETENSORS */
+};
+
+struct file_model *file_model_open(const char *path, struct error *err);
+/* The same without mapping tensor data of safetensors (tensors stays NULL): for a reader of config, tokenizer and template. */
+struct file_model *file_model_open_text(const char *path, struct error *err);
+void file_model_close(struct file_model *m); /* NULL is fine */
+/* By name in either container; NULL when absent. */
+const struct file_tensor *file_model_tensor(const struct file_model *m, const char *name);
+/* Parses NAME inside a Hugging Face directory ("tokenizer_config.json", "1_Pooling/config.json"). Absent: returns 0 and *ret_json is
+ * NULL. The caller frees with js_free. */
+int file_model_json(const struct file_model *m, const char *name, struct js **ret_json, struct error *err);
+
+#endif

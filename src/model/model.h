@@ -1,0 +1,70 @@
+/* model: architectures: config and weights from files, forward passes. The door of the room. SPDX-License-Identifier: Apache-2.0
+ *
+ * One file per architecture (llama.c, bert.c); model.c picks by the file's architecture. Nothing is hard-coded: every size comes from the
+ * file and every tensor is checked against it. Forward passes are driven by one thread at a time. */
+#ifndef MODEL_MODEL_H
+#define MODEL_MODEL_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "file/file.h"
+#include "tensor/tensor.h"
+
+enum model_task { MODEL_GENERATE, MODEL_EMBED };
+enum model_pooling { MODEL_POOL_MEAN, MODEL_POOL_CLS };
+
+/* What a file says about its model; filled without loading weights. */
+struct model_info {
+  char architecture[32];   /* "llama", "bert" */
+  enum model_task task;
+  char name[96];           /* general.name or _name_or_path; may be empty */
+  size_t n_layers, n_embd, n_heads, n_kv_heads, head_dim, n_ff, n_vocab;
+  size_t context_tokens;   /* window: positions, or max_seq_length of an embedding model */
+  uint64_t n_parameters, file_bytes;
+  char quantization[32];   /* "Q4_1" : the type that holds most of the bytes */
+  uint64_t weight_bytes;   /* tensors as stored */
+  uint64_t kv_bytes_per_token; /* under COMPUTE_FAST; 0 for encoders */
+  enum model_pooling pooling; /* MODEL_EMBED */
+  bool normalize;             /* MODEL_EMBED: unit L2 */
+};
+
+/* Reads and checks config and tensor list; refuses an unknown architecture or unsupported value with its key. */
+int model_inspect(const struct file_model *file, struct model_info *info, struct error *err);
+
+struct model;
+
+struct model_options {
+  size_t rows_max; /* most rows of one forward pass; 0: 512 */
+  size_t out_rows_max; /* most rows with logits in one pass; 0: 64 */
+};
+
+/* Loads and repacks the weights. The file may be closed afterwards. */
+struct model *model_load(const struct file_model *file, struct compute *c, const struct model_options *options, struct error *err);
+void model_free(struct model *m); /* NULL is fine */
+const struct model_info *model_info(const struct model *m);
+struct compute *model_compute(const struct model *m);
+size_t model_rows_max(const struct model *m);
+size_t model_out_rows_max(const struct model *m);
+size_t model_weight_bytes(const struct model *m); /* in memory, as packed */
+size_t model_stream_bytes(const struct model *m); /* weights read to decode one token of one stream */
+struct kv_layout model_kv_layout(const struct model *m); /* MODEL_GENERATE */
+
+/* One forward pass over rows of several sequences.  Generating models. */
+struct model_batch {
+  size_t n_rows;                     /* sum of the segments' rows, <= rows_max */
+  const int32_t *tokens;             /* [n_rows], each in [0, n_vocab): asserted */
+  const struct kv_segment *segments; /* rows in order, pages already assigned for every position of the rows */
+  size_t n_segments;
+  const int32_t *out_rows;           /* rows whose logits are wanted, ascending */
+  size_t n_out_rows;                 /* <= out_rows_max */
+  float *logits;                     /* [n_out_rows, n_vocab] */
+};
+void model_forward(struct model *m, const struct model_batch *batch);
+
+/* Embeddings of several texts in one pass: text i is tokens[offset[i] … offset[i+1]).  out [n, n_embd], pooled, normalized where the
+ * model says so. offset[n] <= rows_max; each text has 1 … context_tokens tokens (asserted). */
+void model_embed(struct model *m, const int32_t *tokens, const size_t *offset, size_t n, float *out);
+
+#endif

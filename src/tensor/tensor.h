@@ -1,0 +1,175 @@
+/* tensor: what models compute with: packed weights, activations, KV pages and the operations on them. The door of the room.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * A *compute mode* is a contract about bits (doc/design/compute.md): per weight type it fixes blocks, rounding and the order of
+ * the fp32 operations of every output. Each kernel variant (plain C in ref/, AVX2, AVX-512) under a mode gives equal bits, for any
+ * tile, batch and number of threads. The plain C is the truth; a variant joins the table only after it matched the truth on a
+ * start-up sample. All matrices are row-major; "rows" are tokens, unless said otherwise; ld* are strides in floats.
+ *
+ * One thread drives a `struct compute` at a time; operations spread themselves over its pool. They cannot fail: shapes are
+ * asserted, memory is the caller's. */
+#ifndef TENSOR_TENSOR_H
+#define TENSOR_TENSOR_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/dtype.h"
+#include "base/error.h"
+#include "base/pool.h"
+
+enum compute_mode {
+  COMPUTE_F32,  /* everything in fp32, weights dequantized exactly, KV in fp32: the mode that is compared with Hugging Face */
+  COMPUTE_FAST, /* quantized weights meet activations in 8-bit blocks of 32 (weights of the head: 16-bit); KV in f16 */
+};
+
+enum { /* instruction sets, for the mask */
+  COMPUTE_ISA_REF = 1, COMPUTE_ISA_AVX2 = 2, COMPUTE_ISA_AVX512 = 4, /* F, BW, DQ, VL, VNNI */
+  COMPUTE_ISA_ALL = 7,
+};
+
+struct compute;
+
+/* isa_mask limits the variants (tests reach each of them on one machine); the environment variable PLINTH_ISA ("ref", "avx2",
+ * "avx512") limits further. The pool is borrowed. */
+struct compute *compute_create(enum compute_mode mode, struct pool *pool, unsigned isa_mask, struct error *err);
+void compute_destroy(struct compute *c); /* NULL is fine */
+enum compute_mode compute_mode_of(const struct compute *c);
+struct pool *compute_pool(const struct compute *c);
+const char *compute_isa_name(const struct compute *c); /* of the widest variant in use: "avx512", "avx2", "ref" */
+/* "f32", "fast" -> mode; -1 for another name. */
+int compute_mode_parse(const char *name);
+const char *compute_mode_name(enum compute_mode mode);
+
+/* ---- weights ---- */
+
+struct weight; /* a matrix [n_out, n_in], repacked into the layout the kernels stream; immutable; any number of readers */
+
+struct weight_source {
+  enum dtype dtype;
+  const void *data;          /* [n_out, n_in] in the file's layout, maybe unaligned; not needed after packing */
+  size_t n_out, n_in;        /* n_in a multiple of the type's block */
+  const uint32_t *row_order; /* packed row r is source row row_order[r]; NULL: as they are */
+  bool head;                 /* the output head: under COMPUTE_FAST its activations are 16-bit */
+};
+
+/* Repacks, in parallel, without loss: dequantized packed weights equal dequantized originals bit for bit. Fails for a dtype without
+ * conversion (ERROR_UNSUPPORTED) and when memory is short (ERROR_NO_MEMORY). */
+struct weight *weight_pack(struct compute *c, const struct weight_source *source, struct error *err);
+void weight_free(struct weight *w); /* NULL is fine */
+size_t weight_n_out(const struct weight *w);
+size_t weight_n_in(const struct weight *w);
+size_t weight_bytes(const struct weight *w); /* in memory */
+size_t weight_stream_bytes(const struct weight *w); /* read by one product with a single row: for bandwidth figures */
+/* The dequantized row r, [n_in]. */
+void weight_row(const struct weight *w, size_t r, float *out);
+
+/* ---- activations ---- */
+
+struct act; /* rows of fp32 values in the forms that packed weights take (fp32, 8-bit blocks, 16-bit blocks) */
+
+enum { ACT_F32 = 1, ACT_I8 = 2, ACT_I16 = 4 };
+
+/* Room for rows_max rows of in_max values in every form of the mode. */
+struct act *act_create(struct compute *c, size_t rows_max, size_t in_max, struct error *err);
+void act_free(struct act *a); /* NULL is fine */
+size_t act_bytes(const struct act *a);
+/* The form that products with w take. */
+unsigned weight_act_form(const struct weight *w);
+
+/* ---- operations ----
+ * Those with `act` and `forms` leave their result in these forms in act (ready for op_linear), and, when y is not NULL, as fp32 in y. */
+
+/* y[i] = row ids[i] of w.  y [n, n_in] */
+void op_embed(struct compute *c, float *y, const struct weight *w, const int32_t *ids, size_t n);
+
+/* act/y = x as it is, in the asked forms.  x [rows, n] */
+void op_prepare(struct compute *c, struct act *act, unsigned forms, const float *x, size_t ldx, size_t rows, size_t n);
+
+/* r = x · rsqrt(mean(x²) + eps) · gain (rsqrt as 1/sqrt; products in this order).  x [rows, n]  gain [n] */
+void op_rmsnorm(struct compute *c, float *y, struct act *act, unsigned forms, const float *x, const float *gain, float eps, size_t rows, size_t n);
+
+/* (x − μ)·1/sqrt(var + eps)·gain + bias; bias may be NULL.  x [rows, n]; y may be x. When add is not NULL the input is x + add. */
+void op_layernorm(struct compute *c, float *y, struct act *act, unsigned forms, const float *x, const float *add, const float *gain,
+                  const float *bias, float eps, size_t rows, size_t n);
+
+/* silu(gate) · up.  gate, up [rows, n] */
+void op_silu_mul(struct compute *c, float *y, struct act *act, unsigned forms, const float *gate, const float *up, size_t rows, size_t n);
+
+/* gelu(x) = x/2 · (1 + erf(x/√2)), exact erf.  x [rows, n] */
+void op_gelu(struct compute *c, float *y, struct act *act, unsigned forms, const float *x, size_t rows, size_t n);
+
+/* One product y = act · wᵀ (+ bias) (+ what y holds, when add). */
+struct linear {
+  const struct weight *w;  /* [n_out, n_in] */
+  const float *bias;       /* [n_out] or NULL */
+  float *y;                /* [rows, n_out], stride ldy */
+  size_t ldy;
+  bool add;                /* y += …; the product is complete before it is added */
+};
+/* Several products of the same activations in one go (q, k, v; gate, up). rows, n_in as prepared in act; its forms must hold each
+ * weight's form. Rows: when row_index is not NULL, output row i is the product of act row row_index[i] (n_rows of them). */
+void op_linear(struct compute *c, const struct act *act, const struct linear *jobs, size_t n_jobs, const int32_t *row_index, size_t n_rows);
+
+/* cos/sin [rows, d/2] of float32(pos)·inv_freq[i], product in fp32, then sine and cosine with full range reduction.
+ * inv_freq [d/2], already divided by a scaling rule. */
+void op_rope_table(struct compute *c, float *cos, float *sin, const int32_t *pos, size_t rows, const float *inv_freq, size_t half_dim);
+/* Half-split rotation in place: pairs (i, i + d/2) of each head.  x [rows, n_heads · d], stride ldx */
+void op_rope(struct compute *c, float *x, size_t ldx, const float *cos, const float *sin, size_t rows, size_t n_heads, size_t head_dim);
+
+/* ---- KV pages ----
+ * A page holds KV_PAGE_TOKENS consecutive positions of one sequence, all layers. Per layer and kv head: K as [head_dim][32]
+ * (positions innermost), then V as [32][head_dim]. Element type f32 or f16. */
+enum { KV_PAGE_TOKENS = 32 };
+
+struct kv_layout {
+  size_t n_layers, n_kv_heads, head_dim;
+  enum dtype dtype;   /* DTYPE_F32 or DTYPE_F16 */
+  size_t layer_bytes; /* of one layer within a page */
+  size_t page_bytes;  /* a multiple of 64 */
+};
+struct kv_layout kv_layout_make(size_t n_layers, size_t n_kv_heads, size_t head_dim, enum dtype dtype);
+
+/* A run of rows that belong to one sequence: row row_begin + i has position pos_begin + i; page p holds positions 32p … 32p+31. */
+struct kv_segment {
+  size_t row_begin, n_rows;
+  size_t pos_begin;
+  void *const *pages; /* pointers to whole pages, 64-byte aligned */
+};
+
+/* Writes the k and v rows of the segments to their places of a layer.  k, v [rows, n_kv_heads · head_dim], stride ld */
+void op_kv_store(struct compute *c, const struct kv_layout *kv, size_t layer, const struct kv_segment *segments, size_t n_segments,
+                 const float *k, const float *v, size_t ld);
+
+struct attention {
+  const struct kv_layout *kv;
+  size_t layer;
+  size_t n_heads;        /* query heads; head h reads kv head h / (n_heads / n_kv_heads) */
+  float scale;
+  bool causal;           /* position p sees 0 … p; otherwise all positions of its segment (0 … pos_begin + n_rows − 1) */
+  const float *q;        /* [rows, n_heads · head_dim], stride ldq */
+  size_t ldq;
+  float *out;            /* [rows, n_heads · head_dim], stride ldo */
+  size_t ldo;
+};
+/* Online softmax over key blocks of 32 by absolute position, in ascending order. */
+void op_attention(struct compute *c, const struct attention *a, const struct kv_segment *segments, size_t n_segments);
+
+/* ---- pooling and scores (single rows; on the calling thread) ---- */
+void op_mean_rows(float *y, const float *x, size_t rows, size_t n); /* sum in row order, then times 1/rows.  x [rows, n] */
+void op_l2_normalize(float *x, size_t n);                           /* x / max(‖x‖₂, 1e-12) */
+float op_log_sum_exp(const float *x, size_t n);                     /* fixed order: 16 lanes, then a tree */
+size_t op_argmax(const float *x, size_t n);                         /* lowest index on ties; NaN never wins */
+
+/* ---- our own elementary functions: equal bits on every machine ---- */
+float tensor_exp(float x);
+float tensor_erf(float x);
+float tensor_tanh(float x);
+float tensor_log(float x);
+void tensor_sincos(float x, float *sin, float *cos); /* full range reduction up to 2^20 */
+
+/* ---- figures of this machine, measured (for `plinth bench`) ---- */
+double tensor_read_bandwidth(struct pool *p, double seconds_max);          /* bytes/s, all threads reading memory that no cache holds */
+double tensor_dot_peak(struct compute *c, double seconds_max);             /* operations/s of the dot instruction that `fast` uses; 1 product + 1 sum = 2 */
+
+#endif

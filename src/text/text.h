@@ -1,0 +1,123 @@
+/* text: tokenizers and chat templates. The door of the room. SPDX-License-Identifier: Apache-2.0
+ *
+ * Opened tokenizers and templates are immutable: any number of threads may use one at once. */
+#ifndef TEXT_TEXT_H
+#define TEXT_TEXT_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/error.h"
+#include "base/js.h"
+#include "base/slice.h"
+#include "file/file.h"
+
+/* ---- token ids ---- */
+
+struct ids {
+  int32_t *data; /* owned; {0} to start; ids_free at the end */
+  size_t len, cap;
+};
+void ids_add(struct ids *ids, int32_t id);
+void ids_free(struct ids *ids);
+
+/* ---- tokenizer ---- */
+
+struct tokenizer;
+
+/* From a model on disk: tokenizer.json (with tokenizer_config.json) beside safetensors, or GGUF metadata. An unknown
+ * pre-tokenizer, normalizer, … is refused with its name. */
+struct tokenizer *tokenizer_open(const struct file_model *model, struct error *err);
+struct tokenizer *tokenizer_open_gguf(const struct gguf *g, struct error *err);
+/* config_json (tokenizer_config.json) may be empty. */
+struct tokenizer *tokenizer_open_json(struct slice tokenizer_json, struct slice config_json, struct error *err);
+void tokenizer_close(struct tokenizer *t); /* NULL is fine */
+
+enum {
+  TOKENIZER_ADD_SPECIAL = 1,   /* add BOS, EOS, CLS, SEP where the tokenizer's template does */
+  TOKENIZER_MATCH_SPECIAL = 2, /* control tokens written out in the text become their ids, as Hugging Face does; without it they
+                                  are plain text (added tokens that are not special match always) */
+};
+
+/* Appends the ids of text. text is UTF-8; each invalid byte run counts as U+FFFD. Padding and truncation of the file are
+ * ignored. Time is linear in the text up to a logarithm. Fails only when the text cannot be represented (no unknown token). */
+int tokenizer_encode(const struct tokenizer *t, struct slice text, unsigned flags, struct ids *out, struct error *err);
+/* Appends the text of ids as Hugging Face `tokenizers` decodes them: invalid UTF-8 becomes U+FFFD; ids out of range are
+ * skipped. skip_special leaves out special tokens. */
+void tokenizer_decode(const struct tokenizer *t, const int32_t *ids, size_t n, bool skip_special, struct buf *out);
+
+int32_t tokenizer_n_vocab(const struct tokenizer *t); /* ids are in [0, n_vocab) */
+/* The bytes that a token adds to a text (byte-level: raw bytes, maybe half a character); empty for ids out of range.
+ * For WordPiece the text with its leading space where one belongs. Borrowed from t. */
+struct slice tokenizer_token_bytes(const struct tokenizer *t, int32_t id);
+bool tokenizer_is_special(const struct tokenizer *t, int32_t id);
+int32_t tokenizer_find(const struct tokenizer *t, struct slice token); /* id of the token with this very text, or -1 */
+int32_t tokenizer_bos(const struct tokenizer *t);                      /* -1 when there is none */
+int32_t tokenizer_eos(const struct tokenizer *t);
+/* End-of-generation ids from every source of the files: config, generation_config, tokenizer, GGUF eos/eot/eom and well-known names. */
+const int32_t *tokenizer_stop_ids(const struct tokenizer *t, size_t *ret_n);
+/* "BPE", "WordPiece": for `plinth inspect`. */
+const char *tokenizer_kind(const struct tokenizer *t);
+
+/* ---- incremental detokenization: never emits half a character ---- */
+
+struct detok {
+  const struct tokenizer *tokenizer; /* borrowed */
+  char pending[16];                  /* bytes of a character that is not complete */
+  unsigned n_pending;
+  bool skip_special;
+  bool any;                          /* something was emitted */
+};
+void detok_init(struct detok *d, const struct tokenizer *t, bool skip_special);
+/* Appends the text that has become certain with this token. */
+void detok_push(struct detok *d, int32_t id, struct buf *out);
+/* Appends what is left at the end of a stream: U+FFFD for an incomplete character. */
+void detok_finish(struct detok *d, struct buf *out);
+
+/* ---- stop strings on the gateway's side: holds back what may become one ---- */
+
+struct stop_filter {
+  const struct slice *stops; /* borrowed; none is empty */
+  size_t n_stops;
+  struct buf held; /* owned */
+  bool stopped;    /* a stop string was completed; nothing is emitted any more */
+};
+void stop_filter_init(struct stop_filter *f, const struct slice *stops, size_t n_stops);
+/* Appends to out the text that is certain not to be part of a stop string. A completed stop string and all after it are dropped. */
+void stop_filter_push(struct stop_filter *f, struct slice text, struct buf *out);
+void stop_filter_finish(struct stop_filter *f, struct buf *out); /* emits what was held, when not stopped */
+void stop_filter_free(struct stop_filter *f);
+
+/* ---- Jinja and chat templates ---- */
+
+struct jinja;
+
+/* Parses a template with the settings of transformers (trim_blocks, lstrip_blocks, loop controls). Errors name line and column. */
+struct jinja *jinja_parse(struct slice source, struct error *err);
+void jinja_free(struct jinja *j); /* NULL is fine */
+
+struct jinja_limits {
+  uint64_t steps_max;      /* evaluated nodes; 0: 10,000,000 */
+  unsigned depth_max;      /* nested evaluation; 0: 200 */
+  size_t output_bytes_max; /* 0: 64 MiB */
+};
+/* Renders with the members of context (a JSON object) as variables. now_s: the time of strftime_now, seconds since 1970;
+ * -1 for the clock. raise_exception gives ERROR_INVALID with the template's own message. */
+int jinja_render(const struct jinja *j, const struct js *context, int64_t now_s, const struct jinja_limits *limits, struct buf *out, struct error *err);
+
+/* A model's chat template with the special tokens it may print. */
+struct chat_template;
+/* From GGUF (tokenizer.chat_template) or tokenizer_config.json / chat_template.jinja. A model without one: returns NULL and err->code is
+ * ERROR_NOT_FOUND. */
+struct chat_template *chat_template_open(const struct file_model *model, const struct tokenizer *t, struct error *err);
+void chat_template_close(struct chat_template *c); /* NULL is fine */
+struct slice chat_template_source(const struct chat_template *c);
+/* context: object with "messages", optionally "tools", "add_generation_prompt", and the caller's extra variables; the special
+ * tokens (bos_token, eos_token, …) are added where the context does not set them. Appends the text. */
+int chat_template_render(const struct chat_template *c, const struct js *context, struct buf *out, struct error *err);
+/* Rendered text to ids by the rule of architectures §20.1: control tokens matched, none added, BOS put in front only where the
+ * tokenizer adds one and the text has none. */
+int chat_template_encode(const struct chat_template *c, struct slice rendered, struct ids *out, struct error *err);
+
+#endif
