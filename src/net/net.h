@@ -1,7 +1,7 @@
 /* net: the HTTP/1.1 server on libevent. The door of the room. SPDX-License-Identifier: Apache-2.0
  *
- * One loop thread owns every connection and every exchange; all functions here are for that thread, except net_post and
- * net_stop. Strictness: doc/design/http.md lists what is refused. Reading stays enabled while a request waits, so a client
+ * One loop thread owns every connection and every exchange; all functions here are for that thread, except net_stop
+ * and loop_post. Strictness: doc/design/http.md lists what is refused. Reading stays enabled while a request waits, so a client
  * that leaves is noticed at once, before the reply as well as during it. */
 #ifndef NET_NET_H
 #define NET_NET_H
@@ -11,6 +11,7 @@
 
 #include "base/buf.h"
 #include "base/error.h"
+#include "base/loop.h"
 #include "base/slice.h"
 
 struct net;      /* the loop with its server */
@@ -51,15 +52,8 @@ void net_drain(struct net *n);
 unsigned net_n_exchanges(const struct net *n); /* requests whose reply has not ended */
 void net_destroy(struct net *n);
 
-/* Any thread: fn(arg) is called on the loop thread, in order of posting. */
-void net_post(struct net *n, void (*fn)(void *arg), void *arg);
-/* Loop thread: fn(arg) once after delay_ms, or every period; cancel with net_timer_cancel. */
-struct net_timer *net_timer_start(struct net *n, unsigned delay_ms, bool repeat, void (*fn)(void *arg), void *arg);
-void net_timer_cancel(struct net_timer *t); /* NULL is fine */
-/* Loop thread: watches a file descriptor for reading (and writing while asked). The caller keeps and closes fd. */
-struct net_watch *net_watch_start(struct net *n, int fd, void (*fn)(void *arg, bool readable, bool writable), void *arg);
-void net_watch_writing(struct net_watch *w, bool on);
-void net_watch_stop(struct net_watch *w); /* NULL is fine */
+/* The loop for rooms below: posts, timers, watches (base/loop.h). */
+struct loop *net_loop(struct net *n);
 
 /* ---- an exchange ---- */
 

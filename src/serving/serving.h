@@ -1,0 +1,143 @@
+/* serving: endpoints, principals, and the requests that run on the engine process. The door of the room.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The gateway's heart: it knows people, names and text, and owns the link to the engine process, which it starts, watches and
+ * starts again. Everything here is for the loop thread unless it says otherwise; text work runs on worker threads. */
+#ifndef SERVING_SERVING_H
+#define SERVING_SERVING_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/loop.h"
+#include "base/slice.h"
+#include "store/store.h"
+#include "text/text.h"
+
+struct serving;
+
+struct serving_config {
+  const char *models_dir;      /* every model in it becomes an endpoint named like its folder or file (without .gguf) */
+  const char *engine_program;  /* the program to start as engine ("/proc/self/exe"), with the argument "engine" */
+  const char *compute;         /* "fast" or "f32" */
+  int threads;                 /* compute threads; 0: the cores that may be used */
+  uint64_t kv_mib;             /* 0: the engine's default */
+  unsigned request_timeout_ms; /* from submission to the last token; 0: 600,000 */
+  size_t waiting_max;          /* generations alive at once; over it 503; 0: 1,024 */
+  bool no_auth;
+  struct loop *loop;           /* borrowed */
+  struct store *store;         /* borrowed */
+};
+
+/* Reads the models' texts (config, tokenizer, template) and starts the engine process. A model that cannot be read is an endpoint in
+ * SERVING_FAILED, named in the log; no readable model at all is an error. */
+struct serving *serving_create(const struct serving_config *config, struct error *err);
+void serving_destroy(struct serving *s);
+/* New generations are refused with ERROR_UNAVAILABLE; on_idle(arg) when none is left. */
+void serving_drain(struct serving *s, void (*on_idle)(void *arg), void *arg);
+
+/* ---- principals ---- */
+
+/* Whether token (from Bearer or Basic "token:") is known. Compares hashes in constant time. Always true with no_auth. */
+bool serving_authenticate(struct serving *s, struct slice token);
+bool serving_auth_required(const struct serving *s);
+
+/* ---- endpoints ---- */
+
+enum serving_task { SERVING_CHAT, SERVING_COMPLETIONS, SERVING_EMBEDDINGS }; /* SERVING_COMPLETIONS: generates, has no chat template */
+enum serving_state { SERVING_LOADING, SERVING_READY, SERVING_FAILED };
+
+struct endpoint {
+  const char *name;            /* catalogue name, the {name} of the path and the `model` of a body */
+  enum serving_task task;
+  enum serving_state state;    /* READY once the engine decoded or embedded with it */
+  const char *failure;         /* a sentence, when SERVING_FAILED */
+  const char *architecture, *quantization;
+  size_t context_tokens;       /* window */
+  size_t n_embd;
+  uint64_t n_parameters;
+  int64_t created_s;
+  const struct tokenizer *tokenizer;
+  const struct chat_template *chat_template; /* NULL when it has none */
+  int index;                   /* position in the list, and the model's number on the wire */
+};
+
+size_t serving_n_endpoints(const struct serving *s);
+const struct endpoint *serving_endpoint_at(const struct serving *s, size_t i);
+const struct endpoint *serving_endpoint(const struct serving *s, struct slice name); /* NULL when unknown */
+const char *serving_task_name(enum serving_task task); /* "llm/v1/chat", … */
+/* Every endpoint that can be read has decoded or embedded once, and the engine lives. */
+bool serving_ready(const struct serving *s);
+bool serving_engine_alive(const struct serving *s);
+
+/* ---- text work off the loop ---- */
+
+/* work(arg) on a worker thread, then done(arg) on the loop thread, even when what started it is gone by then. */
+void serving_work(struct serving *s, void (*work)(void *arg), void (*done)(void *arg), void *arg);
+
+/* ---- generations ---- */
+
+enum { SERVING_TOP_LOGPROBS_MAX = 20 };
+
+struct serving_logprob {
+  int32_t id;
+  float logprob;
+};
+
+enum serving_event_kind { SERVING_TOKEN, SERVING_PROMPT_TOKEN, SERVING_EMBEDDING, SERVING_ERROR };
+enum serving_finish { SERVING_RUNNING, SERVING_STOP, SERVING_LENGTH };
+
+struct serving_event {
+  enum serving_event_kind kind;
+  int32_t token;
+  bool is_eos;                    /* an end-of-generation token: no text */
+  enum serving_finish finish;     /* not SERVING_RUNNING on the last event */
+  float logprob;                  /* NAN for the first prompt token */
+  int n_top;
+  const struct serving_logprob *top; /* borrowed for the call */
+  const float *embedding;         /* n_embd values, borrowed for the call */
+  const struct error *error;      /* SERVING_ERROR: the last event; ERROR_UNAVAILABLE: the engine died; ERROR_TIMEOUT */
+};
+
+/* What is asked of the engine. Everything is copied. */
+struct serving_request {
+  const struct endpoint *endpoint;
+  const int32_t *prompt;
+  size_t n_prompt;
+  double temperature, top_p;
+  int64_t top_k;             /* 0: off */
+  uint64_t seed;
+  size_t max_tokens;         /* 0: up to the context */
+  bool ignore_eos;
+  const struct slice *stops;
+  size_t n_stops;
+  int top_logprobs;          /* -1: none */
+  bool prompt_logprobs;
+  unsigned timeout_ms;       /* 0: the configured one */
+};
+
+struct generation; /* one sequence under way: keeps prompt, sampling, seed and tokens so far */
+
+/* on_event is called on the loop thread, never from inside serving_generate; events of one engine step come one after the other. The
+ * last one has a finish or is an error; then the generation is gone. A request waits while the engine starts or restarts, up to its
+ * time limit; one that had begun to answer ends with SERVING_ERROR when the engine dies. NULL with ERROR_UNAVAILABLE when draining,
+ * too many wait, or the engine cannot be restarted; ERROR_INVALID for what can be refused at once. */
+struct generation *serving_generate(struct serving *s, const struct serving_request *request,
+                                    void (*on_event)(void *arg, const struct serving_event *event), void *arg, struct error *err);
+/* No further event; the engine stops within a step. */
+void serving_cancel(struct generation *g);
+
+/* ---- figures for /metrics ---- */
+
+struct serving_stats {
+  bool engine_alive;
+  uint64_t engine_restarts;
+  size_t generations;             /* alive */
+  size_t waiting, running;        /* in the engine, last known */
+  size_t pages_used, pages_total;
+  uint64_t steps, prefill_tokens, decode_tokens, embed_tokens, preemptions;
+};
+void serving_stats(const struct serving *s, struct serving_stats *out);
+
+#endif
