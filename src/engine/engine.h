@@ -26,7 +26,7 @@ struct engine_config {
   uint64_t kv_bytes_max;          /* MODEL_GENERATE; 0: a quarter of the memory that is free now, at least one full context */
   size_t running_max;             /* sequences in a step; 0: 64 */
   size_t prefill_rows_max;        /* prompt rows in one step; 0: 256 */
-  /* The bytes that token i adds to the text: token_bytes(ctx, i). For stop strings. NULL: stop strings are refused. */
+  /* The bytes that token i adds to the text, none for a special token: token_bytes(ctx, i). For stop strings. NULL: stop strings are refused. */
   struct slice (*token_bytes)(void *ctx, int32_t id);
   void *token_bytes_ctx;
   const int32_t *stop_ids;        /* end-of-generation ids, copied */

@@ -159,6 +159,8 @@ void op_attention(struct compute *c, const struct attention *a, const struct kv_
 void op_mean_rows(float *y, const float *x, size_t rows, size_t n); /* sum in row order, then times 1/rows.  x [rows, n] */
 void op_l2_normalize(float *x, size_t n);                           /* x / max(‖x‖₂, 1e-12) */
 float op_log_sum_exp(const float *x, size_t n);                     /* fixed order: 16 lanes, then a tree */
+/* y[i] = exp((x[i] − max x)·scale); returns their sum, in the order of op_log_sum_exp (16 lanes, then a tree). y may be x. */
+float op_softmax_weights(float *y, const float *x, float scale, size_t n);
 size_t op_argmax(const float *x, size_t n);                         /* lowest index on ties; NaN never wins */
 
 /* ---- our own elementary functions: equal bits on every machine ---- */
