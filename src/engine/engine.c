@@ -1,0 +1,172 @@
+/* engine: the door: creation, admission, lists. A step is in step.c. See engine.h. SPDX-License-Identifier: Apache-2.0 */
+#include "engine/engine.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "engine/state.h"
+
+enum { RUNNING_DEFAULT = 64, PREFILL_ROWS_DEFAULT = 256 };
+
+static struct sequence *find(const struct sequence_list *l, uint64_t id) {
+  struct sequence *s = l->first;
+  while (s && s->request.id != id) s = s->next;
+  return s;
+}
+
+/* ---- creation ---- */
+
+static int init_pages(struct engine *e, struct error *err) {
+  e->kv = model_kv_layout(e->model);
+  uint64_t bytes = e->config.kv_bytes_max ? e->config.kv_bytes_max : pages_memory_free() / 4;
+  size_t context_pages = sequence_pages_for(e->info->context_tokens);
+  size_t n = (size_t)(bytes / e->kv.page_bytes);
+  if (n < context_pages && e->config.kv_bytes_max)
+    return error_set(err, ERROR_NO_MEMORY,
+                     "The KV memory of %llu MiB is too small: one full context of %zu tokens needs %llu MiB. Raise --kv-mib.",
+                     (unsigned long long)(bytes >> 20), e->info->context_tokens,
+                     (unsigned long long)((context_pages * e->kv.page_bytes + (1 << 20) - 1) >> 20));
+  if (n < context_pages) n = context_pages;
+  return pages_init(&e->pages, e->kv.page_bytes, n, err);
+}
+
+static void init_step(struct engine *e) {
+  size_t rows = model_rows_max(e->model), out_rows = model_out_rows_max(e->model);
+  bool embeds = e->info->task == MODEL_EMBED;
+  e->tokens = mem_alloc(rows * sizeof *e->tokens);
+  e->segments = mem_alloc(rows * sizeof *e->segments);
+  e->offsets = mem_alloc((rows + 1) * sizeof *e->offsets);
+  e->out_rows = mem_alloc(out_rows * sizeof *e->out_rows);
+  e->scored = mem_alloc(out_rows * sizeof *e->scored);
+  e->logits = mem_aligned(64, (embeds ? rows * e->info->n_embd : out_rows * e->info->n_vocab) * sizeof *e->logits);
+  int threads = pool_threads(compute_pool(model_compute(e->model)));
+  e->samplers = mem_zalloc((size_t)threads + 1, sizeof(struct sampler *)); /* ends with NULL */
+  for (int i = 0; i < threads && !embeds; i++) e->samplers[i] = sampler_create(e->info->n_vocab);
+}
+
+struct engine *engine_create(const struct engine_config *config, struct error *err) {
+  struct engine *e = mem_zalloc(1, sizeof *e);
+  e->config = *config;
+  e->model = config->model;
+  e->info = model_info(config->model);
+  e->config.stop_ids = mem_dup(config->stop_ids, config->n_stop_ids * sizeof *config->stop_ids);
+  size_t out_rows = model_out_rows_max(e->model);
+  if (!e->config.running_max) e->config.running_max = RUNNING_DEFAULT;
+  if (e->config.running_max > out_rows) e->config.running_max = out_rows;
+  if (!e->config.prefill_rows_max) e->config.prefill_rows_max = PREFILL_ROWS_DEFAULT;
+  if (e->info->task == MODEL_GENERATE && init_pages(e, err) < 0) {
+    engine_destroy(e);
+    return NULL;
+  }
+  init_step(e);
+  return e;
+}
+
+void engine_destroy(struct engine *e) {
+  if (!e) return;
+  while (e->waiting.first) engine__finish(e, &e->waiting, e->waiting.first);
+  while (e->running.first) engine__finish(e, &e->running, e->running.first);
+  for (size_t i = 0; e->samplers && e->samplers[i]; i++) sampler_destroy(e->samplers[i]);
+  pages_deinit(&e->pages);
+  void *memory[] = {(void *)e->config.stop_ids, e->tokens, e->out_rows, e->segments, e->offsets, e->logits, e->scored, e->samplers, e->events};
+  for (size_t i = 0; i < sizeof memory / sizeof memory[0]; i++) free(memory[i]);
+  free(e);
+}
+
+/* ---- requests ---- */
+
+static int check_tokens(const struct engine *e, const struct engine_request *r, struct error *err) {
+  size_t window = e->info->context_tokens;
+  if (r->n_prompt == 0) return error_set(err, ERROR_INVALID, "The prompt has no tokens; send at least one.");
+  if (r->n_prompt > window || (e->info->task == MODEL_GENERATE && r->n_prompt >= window))
+    return error_set(err, ERROR_INVALID, "The prompt has %zu tokens, but the model's window holds %zu.", r->n_prompt, window);
+  for (size_t i = 0; i < r->n_prompt; i++)
+    if (r->prompt[i] < 0 || (size_t)r->prompt[i] >= e->info->n_vocab)
+      return error_set(err, ERROR_INVALID, "Token %zu of the prompt is %d, but the model's vocabulary has %zu tokens.", i, r->prompt[i],
+                       e->info->n_vocab);
+  return 0;
+}
+
+static int check_generation(const struct engine *e, const struct engine_request *r, struct error *err) {
+  if (r->n_done >= r->n_prompt || (r->max_tokens && r->n_done >= r->max_tokens))
+    return error_set(err, ERROR_INVALID, "A resumed request has %zu generated tokens among %zu, with a limit of %zu.", r->n_done, r->n_prompt,
+                     r->max_tokens);
+  if (r->n_stops && !e->config.token_bytes) return error_set(err, ERROR_UNSUPPORTED, "This engine was started without token texts, so it takes no stop strings.");
+  if (r->n_stops > ENGINE_STOPS_MAX) return error_set(err, ERROR_INVALID, "There are %zu stop strings; at most %d are taken.", r->n_stops, ENGINE_STOPS_MAX);
+  for (size_t i = 0; i < r->n_stops; i++)
+    if (r->stops[i].len == 0) return error_set(err, ERROR_INVALID, "A stop string is empty.");
+  if (r->top_logprobs > ENGINE_TOP_LOGPROBS_MAX)
+    return error_set(err, ERROR_INVALID, "top_logprobs is %d; at most %d are given.", r->top_logprobs, ENGINE_TOP_LOGPROBS_MAX);
+  size_t need = sequence_pages_for(r->n_prompt + 1);
+  if (need > e->pages.n_pages)
+    return error_set(err, ERROR_TOO_LARGE, "The prompt needs %zu KV pages, but the engine has %zu; raise --kv-mib.", need, e->pages.n_pages);
+  return 0;
+}
+
+/* A resumed sequence's stop strings may have begun in what was generated before. */
+static void replay_tail(struct engine *e, struct sequence *s) {
+  for (size_t i = s->n_prompt; i < s->n_tokens && s->request.n_stops; i++)
+    sequence_completes_stop(s, e->config.token_bytes(e->config.token_bytes_ctx, s->tokens[i]));
+}
+
+int engine_submit(struct engine *e, const struct engine_request *r, struct error *err) {
+  if (check_tokens(e, r, err) < 0) return -1;
+  if (e->info->task == MODEL_GENERATE && check_generation(e, r, err) < 0) return -1;
+  struct sequence *s = sequence_create(r, e->info->context_tokens);
+  replay_tail(e, s);
+  sequence_list_append(&e->waiting, s);
+  return 0;
+}
+
+void engine__finish(struct engine *e, struct sequence_list *l, struct sequence *s) {
+  for (size_t i = 0; i < s->n_pages; i++) pages_give(&e->pages, s->pages[i]);
+  sequence_list_remove(l, s);
+  sequence_destroy(s);
+}
+
+void engine_cancel(struct engine *e, uint64_t id) {
+  struct sequence *s = find(&e->waiting, id);
+  if (s) {
+    engine__finish(e, &e->waiting, s);
+    return;
+  }
+  s = find(&e->running, id);
+  if (s) engine__finish(e, &e->running, s);
+}
+
+/* ---- steps ---- */
+
+struct engine_event *engine__add_event(struct engine *e) {
+  if (e->n_events == e->cap_events) {
+    e->cap_events = e->cap_events * 2 + 64;
+    e->events = mem_realloc(e->events, e->cap_events, sizeof *e->events);
+  }
+  struct engine_event *event = &e->events[e->n_events++];
+  *event = (struct engine_event){0};
+  return event;
+}
+
+bool engine_busy(const struct engine *e) { return e->waiting.n + e->running.n > 0; }
+
+void engine_step(struct engine *e, const struct engine_event **ret_events, size_t *ret_n) {
+  e->n_events = 0;
+  if (engine_busy(e)) {
+    uint64_t begin = clock_ns();
+    if (e->info->task == MODEL_EMBED) step_embed(e);
+    else step_generate(e);
+    e->stats.steps++;
+    e->stats.step_ns_total += clock_ns() - begin;
+  }
+  *ret_events = e->events;
+  *ret_n = e->n_events;
+}
+
+void engine_stats(const struct engine *e, struct engine_stats *out) {
+  *out = e->stats;
+  out->waiting = e->waiting.n;
+  out->running = e->running.n;
+  out->pages_total = e->pages.n_pages;
+  out->pages_used = e->pages.n_pages - e->pages.n_free;
+}

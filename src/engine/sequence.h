@@ -1,0 +1,45 @@
+/* sequence: one generation or one text to embed, from submission to its last event. Private to the room.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef ENGINE_SEQUENCE_H
+#define ENGINE_SEQUENCE_H
+#include "base/buf.h"
+#include "engine/engine.h"
+
+struct sequence {
+  struct sequence *next;        /* in the waiting or the running list */
+  struct engine_request request;/* its prompt and stops point into this sequence */
+  int32_t *tokens;              /* [n_tokens] prompt, then what was generated */
+  size_t n_tokens, cap_tokens;
+  size_t n_prompt;              /* tokens not generated here: request.n_prompt - request.n_done */
+  size_t n_tokens_max;          /* generation ends when n_tokens reaches it */
+  size_t n_computed;            /* positions whose K and V lie in pages */
+  size_t n_reported;            /* prompt tokens whose logprobs were reported */
+  void **pages;                 /* [n_pages] */
+  size_t n_pages, cap_pages;
+  struct slice *stops;          /* [request.n_stops] copies */
+  size_t stop_bytes_max;        /* longest stop string */
+  struct buf tail;              /* last bytes of the generated text, enough to see a stop string */
+  /* of the step under way */
+  size_t n_rows;                /* rows in this step; 0: none */
+  bool samples;                 /* the last row's logits choose a token */
+};
+
+struct sequence *sequence_create(const struct engine_request *r, size_t context_tokens);
+void sequence_destroy(struct sequence *s);
+void sequence_add_token(struct sequence *s, int32_t token);
+/* Takes the bytes of a new token into account; true when a stop string is complete now. */
+bool sequence_completes_stop(struct sequence *s, struct slice bytes);
+/* Pages for n positions. */
+size_t sequence_pages_for(size_t n_positions);
+
+/* First in, first out; a preempted sequence goes back to the front. */
+struct sequence_list {
+  struct sequence *first;
+  size_t n;
+};
+
+void sequence_list_append(struct sequence_list *l, struct sequence *s);
+void sequence_list_prepend(struct sequence_list *l, struct sequence *s);
+void sequence_list_remove(struct sequence_list *l, struct sequence *s);
+
+#endif

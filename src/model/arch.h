@@ -1,0 +1,82 @@
+/* arch: what an architecture gives to model.c, and what it may use to read its file. Private to the room.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef MODEL_ARCH_H
+#define MODEL_ARCH_H
+#include "model/model.h"
+
+/* First member of every architecture's own struct. */
+struct model {
+  const struct model_arch *arch;
+  struct model_info info;
+  struct compute *compute;   /* borrowed */
+  size_t rows_max, out_rows_max;
+  size_t weight_bytes;       /* in memory */
+  size_t stream_bytes;       /* read to decode one token */
+};
+
+struct model_arch {
+  const char *name;          /* info.architecture */
+  const char *gguf_name;     /* general.architecture, or NULL */
+  const char *hf_model_type; /* config.json model_type, or NULL */
+  /* Fills everything in info that needs more than the tensor list; checks values and refuses by key. */
+  int (*inspect)(const struct file_model *file, struct model_info *info, struct error *err);
+  /* info is filled. The common members of the result are set by model.c afterwards. */
+  struct model *(*load)(const struct file_model *file, const struct model_info *info, struct compute *c,
+                        const struct model_options *options, struct error *err);
+  void (*free)(struct model *m);
+  void (*forward)(struct model *m, const struct model_batch *batch);                                  /* or NULL */
+  void (*embed)(struct model *m, const int32_t *tokens, const size_t *offset, size_t n, float *out);  /* or NULL */
+};
+
+extern const struct model_arch llama_arch;
+extern const struct model_arch bert_arch;
+
+/* ---- config: one value under its GGUF key ("%s" stands for the architecture) or its config.json key ---- */
+
+struct config {
+  const struct file_model *file;
+  const char *gguf_arch; /* prefix of the GGUF keys */
+};
+
+/* Required: an error that names the key when it is missing, of a wrong type, or outside [min, max]. */
+int config_size(const struct config *c, const char *gguf_key, const char *hf_key, size_t min, size_t max, size_t *out, struct error *err);
+/* Optional: *out keeps its value when the key is absent. */
+int config_size_or(const struct config *c, const char *gguf_key, const char *hf_key, size_t min, size_t max, size_t *out, struct error *err);
+int config_real_or(const struct config *c, const char *gguf_key, const char *hf_key, double *out, struct error *err);
+int config_bool_or(const struct config *c, const char *gguf_key, const char *hf_key, bool *out, struct error *err);
+/* Empty when absent. */
+struct slice config_str(const struct config *c, const char *gguf_key, const char *hf_key);
+
+/* ---- weights: tensors by name, each checked against the shape that the config demands ---- */
+
+/* A tensor's names; each holds "%zu" for the layer or nothing. */
+struct weight_name {
+  const char *gguf, *hf;
+  const char *hf_legacy; /* an older spelling, or NULL */
+};
+
+struct weights {
+  const struct file_model *file;
+  struct compute *compute;
+  const char *hf_prefix;  /* put in front of HF names, "" for none */
+  size_t bytes;           /* packed so far, in memory */
+  size_t stream_bytes;    /* of matrices, read by one product each */
+};
+
+/* NULL when absent. */
+const struct file_tensor *weights_find(const struct weights *w, const struct weight_name *name, size_t layer);
+/* [n_out, n_in]; row_order as in weight_source. */
+struct weight *weights_matrix(struct weights *w, const struct weight_name *name, size_t layer, size_t n_out, size_t n_in,
+                              const uint32_t *row_order, bool head, struct error *err);
+/* [n] as fp32, in new memory. */
+float *weights_vector(struct weights *w, const struct weight_name *name, size_t layer, size_t n, const uint32_t *order, struct error *err);
+/* [rows, n] as fp32, in new memory. */
+float *weights_table(struct weights *w, const struct weight_name *name, size_t layer, size_t rows, size_t n, struct error *err);
+
+/* ---- rotary frequencies ---- */
+
+/* inv_freq [head_dim / 2] in new memory, scaled by the file's rule (default, linear, llama3; rope_freqs.weight of GGUF); another
+ * rule is refused by name. */
+float *rope_frequencies(const struct config *c, size_t head_dim, struct error *err);
+
+#endif

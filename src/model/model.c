@@ -1,0 +1,127 @@
+/* model: picks the architecture of a file and holds what all share; see model.h. SPDX-License-Identifier: Apache-2.0 */
+#include "model/model.h"
+
+#include <assert.h>
+#include <stdio.h>
+
+#include "base/js.h"
+#include "model/arch.h"
+
+enum { ROWS_DEFAULT = 512, OUT_ROWS_DEFAULT = 64 };
+
+static const struct model_arch *const archs[] = {&llama_arch, &bert_arch};
+enum { N_ARCHS = sizeof archs / sizeof archs[0] };
+
+/* The name that the file gives to its architecture. */
+static int arch_name(const struct file_model *file, struct slice *name, struct error *err) {
+  if (file->container == FILE_GGUF) {
+    if (gguf_str(file->gguf, "general.architecture", name)) return 0;
+    return error_set(err, ERROR_CORRUPT, "%s: the key general.architecture is missing.", file->path);
+  }
+  if (js_str(js_get(file->config, "model_type"), name)) return 0;
+  return error_set(err, ERROR_CORRUPT, "%s: config.json has no model_type.", file->path);
+}
+
+static const struct model_arch *arch_of(const struct file_model *file, struct error *err) {
+  struct slice name;
+  if (arch_name(file, &name, err) < 0) return NULL;
+  for (size_t i = 0; i < N_ARCHS; i++) {
+    const char *known = file->container == FILE_GGUF ? archs[i]->gguf_name : archs[i]->hf_model_type;
+    if (known && slice_eq(name, slice_cstr(known))) return archs[i];
+  }
+  error_set(err, ERROR_UNSUPPORTED, "%s: the architecture \"%.*s\" (%s) is not supported; Plinth knows llama and bert.", file->path,
+            SLICE_ARG(name), file->container == FILE_GGUF ? "general.architecture" : "model_type in config.json");
+  return NULL;
+}
+
+static size_t n_tensors(const struct file_model *file) {
+  return file->container == FILE_GGUF ? gguf_n_tensors(file->gguf) : safetensors_n_tensors(file->tensors);
+}
+
+static const struct file_tensor *tensor_at(const struct file_model *file, size_t i) {
+  return file->container == FILE_GGUF ? gguf_tensor_at(file->gguf, i) : safetensors_tensor_at(file->tensors, i);
+}
+
+/* Counts over the tensor list: parameters, bytes, and the type that holds most of the bytes. */
+static void count_tensors(const struct file_model *file, struct model_info *info) {
+  uint64_t bytes_of[DTYPE_COUNT] = {0};
+  for (size_t i = 0; i < n_tensors(file); i++) {
+    const struct file_tensor *t = tensor_at(file, i);
+    info->n_parameters += t->n_elements;
+    info->weight_bytes += t->n_bytes;
+    bytes_of[t->dtype] += t->n_bytes;
+  }
+  /* The output head is often kept in a wider type: what the layers are stored in is what a model is called by. */
+  if (file->container == FILE_GGUF)
+    for (const char *const *name = (const char *const[]){"token_embd.weight", "output.weight", NULL}; *name; name++) {
+      const struct file_tensor *t = gguf_tensor(file->gguf, *name);
+      if (t && bytes_of[t->dtype] < info->weight_bytes) bytes_of[t->dtype] -= t->n_bytes;
+    }
+  int most = 0;
+  for (int i = 1; i < DTYPE_COUNT; i++)
+    if (bytes_of[i] > bytes_of[most]) most = i;
+  snprintf(info->quantization, sizeof info->quantization, "%s", dtype_info((enum dtype)most)->name);
+}
+
+static int inspect(const struct file_model *file, const struct model_arch *arch, struct model_info *info, struct error *err) {
+  *info = (struct model_info){0};
+  snprintf(info->architecture, sizeof info->architecture, "%s", arch->name);
+  struct slice name = {0};
+  if (file->container == FILE_GGUF) gguf_str(file->gguf, "general.name", &name);
+  else js_str(js_get(file->config, "_name_or_path"), &name);
+  snprintf(info->name, sizeof info->name, "%.*s", SLICE_ARG(name));
+  count_tensors(file, info);
+  info->file_bytes = info->weight_bytes;
+  return arch->inspect(file, info, err);
+}
+
+int model_inspect(const struct file_model *file, struct model_info *info, struct error *err) {
+  const struct model_arch *arch = arch_of(file, err);
+  return arch ? inspect(file, arch, info, err) : -1;
+}
+
+struct model *model_load(const struct file_model *file, struct compute *c, const struct model_options *options, struct error *err) {
+  const struct model_arch *arch = arch_of(file, err);
+  struct model_info info;
+  if (!arch || inspect(file, arch, &info, err) < 0) return NULL;
+  struct model_options filled = options ? *options : (struct model_options){0};
+  if (!filled.rows_max) filled.rows_max = ROWS_DEFAULT;
+  if (!filled.out_rows_max) filled.out_rows_max = OUT_ROWS_DEFAULT;
+  if (filled.rows_max < info.context_tokens && info.task == MODEL_EMBED) filled.rows_max = info.context_tokens;
+  struct model *m = arch->load(file, &info, c, &filled, err);
+  if (!m) return NULL;
+  m->arch = arch;
+  m->info = info;
+  m->compute = c;
+  m->rows_max = filled.rows_max;
+  m->out_rows_max = filled.out_rows_max;
+  return m;
+}
+
+void model_free(struct model *m) {
+  if (m) m->arch->free(m);
+}
+
+const struct model_info *model_info(const struct model *m) { return &m->info; }
+struct compute *model_compute(const struct model *m) { return m->compute; }
+size_t model_rows_max(const struct model *m) { return m->rows_max; }
+size_t model_out_rows_max(const struct model *m) { return m->out_rows_max; }
+size_t model_weight_bytes(const struct model *m) { return m->weight_bytes; }
+size_t model_stream_bytes(const struct model *m) { return m->stream_bytes; }
+
+struct kv_layout model_kv_layout(const struct model *m) {
+  enum dtype dtype = compute_mode_of(m->compute) == COMPUTE_F32 ? DTYPE_F32 : DTYPE_F16;
+  return kv_layout_make(m->info.n_layers, m->info.n_kv_heads, m->info.head_dim, dtype);
+}
+
+void model_forward(struct model *m, const struct model_batch *batch) {
+  assert(m->arch->forward && batch->n_rows > 0 && batch->n_rows <= m->rows_max && batch->n_out_rows <= m->out_rows_max);
+  for (size_t i = 0; i < batch->n_rows; i++) assert(batch->tokens[i] >= 0 && (size_t)batch->tokens[i] < m->info.n_vocab);
+  m->arch->forward(m, batch);
+}
+
+void model_embed(struct model *m, const int32_t *tokens, const size_t *offset, size_t n, float *out) {
+  assert(m->arch->embed && offset[n] <= m->rows_max);
+  for (size_t i = 0; i < offset[n]; i++) assert(tokens[i] >= 0 && (size_t)tokens[i] < m->info.n_vocab);
+  m->arch->embed(m, tokens, offset, n, out);
+}

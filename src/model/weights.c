@@ -1,0 +1,107 @@
+/* weights: tensors by name, checked and repacked; see arch.h. SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "model/arch.h"
+
+enum { NAME_BYTES = 160 };
+
+/* The pattern with its layer filled in; prefix goes in front. */
+static void spell(char out[NAME_BYTES], const char *prefix, const char *pattern, size_t layer) {
+  int n = snprintf(out, NAME_BYTES, "%s", prefix);
+  const char *hole = strstr(pattern, "%zu");
+  if (!hole) snprintf(out + n, NAME_BYTES - (size_t)n, "%s", pattern);
+  else snprintf(out + n, NAME_BYTES - (size_t)n, "%.*s%zu%s", (int)(hole - pattern), pattern, layer, hole + 3);
+}
+
+static const struct file_tensor *find_spelled(const struct weights *w, const struct weight_name *name, size_t layer, char out[NAME_BYTES]) {
+  if (w->file->container == FILE_GGUF) {
+    if (!name->gguf) return NULL;
+    spell(out, "", name->gguf, layer);
+    return file_model_tensor(w->file, out);
+  }
+  if (!name->hf) return NULL;
+  if (name->hf_legacy) {
+    spell(out, w->hf_prefix, name->hf_legacy, layer);
+    const struct file_tensor *t = file_model_tensor(w->file, out);
+    if (t) return t;
+  }
+  spell(out, w->hf_prefix, name->hf, layer);
+  return file_model_tensor(w->file, out);
+}
+
+const struct file_tensor *weights_find(const struct weights *w, const struct weight_name *name, size_t layer) {
+  char spelled[NAME_BYTES];
+  return find_spelled(w, name, layer, spelled);
+}
+
+/* The tensor with that very shape ([n] when rows is 0, else [rows, n]), or NULL with an error that names it. */
+static const struct file_tensor *find_shaped(const struct weights *w, const struct weight_name *name, size_t layer, size_t rows, size_t n,
+                                             struct error *err) {
+  char spelled[NAME_BYTES] = "";
+  const struct file_tensor *t = find_spelled(w, name, layer, spelled);
+  if (!t) {
+    error_set(err, ERROR_CORRUPT, "%s: the tensor %s is missing.", w->file->path, spelled);
+    return NULL;
+  }
+  bool fits = rows ? t->rank == 2 && t->shape[0] == rows && t->shape[1] == n : t->rank == 1 && t->shape[0] == n;
+  if (fits) return t;
+  char shape[96] = "", want[48];
+  size_t at = 0;
+  for (unsigned i = 0; i < t->rank; i++)
+    at += (size_t)snprintf(shape + at, sizeof shape - at, "%s%llu", i ? ", " : "", (unsigned long long)t->shape[i]);
+  if (rows) snprintf(want, sizeof want, "%zu, %zu", rows, n);
+  else snprintf(want, sizeof want, "%zu", n);
+  error_set(err, ERROR_CORRUPT, "%s: the tensor %s has the shape [%s], but the model's configuration demands [%s].", w->file->path, spelled,
+            shape, want);
+  return NULL;
+}
+
+struct weight *weights_matrix(struct weights *w, const struct weight_name *name, size_t layer, size_t n_out, size_t n_in,
+                              const uint32_t *row_order, bool head, struct error *err) {
+  const struct file_tensor *t = find_shaped(w, name, layer, n_out, n_in, err);
+  if (!t) return NULL;
+  struct weight_source source = {
+      .dtype = t->dtype, .data = t->data, .n_out = n_out, .n_in = n_in, .row_order = row_order, .head = head};
+  struct weight *packed = weight_pack(w->compute, &source, err);
+  if (!packed) {
+    error_prefix(err, "%s, tensor %.*s", w->file->path, SLICE_ARG(t->name));
+    return NULL;
+  }
+  w->bytes += weight_bytes(packed);
+  w->stream_bytes += weight_stream_bytes(packed);
+  return packed;
+}
+
+static float *to_f32(struct weights *w, const struct file_tensor *t, struct error *err) {
+  size_t n = (size_t)t->n_elements;
+  float *out = malloc(n * sizeof *out + 64);
+  if (!out) {
+    error_set(err, ERROR_NO_MEMORY, "%s: there is no memory for the tensor %.*s (%zu values).", w->file->path, SLICE_ARG(t->name), n);
+    return NULL;
+  }
+  if (!dtype_to_f32(t->dtype, t->data, out, n)) {
+    error_set(err, ERROR_UNSUPPORTED, "%s: the tensor %.*s has the type %s, which Plinth cannot convert.", w->file->path, SLICE_ARG(t->name),
+              dtype_info(t->dtype)->name);
+    free(out);
+    return NULL;
+  }
+  w->bytes += n * sizeof *out;
+  return out;
+}
+
+float *weights_vector(struct weights *w, const struct weight_name *name, size_t layer, size_t n, const uint32_t *order, struct error *err) {
+  const struct file_tensor *t = find_shaped(w, name, layer, 0, n, err);
+  float *plain = t ? to_f32(w, t, err) : NULL;
+  if (!plain || !order) return plain;
+  float *ordered = malloc(n * sizeof *ordered + 64);
+  if (!ordered) error_set(err, ERROR_NO_MEMORY, "%s: there is no memory for a vector of %zu values.", w->file->path, n);
+  for (size_t i = 0; ordered && i < n; i++) ordered[i] = plain[order[i]];
+  free(plain);
+  return ordered;
+}
+
+float *weights_table(struct weights *w, const struct weight_name *name, size_t layer, size_t rows, size_t n, struct error *err) {
+  const struct file_tensor *t = find_shaped(w, name, layer, rows, n, err);
+  return t ? to_f32(w, t, err) : NULL;
+}
