@@ -41,7 +41,9 @@ enum {
 };
 
 /* Appends the ids of text. text is UTF-8; each invalid byte run counts as U+FFFD. Padding and truncation of the file are
- * ignored. Time is linear in the text up to a logarithm. Fails only when the text cannot be represented (no unknown token). */
+ * ignored. Time is linear in the text up to a logarithm. A character that a BPE vocabulary has no token for, not even an unknown
+ * token, is left out, as Hugging Face does. Fails when a pattern of the tokenizer runs into its limits, or WordPiece lacks the
+ * unknown token that it needs. */
 int tokenizer_encode(const struct tokenizer *t, struct slice text, unsigned flags, struct ids *out, struct error *err);
 /* Appends the text of ids as Hugging Face `tokenizers` decodes them: invalid UTF-8 becomes U+FFFD; ids out of range are
  * skipped. skip_special leaves out special tokens. */
@@ -99,12 +101,26 @@ void jinja_free(struct jinja *j); /* NULL is fine */
 
 struct jinja_limits {
   uint64_t steps_max;      /* evaluated nodes; 0: 10,000,000 */
-  unsigned depth_max;      /* nested evaluation; 0: 200 */
+  unsigned depth_max;      /* nested macros, call blocks and recursive loops; 0: 200 */
   size_t output_bytes_max; /* 0: 64 MiB */
 };
 /* Renders with the members of context (a JSON object) as variables. now_s: the time of strftime_now, seconds since 1970;
  * -1 for the clock. raise_exception gives ERROR_INVALID with the template's own message. */
 int jinja_render(const struct jinja *j, const struct js *context, int64_t now_s, const struct jinja_limits *limits, struct buf *out, struct error *err);
+
+/* Which bytes of a rendered text stem from input: [begin, end), ascending, not touching each other. */
+struct jinja_span {
+  size_t begin, end;
+};
+struct jinja_marks {
+  struct jinja_span *spans; /* owned; {0} to start; jinja_marks_free at the end */
+  size_t n, cap;
+};
+void jinja_marks_free(struct jinja_marks *m);
+/* Like jinja_render; marks (cleared first, offsets from out's length before the call) become the bytes that stem from strings below the
+ * context's messages, tools and documents, carried through every operator, filter and method. */
+int jinja_render_marked(const struct jinja *j, const struct js *context, int64_t now_s, const struct jinja_limits *limits, struct buf *out,
+                        struct jinja_marks *marks, struct error *err);
 
 /* A model's chat template with the special tokens it may print. */
 struct chat_template;

@@ -1,0 +1,58 @@
+/* bpe: byte-pair encoding of one piece. SPDX-License-Identifier: Apache-2.0
+ *
+ * A piece begins as its characters (or bytes, in the byte-level alphabet); the adjacent pair whose merge has the lowest rank is
+ * merged, leftmost first, until no pair has one. Time is linearithmic in the piece. */
+#ifndef TEXT_BPE_H
+#define TEXT_BPE_H
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/slice.h"
+#include "text/text.h"
+#include "text/vocab.h"
+
+struct bpe_merge {
+  int32_t left, right; /* ids */
+  uint32_t rank;       /* BPE_NO_RANK: the slot is empty */
+};
+
+#define BPE_NO_RANK UINT32_MAX
+
+struct bpe {
+  const struct vocab *vocab; /* borrowed */
+  struct bpe_merge *merges;  /* hash table of n_slots; owned */
+  uint32_t n_slots;          /* 0: no merges */
+  uint32_t n_merges;         /* different pairs */
+  uint64_t seed;
+  int32_t *merged_of_rank; /* [ranks_cap] the id that the merge makes; owned */
+  uint32_t n_ranks, ranks_cap;
+  int32_t byte_ids[256];     /* of the byte-level alphabet; -1 where the vocabulary lacks the character */
+  int32_t fallback_ids[256]; /* of <0x00> to <0xFF>; -1 likewise */
+  int32_t unknown;           /* -1: none */
+  bool bytes;                /* pieces are raw bytes, each a character of the byte-level alphabet */
+  bool fuse_unknown, byte_fallback, ignore_merges;
+  struct slice continuing_prefix, end_suffix; /* owned; usually empty */
+};
+
+/* For n_merges merges over a vocabulary that is complete (vocab is read here) and outlives b. Set the options afterwards. */
+void bpe_init(struct bpe *b, const struct vocab *vocab, size_t n_merges);
+void bpe_deinit(struct bpe *b);
+/* The next merge in rank. left and right are token strings; both and what they make must be in the vocabulary. */
+int bpe_add_merge(struct bpe *b, struct slice left, struct slice right, struct error *err);
+
+/* Working memory of one caller; {0} to start. */
+struct bpe_scratch {
+  struct bpe_symbol *symbols;
+  size_t n_symbols, symbols_cap;
+  uint64_t *heap;
+  size_t n_heap, heap_cap;
+  struct buf text;
+};
+void bpe_scratch_free(struct bpe_scratch *s);
+
+/* Appends the ids of a piece that is not empty. A character that is not in the vocabulary becomes its byte tokens (byte_fallback),
+ * else the unknown token; where there is none it is left out, as in the reference. */
+void bpe_encode(const struct bpe *b, struct bpe_scratch *s, struct slice piece, struct ids *out);
+
+#endif

@@ -1,0 +1,239 @@
+/* regex: see regex.h. SPDX-License-Identifier: Apache-2.0 */
+#include "text/regex.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
+
+#include "base/buf.h"
+#include "base/mem.h"
+#include "base/utf8.h"
+#include "text/scanner.h"
+
+enum { PATTERN_MAX = 64 << 10, MATCH_LIMIT = 10000000, DEPTH_LIMIT = 1000000, HEAP_LIMIT_KIB = 64 << 10 };
+
+enum regex_kind { REGEX_LITERAL, REGEX_SCANNER, REGEX_PCRE2 };
+
+struct regex {
+  enum regex_kind kind;
+  char *literal; /* owned */
+  size_t literal_len;
+  size_t (*scan)(struct slice s);
+  pcre2_code *code;            /* owned */
+  pcre2_match_context *limits; /* owned; never changed after the pattern was compiled */
+};
+
+const char *const regex_gpt2 = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
+const char *const regex_llama3 =
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+
+/* ---- from Oniguruma's syntax to PCRE2's ---- */
+
+/* Oniguruma's \w has marks. Outside of brackets, and for \b, it also has the numbers of Latin-1 that are no digits. */
+#define WORD_INSIDE "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"
+#define WORD WORD_INSIDE "\\xB2\\xB3\\xB9\\xBC-\\xBE"
+
+/* What an escape is called in PCRE2, outside brackets and inside; NULL: the same there. The classes are Unicode's in Oniguruma,
+ * and `\h` is a hexadecimal digit. */
+static const struct escape {
+  char letter;
+  const char *outside, *inside;
+} escapes[] = {
+    {'s', "\\p{White_Space}", "\\p{White_Space}"},
+    {'S', "\\P{White_Space}", "\\P{White_Space}"},
+    {'h', "[0-9a-fA-F]", "0-9a-fA-F"},
+    {'H', "[^0-9a-fA-F]", NULL},
+    {'w', "[" WORD "]", WORD_INSIDE},
+    {'W', "[^" WORD "]", NULL},
+    {'b', "(?:(?<=[" WORD "])(?![" WORD "])|(?<![" WORD "])(?=[" WORD "]))", "\\x08"},
+    {'B', "(?:(?<=[" WORD "])(?=[" WORD "])|(?<![" WORD "])(?![" WORD "]))", NULL},
+};
+
+static int translate_escape(struct slice *p, bool in_class, struct buf *out, struct error *err) {
+  for (size_t i = 0; i < sizeof escapes / sizeof escapes[0]; i++) {
+    if (p->data[1] != escapes[i].letter) continue;
+    const char *text = in_class ? escapes[i].inside : escapes[i].outside;
+    if (!text)
+      return error_set(err, ERROR_UNSUPPORTED, "A pattern of the tokenizer has \\%c inside brackets, which is not supported.", p->data[1]);
+    buf_add_cstr(out, text);
+    *p = slice_from(*p, 2);
+    return 0;
+  }
+  bool property = p->data[1] == 'p' || p->data[1] == 'P';
+  buf_add(out, p->data, 2);
+  *p = slice_from(*p, 2);
+  if (property && slice_starts(*p, SLICE("{Han}"))) { /* the script itself, not its extensions */
+    buf_add_cstr(out, "{sc:Han}");
+    *p = slice_from(*p, 5);
+  }
+  return 0;
+}
+
+static int translate(struct slice pattern, struct buf *out, struct error *err) {
+  bool in_class = false;
+  for (struct slice p = pattern; p.len;) {
+    char c = p.data[0];
+    if (c == '\\' && p.len > 1) {
+      if (translate_escape(&p, in_class, out, err) < 0) return -1;
+      continue;
+    }
+    bool posix = slice_starts(p, SLICE("[:"));
+    if (in_class && ((c == '[' && !posix) || slice_starts(p, SLICE("&&"))))
+      return error_set(err, ERROR_UNSUPPORTED, "The pattern '%.*s' combines character classes, which is not supported.",
+                       SLICE_ARG(pattern));
+    size_t n = 1;
+    if (in_class && posix) {
+      while (n < p.len && p.data[n] != ']') n++;
+      if (n < p.len) n++;
+    } else if (!in_class && c == '[') {
+      in_class = true;
+      if (n < p.len && p.data[n] == '^') n++;
+      if (n < p.len && p.data[n] == ']') n++;
+    } else if (in_class && c == ']') {
+      in_class = false;
+    }
+    buf_add(out, p.data, n);
+    p = slice_from(p, n);
+  }
+  return 0;
+}
+
+struct regex *regex_compile_pcre2(struct slice pattern, struct error *err) {
+  if (pattern.len > PATTERN_MAX) {
+    error_set(err, ERROR_TOO_LARGE, "A pattern of the tokenizer is longer than %d bytes.", PATTERN_MAX);
+    return NULL;
+  }
+  struct buf text = {0};
+  if (translate(pattern, &text, err) < 0) {
+    buf_free(&text);
+    return NULL;
+  }
+  int code;
+  PCRE2_SIZE at;
+  pcre2_code *compiled = pcre2_compile((PCRE2_SPTR)(text.data ? text.data : ""), text.len,
+                                       PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &code, &at, NULL);
+  buf_free(&text);
+  if (!compiled) {
+    PCRE2_UCHAR why[128];
+    pcre2_get_error_message(code, why, sizeof why);
+    error_set(err, ERROR_UNSUPPORTED, "The pattern '%.*s' cannot be used: %s.", SLICE_ARG(pattern), (const char *)why);
+    return NULL;
+  }
+  pcre2_jit_compile(compiled, PCRE2_JIT_COMPLETE); /* where the system forbids it, matching is slower but the same */
+  struct regex *r = mem_zalloc(1, sizeof *r);
+  r->kind = REGEX_PCRE2;
+  r->code = compiled;
+  r->limits = pcre2_match_context_create(NULL);
+  if (!r->limits) mem_alloc(SIZE_MAX); /* says so and aborts */
+  pcre2_set_match_limit(r->limits, MATCH_LIMIT);
+  pcre2_set_depth_limit(r->limits, DEPTH_LIMIT);
+  pcre2_set_heap_limit(r->limits, HEAP_LIMIT_KIB);
+  return r;
+}
+
+struct regex *regex_compile(struct slice pattern, struct error *err) {
+  size_t (*scan)(struct slice) = NULL;
+  if (slice_eq(pattern, slice_cstr(regex_gpt2))) scan = scanner_gpt2;
+  if (slice_eq(pattern, slice_cstr(regex_llama3))) scan = scanner_llama3;
+  if (!scan) return regex_compile_pcre2(pattern, err);
+  struct regex *r = mem_zalloc(1, sizeof *r);
+  r->kind = REGEX_SCANNER;
+  r->scan = scan;
+  return r;
+}
+
+struct regex *regex_literal(struct slice text) {
+  struct regex *r = mem_zalloc(1, sizeof *r);
+  r->kind = REGEX_LITERAL;
+  r->literal = mem_dup(text.data, text.len);
+  r->literal_len = text.len;
+  return r;
+}
+
+void regex_free(struct regex *r) {
+  if (!r) return;
+  free(r->literal);
+  pcre2_code_free(r->code);
+  pcre2_match_context_free(r->limits);
+  free(r);
+}
+
+/* ---- matching ---- */
+
+void regex_begin(struct regex_walk *w, const struct regex *r, struct slice text) {
+  *w = (struct regex_walk){.regex = r, .text = text, .empty_end = SIZE_MAX};
+  if (r->kind == REGEX_PCRE2) {
+    w->matcher = pcre2_match_data_create(1, NULL);
+    if (!w->matcher) mem_alloc(SIZE_MAX);
+  }
+}
+
+void regex_finish(struct regex_walk *w) {
+  if (w->matcher) pcre2_match_data_free(w->matcher);
+  w->matcher = NULL;
+}
+
+static int match_at(struct regex_walk *w, size_t at, struct error *err) {
+  PCRE2_SPTR text = (PCRE2_SPTR)(w->text.data ? w->text.data : "");
+  uint32_t options = PCRE2_NO_UTF_CHECK; /* segments are valid UTF-8 */
+  int rc = pcre2_match(w->regex->code, text, w->text.len, at, options, w->matcher, w->regex->limits);
+  if (rc == PCRE2_ERROR_JIT_STACKLIMIT) /* the interpreter takes its memory from the heap, within a limit */
+    rc = pcre2_match(w->regex->code, text, w->text.len, at, options | PCRE2_NO_JIT, w->matcher, w->regex->limits);
+  if (rc == PCRE2_ERROR_NOMATCH) return 0;
+  if (rc >= 0) return 1;
+  return error_set(err, ERROR_TOO_LARGE, "The text is too hard for a pattern of the model's tokenizer (limit %d); shorten it.", rc);
+}
+
+static int next_pcre2(struct regex_walk *w, size_t *begin, size_t *end, struct error *err) {
+  while (w->at <= w->text.len) {
+    int rc = match_at(w, w->at, err);
+    if (rc <= 0) {
+      w->end = true;
+      return rc;
+    }
+    const PCRE2_SIZE *found = pcre2_get_ovector_pointer(w->matcher);
+    *begin = found[0];
+    *end = found[1];
+    w->at = *end;
+    if (*end > *begin) {
+      w->empty_end = *end;
+      return 1;
+    }
+    /* Empty (\K may even turn it round): step over one character, and not right behind the last match. */
+    bool again = *begin != *end || *begin == w->empty_end;
+    struct slice rest = slice_from(w->text, w->at);
+    uint32_t c;
+    size_t n = rest.len ? utf8_get(rest, &c) : 1;
+    w->at += n ? n : 1;
+    if (!again) return 1;
+  }
+  w->end = true;
+  return 0;
+}
+
+int regex_next(struct regex_walk *w, size_t *begin, size_t *end, struct error *err) {
+  if (w->end) return 0;
+  switch (w->regex->kind) {
+    case REGEX_PCRE2: return next_pcre2(w, begin, end, err);
+    case REGEX_SCANNER:
+      if (w->at >= w->text.len) break;
+      *begin = w->at;
+      w->at += w->regex->scan(slice_from(w->text, w->at));
+      *end = w->at;
+      assert(*end > *begin && *end <= w->text.len);
+      return 1;
+    case REGEX_LITERAL: {
+      struct slice rest = slice_from(w->text, w->at);
+      if (w->regex->literal_len == 0 || rest.len < w->regex->literal_len) break;
+      const char *hit = memmem(rest.data, rest.len, w->regex->literal, w->regex->literal_len);
+      if (!hit) break;
+      *begin = (size_t)(hit - w->text.data);
+      w->at = *end = *begin + w->regex->literal_len;
+      return 1;
+    }
+  }
+  w->end = true;
+  return 0;
+}

@@ -1,0 +1,39 @@
+/* regex: the patterns of pre-tokenizers and normalizers. SPDX-License-Identifier: Apache-2.0
+ *
+ * Patterns are written for Oniguruma (Ruby syntax). The two that the families share run by hand-written scanners, which take
+ * linear time and the reference's own character classes; a literal is searched for; the rest goes to PCRE2 after translation,
+ * with limits. PCRE2 may know fewer characters than the reference (its Unicode version is older). */
+#ifndef TEXT_REGEX_H
+#define TEXT_REGEX_H
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/error.h"
+#include "base/slice.h"
+
+struct regex; /* immutable; any thread */
+
+struct regex *regex_compile(struct slice pattern, struct error *err);
+struct regex *regex_literal(struct slice text); /* matches this very text; an empty one never */
+void regex_free(struct regex *r);               /* NULL is fine */
+/* The same by PCRE2 even where a scanner exists: for tests that hold the scanners to it. */
+struct regex *regex_compile_pcre2(struct slice pattern, struct error *err);
+
+/* Walks the matches in a text: begin, then next until it returns 0. */
+struct regex_walk {
+  const struct regex *regex;
+  struct slice text;
+  size_t at;     /* where the next search begins */
+  void *matcher; /* PCRE2's, owned */
+  bool end;
+  size_t empty_end; /* where an empty match may not stand: the end of the last match */
+};
+void regex_begin(struct regex_walk *w, const struct regex *r, struct slice text);
+/* 1: a match from *begin to *end (which may be equal); 0: no more; -1: the pattern ran into its limits. */
+int regex_next(struct regex_walk *w, size_t *begin, size_t *end, struct error *err);
+void regex_finish(struct regex_walk *w);
+
+/* The GPT-2 pattern and the Llama-3 pattern (also cl100k's). */
+extern const char *const regex_gpt2, *const regex_llama3;
+
+#endif

@@ -1,0 +1,297 @@
+/* tokenizer: encoding, decoding and what is known about ids; see text.h and tokenizer.h. SPDX-License-Identifier: Apache-2.0 */
+#include "text/tokenizer.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "base/utf8.h"
+#include "text/tokenizer_config.h"
+#include "text/tokenizer_gguf.h"
+#include "text/tokenizer_json.h"
+
+/* ---- opening and closing ---- */
+
+static struct tokenizer *create(void) {
+  struct tokenizer *t = mem_zalloc(1, sizeof *t);
+  t->bos = t->eos = -1;
+  t->bpe.unknown = t->wordpiece.unknown = -1;
+  return t;
+}
+
+void tokenizer_close(struct tokenizer *t) {
+  if (!t) return;
+  added_deinit(&t->added);
+  normalizer_deinit(&t->normalizer);
+  pretok_deinit(&t->pretok);
+  bpe_deinit(&t->bpe);
+  wordpiece_deinit(&t->wordpiece);
+  post_deinit(&t->post);
+  decoder_deinit(&t->decoder);
+  vocab_deinit(&t->vocab);
+  ids_free(&t->stop);
+  buf_free(&t->text);
+  free(t->text_begin);
+  free(t->special);
+  free(t);
+}
+
+/* A byte-level tokenizer that maps bytes last need not do it: the model takes the bytes as they are. */
+static void skip_byte_map(struct tokenizer *t) {
+  struct pretok *p = &t->pretok;
+  if (t->model != TOKENIZER_BPE || t->bpe.continuing_prefix.len || t->bpe.end_suffix.len || p->n_steps == 0) return;
+  size_t maps = 0;
+  for (size_t i = 0; i < p->n_steps; i++) maps += p->steps[i].kind == PRETOK_BYTE_MAP;
+  if (maps != 1 || p->steps[p->n_steps - 1].kind != PRETOK_BYTE_MAP) return;
+  p->n_steps--;
+  t->bpe.bytes = true;
+}
+
+/* Computes what is kept for every id, once vocabulary, added tokens and decoder are there. */
+static int finish(struct tokenizer *t, struct error *err) {
+  if (added_ready(&t->added, &t->normalizer, err) < 0) return -1;
+  skip_byte_map(t);
+  int32_t n = (int32_t)t->vocab.n_ids;
+  if (t->added.n && t->added.by_id[t->added.n - 1]->id >= n) n = t->added.by_id[t->added.n - 1]->id + 1;
+  t->n_vocab = n;
+  t->text_begin = mem_zalloc((size_t)n + 1, sizeof t->text_begin[0]);
+  t->special = mem_zalloc((size_t)n, 1);
+  buf_reserve(&t->text, t->vocab.text.len + (t->decoder.bytes == DECODER_NO_BYTES ? (size_t)n : 0));
+  for (int32_t id = 0; id < n; id++) {
+    bool exists;
+    struct slice string = tokenizer__string(t, id, &exists);
+    if (exists) decoder_token(&t->decoder, string, false, &t->text);
+    if (t->text.len > UINT32_MAX) return error_set(err, ERROR_TOO_LARGE, "The tokens' text is longer than 4 GiB.");
+    t->text_begin[id + 1] = (uint32_t)t->text.len;
+    const struct added_token *token = added_of_id(&t->added, id);
+    t->special[id] = token && token->special && slice_eq(token->content, token->pattern);
+  }
+  for (size_t i = 0; i < t->post.before.len + t->post.after.len; i++) {
+    int32_t id = i < t->post.before.len ? t->post.before.data[i] : t->post.after.data[i - t->post.before.len];
+    if (id >= n) return error_set(err, ERROR_CORRUPT, "The post-processor adds the token id %d, which is not in the vocabulary.", (int)id);
+  }
+  return 0;
+}
+
+struct tokenizer *tokenizer_open_gguf(const struct gguf *g, struct error *err) {
+  struct tokenizer *t = create();
+  if (tokenizer_gguf_read(t, g, err) == 0 && finish(t, err) == 0) {
+    tokenizer_gguf_stops(t, g);
+    return t;
+  }
+  tokenizer_close(t);
+  return NULL;
+}
+
+/* Of a parsed tokenizer.json and the files beside it, which may be NULL. */
+static struct tokenizer *open_js(const struct js *json, const struct js *config, const struct js *model, const struct js *generation,
+                                 struct error *err) {
+  struct tokenizer *t = create();
+  if (tokenizer_json_read(t, json, err) == 0 && finish(t, err) == 0) {
+    tokenizer_config_apply(t, config, model, generation);
+    return t;
+  }
+  tokenizer_close(t);
+  return NULL;
+}
+
+struct tokenizer *tokenizer_open_json(struct slice tokenizer_json, struct slice config_json, struct error *err) {
+  struct tokenizer *t = NULL;
+  struct js *json = js_parse(tokenizer_json, err), *config = NULL;
+  if (!json) {
+    error_prefix(err, "tokenizer.json");
+    return NULL;
+  }
+  if (config_json.len == 0 || (config = js_parse(config_json, err))) t = open_js(json, config, NULL, NULL, err);
+  js_free(json);
+  js_free(config);
+  return t;
+}
+
+struct tokenizer *tokenizer_open(const struct file_model *m, struct error *err) {
+  struct tokenizer *t = NULL;
+  struct js *json = NULL, *config = NULL, *generation = NULL;
+  if (m->container == FILE_GGUF) {
+    t = tokenizer_open_gguf(m->gguf, err);
+  } else if (file_model_json(m, "tokenizer.json", &json, err) == 0 && file_model_json(m, "tokenizer_config.json", &config, err) == 0 &&
+             file_model_json(m, "generation_config.json", &generation, err) == 0) {
+    if (json) t = open_js(json, config, m->config, generation, err);
+    else error_set(err, ERROR_NOT_FOUND, "There is no tokenizer.json; Plinth reads no other tokenizer of a Hugging Face directory yet.");
+  }
+  js_free(json);
+  js_free(config);
+  js_free(generation);
+  if (!t) error_prefix(err, "%s", m->path);
+  return t;
+}
+
+/* ---- encoding ---- */
+
+struct encoding {
+  const struct tokenizer *t;
+  struct ids *out;
+  struct buf *scratch; /* [pretok.n_steps] */
+  struct bpe_scratch bpe;
+  struct buf word;
+  struct buf normal[2];
+};
+
+static int encode_piece(void *arg, struct slice piece, struct error *err) {
+  struct encoding *e = arg;
+  if (e->t->model == TOKENIZER_BPE) {
+    bpe_encode(&e->t->bpe, &e->bpe, piece, e->out);
+    return 0;
+  }
+  return wordpiece_encode(&e->t->wordpiece, &e->word, piece, e->out, err);
+}
+
+/* The text between two tokens that are sought in the raw text. */
+static int encode_segment(struct encoding *e, struct slice segment, bool at_start, bool match_special, struct error *err) {
+  const struct tokenizer *t = e->t;
+  struct slice text;
+  if (normalizer_apply(&t->normalizer, segment, e->normal, &text, err) < 0) return -1;
+  struct added_walk walk = {0};
+  struct added_part part;
+  while (added_next(&t->added.normal, text, match_special, &walk, &part)) {
+    if (part.id >= 0) {
+      ids_add(e->out, part.id);
+      continue;
+    }
+    struct slice piece = slice_make(text.data + part.begin, part.end - part.begin);
+    if (pretok_run(&t->pretok, e->scratch, piece, at_start && part.begin == 0, encode_piece, e, err) < 0) return -1;
+  }
+  return 0;
+}
+
+static int encode_text(struct encoding *e, struct slice text, bool match_special, struct error *err) {
+  struct added_walk walk = {0};
+  struct added_part part;
+  while (added_next(&e->t->added.raw, text, match_special, &walk, &part)) {
+    if (part.id >= 0) {
+      ids_add(e->out, part.id);
+    } else {
+      struct slice segment = slice_make(text.data + part.begin, part.end - part.begin);
+      if (encode_segment(e, segment, part.begin == 0, match_special, err) < 0) return -1;
+    }
+  }
+  return 0;
+}
+
+int tokenizer_encode(const struct tokenizer *t, struct slice text, unsigned flags, struct ids *out, struct error *err) {
+  if (text.len >= UINT32_MAX) return error_set(err, ERROR_TOO_LARGE, "The text is longer than 4 GiB.");
+  struct encoding e = {.t = t, .out = out};
+  struct buf repaired = {0};
+  size_t before = out->len;
+  if (!utf8_valid(text)) {
+    decoder_lossy(text, &repaired);
+    text = buf_view(&repaired);
+  }
+  e.scratch = mem_zalloc(t->pretok.n_steps, sizeof e.scratch[0]);
+  if (flags & TOKENIZER_ADD_SPECIAL)
+    for (size_t i = 0; i < t->post.before.len; i++) ids_add(out, t->post.before.data[i]);
+  int rc = encode_text(&e, text, (flags & TOKENIZER_MATCH_SPECIAL) != 0, err);
+  if (flags & TOKENIZER_ADD_SPECIAL)
+    for (size_t i = 0; i < t->post.after.len; i++) ids_add(out, t->post.after.data[i]);
+  if (rc < 0) out->len = before;
+  for (size_t i = 0; i < t->pretok.n_steps; i++) buf_free(&e.scratch[i]);
+  free(e.scratch);
+  bpe_scratch_free(&e.bpe);
+  buf_free(&e.word);
+  buf_free(&e.normal[0]);
+  buf_free(&e.normal[1]);
+  buf_free(&repaired);
+  return rc;
+}
+
+/* ---- decoding ---- */
+
+struct slice tokenizer__string(const struct tokenizer *t, int32_t id, bool *ret_exists) {
+  const struct added_token *token = added_of_id(&t->added, id);
+  *ret_exists = token || vocab_has(&t->vocab, id);
+  return token ? token->pattern : vocab_string(&t->vocab, id);
+}
+
+/* Appends a run of byte tokens: as text when all of it is, else one U+FFFD for each byte. */
+static void decode_run(struct buf *run, struct buf *out) {
+  bool valid = utf8_valid(buf_view(run));
+  if (valid) buf_add_slice(out, buf_view(run));
+  for (size_t i = 0; !valid && i < run->len; i++) buf_add_utf8(out, UTF8_REPLACEMENT);
+  buf_clear(run);
+}
+
+static void decode_some_bytes(const struct tokenizer *t, const int32_t *ids, size_t n, bool skip_special, struct buf *out) {
+  struct buf run = {0};
+  bool first = true;
+  size_t before = out->len;
+  for (size_t i = 0; i < n; i++) {
+    bool exists;
+    struct slice string = tokenizer__string(t, ids[i], &exists);
+    if (!exists || (skip_special && t->special[ids[i]])) continue;
+    int byte = decoder_byte_token(string);
+    if (byte >= 0) {
+      buf_add_byte(&run, (unsigned char)byte);
+    } else {
+      decode_run(&run, out);
+      decoder_token(&t->decoder, string, first, out);
+    }
+    first = false;
+  }
+  decode_run(&run, out);
+  decoder_strip_start(&t->decoder, before, out);
+  buf_free(&run);
+}
+
+void tokenizer_decode(const struct tokenizer *t, const int32_t *ids, size_t n, bool skip_special, struct buf *out) {
+  if (t->decoder.bytes == DECODER_SOME_BYTES) {
+    decode_some_bytes(t, ids, n, skip_special, out);
+    return;
+  }
+  struct detok d;
+  detok_init(&d, t, skip_special);
+  for (size_t i = 0; i < n; i++) detok_push(&d, ids[i], out);
+  detok_finish(&d, out);
+}
+
+/* ---- what is known about ids ---- */
+
+int32_t tokenizer_n_vocab(const struct tokenizer *t) { return t->n_vocab; }
+
+struct slice tokenizer_token_bytes(const struct tokenizer *t, int32_t id) {
+  if (id < 0 || id >= t->n_vocab) return slice_make(NULL, 0);
+  return slice_make(t->text.data + t->text_begin[id], t->text_begin[id + 1] - t->text_begin[id]);
+}
+
+bool tokenizer_is_special(const struct tokenizer *t, int32_t id) { return id >= 0 && id < t->n_vocab && t->special[id]; }
+
+int32_t tokenizer_find(const struct tokenizer *t, struct slice token) {
+  const struct added_token *added = added_find(&t->added, token);
+  return added ? added->id : vocab_find(&t->vocab, token);
+}
+
+int32_t tokenizer_bos(const struct tokenizer *t) { return t->bos; }
+
+int32_t tokenizer_eos(const struct tokenizer *t) { return t->eos; }
+
+const int32_t *tokenizer_stop_ids(const struct tokenizer *t, size_t *ret_n) {
+  *ret_n = t->stop.len;
+  return t->stop.data;
+}
+
+const char *tokenizer_kind(const struct tokenizer *t) { return t->model == TOKENIZER_BPE ? "BPE" : "WordPiece"; }
+
+void tokenizer__add_stop(struct tokenizer *t, int32_t id) {
+  if (id < 0 || id >= t->n_vocab) return;
+  for (size_t i = 0; i < t->stop.len; i++)
+    if (t->stop.data[i] == id) return;
+  ids_add(&t->stop, id);
+}
+
+void tokenizer__add_known_stops(struct tokenizer *t) {
+  static const char *const names[] = {"<|eot_id|>", "<|im_end|>",        "<|end|>",         "<|endoftext|>", "<|eom_id|>",
+                                      "<EOT>",      "\xE2\x96\x81<EOT>", "<|end_of_text|>", "</s>",          "<end_of_turn>",
+                                      "<|return|>", "<|call|>",          "<step>"};
+  for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+    int32_t id = tokenizer_find(t, slice_cstr(names[i]));
+    if (tokenizer_is_special(t, id)) tokenizer__add_stop(t, id);
+  }
+}

@@ -1,0 +1,47 @@
+/* tokenizer: what the files of this room share about a tokenizer. SPDX-License-Identifier: Apache-2.0
+ *
+ * The way of a text: added tokens are cut out (added), the rest is normalized (normalizer), parted at normalized added tokens,
+ * cut into pieces (pretok), each piece becomes ids (bpe, wordpiece), special tokens go around the whole (post). Back: decoder.
+ * tokenizer.json and GGUF metadata are two ways to configure the same components. */
+#ifndef TEXT_TOKENIZER_H
+#define TEXT_TOKENIZER_H
+#include "text/added.h"
+#include "text/bpe.h"
+#include "text/decoder.h"
+#include "text/normalizer.h"
+#include "text/post.h"
+#include "text/pretok.h"
+#include "text/text.h"
+#include "text/vocab.h"
+#include "text/wordpiece.h"
+
+enum tokenizer_model { TOKENIZER_BPE, TOKENIZER_WORDPIECE };
+
+struct tokenizer {
+  struct vocab vocab; /* the model's own tokens; added tokens beyond it only in added */
+  struct added added;
+  struct normalizer normalizer;
+  struct pretok pretok;
+  enum tokenizer_model model;
+  struct bpe bpe;
+  struct wordpiece wordpiece;
+  struct post post;
+  struct decoder decoder;
+
+  int32_t n_vocab;
+  int32_t bos, eos; /* -1: none */
+  struct ids stop;
+  /* Of every id: the text it adds when it is not the first, and whether it is special. */
+  struct buf text;
+  uint32_t *text_begin;   /* [n_vocab + 1] */
+  unsigned char *special; /* [n_vocab] 0 or 1 */
+};
+
+/* The token's string as the decoder gets it; {NULL, 0} when there is none. *ret_exists tells an empty string from none. */
+struct slice tokenizer__string(const struct tokenizer *t, int32_t id, bool *ret_exists);
+/* Adds an id to the stop set, once; one out of range is left out. */
+void tokenizer__add_stop(struct tokenizer *t, int32_t id);
+/* Adds the special tokens whose names are known to end a turn or a text in some family. */
+void tokenizer__add_known_stops(struct tokenizer *t);
+
+#endif
