@@ -1,0 +1,310 @@
+/* ops: the operations of tensor.h: what is spread over the pool, in which tiles. SPDX-License-Identifier: Apache-2.0
+ * Small work runs on the calling thread without waking anyone; which thread computes a tile never matters to the bits. */
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "tensor/compute.h"
+
+enum {
+  INLINE_ELEMENTS = 8192,     /* row operations of fewer elements stay on the caller */
+  ROWS_PER_TILE = 8,
+  TILE_BYTES = 48 * 1024,     /* weights of a tile when few rows stream them */
+  TILES_PER_THREAD = 6,
+};
+
+/* ---- activations ---- */
+
+static size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
+
+static struct act_blocks make_blocks(size_t rows, size_t ld, bool wide, size_t *bytes) {
+  struct act_blocks b = {0};
+  size_t n = rows * ld, blocks = n / BLOCK;
+  b.q8 = mem_aligned(64, n + 64);
+  if (wide) b.low = mem_aligned(64, n + 64);
+  if (wide) b.q16 = mem_aligned(64, 2 * n + 64);
+  b.d = mem_aligned(64, blocks * sizeof(float) + 64);
+  b.ds = mem_aligned(64, blocks * sizeof(float) + 64);
+  b.sum = mem_aligned(64, blocks * sizeof(int32_t) + 64);
+  *bytes += n * (wide ? 4 : 1) + blocks * 12;
+  return b;
+}
+
+static void free_blocks(struct act_blocks *b) {
+  void *memory[] = {b->q8, b->low, b->q16, b->d, b->ds, b->sum};
+  for (size_t i = 0; i < sizeof memory / sizeof memory[0]; i++) free(memory[i]);
+}
+
+struct act *act_create(struct compute *c, size_t rows_max, size_t in_max, struct error *err) {
+  (void)err;
+  struct act *a = mem_zalloc(1, sizeof *a);
+  a->rows_max = rows_max;
+  a->in_max = in_max;
+  a->ld = round_up(in_max, BLOCK);
+  a->f32 = mem_aligned(64, rows_max * a->ld * sizeof(float) + 64);
+  a->row_scratch = mem_aligned(64, (size_t)pool_threads(c->pool) * a->ld * sizeof(float) + 64);
+  a->bytes = rows_max * a->ld * sizeof(float);
+  if (c->mode == COMPUTE_FAST) {
+    a->i8 = make_blocks(rows_max, a->ld, false, &a->bytes);
+    a->i16 = make_blocks(rows_max, a->ld, true, &a->bytes);
+  }
+  return a;
+}
+
+void act_free(struct act *a) {
+  if (!a) return;
+  free(a->f32);
+  free(a->row_scratch);
+  free_blocks(&a->i8);
+  free_blocks(&a->i16);
+  free(a);
+}
+
+size_t act_bytes(const struct act *a) { return a->bytes; }
+
+static void begin_act(struct act *a, unsigned forms, size_t rows, size_t n) {
+  if (!a) return;
+  assert(rows <= a->rows_max && n <= a->in_max);
+  assert(!(forms & ACT_I8) || a->i8.q8);
+  assert(!(forms & ACT_I16) || a->i16.q8);
+  a->rows = rows;
+  a->n = n;
+  a->forms = forms;
+}
+
+/* ---- operations on rows ---- */
+
+enum row_op { ROW_PREPARE, ROW_RMSNORM, ROW_LAYERNORM, ROW_SILU_MUL, ROW_GELU };
+
+struct row_job {
+  struct compute *c;
+  enum row_op op;
+  float *y;
+  struct act *act;
+  const float *x, *other; /* other: add, or up */
+  size_t ldx;
+  const float *gain, *bias;
+  float eps;
+  size_t rows, n;
+};
+
+/* Where row r's fp32 result goes: to y, else into act, else into scratch. */
+static float *row_target(const struct row_job *j, size_t r, int worker) {
+  if (j->y) return j->y + r * j->n;
+  if (j->act->forms & ACT_F32) return j->act->f32 + r * j->act->ld;
+  return j->act->row_scratch + (size_t)worker * j->act->ld;
+}
+
+static const float *compute_row(const struct row_job *j, size_t r, int worker) {
+  const struct kernels *k = j->c->kernels;
+  const float *x = j->x + r * j->ldx, *other = j->other ? j->other + r * j->n : NULL;
+  if (j->op == ROW_PREPARE) return x;
+  float *y = row_target(j, r, worker);
+  switch (j->op) {
+    case ROW_RMSNORM: k->rmsnorm(y, x, j->gain, j->eps, j->n); break;
+    case ROW_LAYERNORM: k->layernorm(y, x, other, j->gain, j->bias, j->eps, j->n); break;
+    case ROW_SILU_MUL: k->silu_mul(y, x, other, j->n); break;
+    case ROW_GELU: k->gelu(y, x, j->n); break;
+    case ROW_PREPARE: break;
+  }
+  return y;
+}
+
+static void put_forms(const struct row_job *j, size_t r, const float *y) {
+  struct act *a = j->act;
+  if (!a) return;
+  float *f32 = a->f32 + r * a->ld;
+  if ((a->forms & ACT_F32) && y != f32) memcpy(f32, y, j->n * sizeof *y);
+  if (a->forms & ACT_I8) j->c->kernels->quantize_i8(&a->i8, r, a->ld, y, j->n);
+  if (a->forms & ACT_I16) j->c->kernels->quantize_i16(&a->i16, r, a->ld, y, j->n);
+}
+
+static void run_row_tile(void *job, int tile, int worker) {
+  const struct row_job *j = job;
+  size_t begin = (size_t)tile * ROWS_PER_TILE, end = begin + ROWS_PER_TILE < j->rows ? begin + ROWS_PER_TILE : j->rows;
+  for (size_t r = begin; r < end; r++) put_forms(j, r, compute_row(j, r, worker));
+}
+
+static void run_tiles(struct compute *c, pool_fn *fn, void *job, size_t n_tiles, bool small) {
+  if (!small) {
+    pool_run(c->pool, fn, job, (int)n_tiles);
+    return;
+  }
+  for (size_t i = 0; i < n_tiles; i++) fn(job, (int)i, 0);
+}
+
+static void run_rows(struct row_job *j, unsigned forms) {
+  assert(j->y || j->act);
+  begin_act(j->act, forms, j->rows, j->n);
+  run_tiles(j->c, run_row_tile, j, (j->rows + ROWS_PER_TILE - 1) / ROWS_PER_TILE, j->rows * j->n < INLINE_ELEMENTS);
+}
+
+void op_prepare(struct compute *c, struct act *act, unsigned forms, const float *x, size_t ldx, size_t rows, size_t n) {
+  run_rows(&(struct row_job){.c = c, .op = ROW_PREPARE, .act = act, .x = x, .ldx = ldx, .rows = rows, .n = n}, forms);
+}
+
+void op_rmsnorm(struct compute *c, float *y, struct act *act, unsigned forms, const float *x, const float *gain, float eps, size_t rows, size_t n) {
+  run_rows(&(struct row_job){.c = c, .op = ROW_RMSNORM, .y = y, .act = act, .x = x, .ldx = n, .gain = gain, .eps = eps, .rows = rows, .n = n}, forms);
+}
+
+void op_layernorm(struct compute *c, float *y, struct act *act, unsigned forms, const float *x, const float *add, const float *gain,
+                  const float *bias, float eps, size_t rows, size_t n) {
+  run_rows(&(struct row_job){.c = c, .op = ROW_LAYERNORM, .y = y, .act = act, .x = x, .ldx = n, .other = add, .gain = gain, .bias = bias,
+                             .eps = eps, .rows = rows, .n = n}, forms);
+}
+
+void op_silu_mul(struct compute *c, float *y, struct act *act, unsigned forms, const float *gate, const float *up, size_t rows, size_t n) {
+  run_rows(&(struct row_job){.c = c, .op = ROW_SILU_MUL, .y = y, .act = act, .x = gate, .ldx = n, .other = up, .rows = rows, .n = n}, forms);
+}
+
+void op_gelu(struct compute *c, float *y, struct act *act, unsigned forms, const float *x, size_t rows, size_t n) {
+  run_rows(&(struct row_job){.c = c, .op = ROW_GELU, .y = y, .act = act, .x = x, .ldx = n, .rows = rows, .n = n}, forms);
+}
+
+struct embed_job {
+  float *y;
+  const struct weight *w;
+  const int32_t *ids;
+};
+
+static void embed_row(void *job, int tile, int worker) {
+  (void)worker;
+  const struct embed_job *j = job;
+  weight_row(j->w, (size_t)j->ids[tile], j->y + (size_t)tile * j->w->n_in);
+}
+
+void op_embed(struct compute *c, float *y, const struct weight *w, const int32_t *ids, size_t n) {
+  struct embed_job j = {y, w, ids};
+  for (size_t i = 0; i < n; i++) assert(ids[i] >= 0 && (size_t)ids[i] < w->n_out);
+  run_tiles(c, embed_row, &j, n, n * w->n_in < INLINE_ELEMENTS);
+}
+
+/* ---- products ---- */
+
+enum { JOBS_MAX = 8 };
+
+struct linear_run {
+  const struct kernels *kernels;
+  struct product products[JOBS_MAX];
+  size_t first_tile[JOBS_MAX + 1]; /* tiles of job i: first_tile[i] … first_tile[i + 1] */
+  size_t panels_per_tile[JOBS_MAX];
+  size_t n_jobs;
+};
+
+static void run_linear_tile(void *job, int tile, int worker) {
+  (void)worker;
+  const struct linear_run *run = job;
+  size_t i = 0;
+  while ((size_t)tile >= run->first_tile[i + 1]) i++;
+  const struct product *p = &run->products[i];
+  const struct weight *w = p->job->w;
+  size_t begin = ((size_t)tile - run->first_tile[i]) * run->panels_per_tile[i], end = begin + run->panels_per_tile[i];
+  if (end > w->n_panels) end = w->n_panels;
+  if (w->pack == PACK_F32) run->kernels->linear_f32(p, begin, end);
+  else if (w->wide) run->kernels->linear_i16(p, begin, end);
+  else run->kernels->linear_i8(p, begin, end);
+}
+
+/* Few rows: tiles of some ten KiB of weights. Many rows: enough tiles that no thread waits long for the last. */
+static size_t panels_per_tile(const struct compute *c, const struct weight *w, size_t n_rows, size_t n_panels_all) {
+  size_t by_bytes = TILE_BYTES / w->panel_bytes, by_share = n_panels_all / ((size_t)pool_threads(c->pool) * TILES_PER_THREAD);
+  size_t n = n_rows <= 4 ? by_bytes : by_share;
+  if (n_rows > 4 && n > by_bytes && by_bytes > 1) n = by_bytes;
+  n -= n % 2; /* kernels take panels in pairs */
+  return n < 2 ? 2 : n;
+}
+
+void op_linear(struct compute *c, const struct act *act, const struct linear *jobs, size_t n_jobs, const int32_t *row_index, size_t n_rows) {
+  assert(n_jobs <= JOBS_MAX);
+  if (n_rows == 0) return;
+  struct linear_run run = {.kernels = c->kernels, .n_jobs = n_jobs};
+  size_t n_panels = 0, work = 0;
+  for (size_t i = 0; i < n_jobs; i++) n_panels += jobs[i].w->n_panels;
+  for (size_t i = 0; i < n_jobs; i++) {
+    const struct weight *w = jobs[i].w;
+    assert(w->n_in == act->n && (act->forms & weight_act_form(w)));
+    run.products[i] = (struct product){.job = &jobs[i], .act = act, .row_index = row_index, .n_rows = n_rows};
+    run.panels_per_tile[i] = panels_per_tile(c, w, n_rows, n_panels);
+    run.first_tile[i + 1] = run.first_tile[i] + (w->n_panels + run.panels_per_tile[i] - 1) / run.panels_per_tile[i];
+    work += w->n_out * w->n_in * n_rows;
+  }
+  run_tiles(c, run_linear_tile, &run, run.first_tile[n_jobs], work < 32 * 1024);
+}
+
+/* ---- rotary positions ---- */
+
+struct rope_job {
+  struct compute *c;
+  float *x;
+  size_t ldx;
+  float *cos, *sin;
+  const int32_t *pos;
+  const float *inv_freq;
+  size_t n_heads, half, rows;
+};
+
+static void rope_table_tile(void *job, int tile, int worker) {
+  (void)worker;
+  const struct rope_job *j = job;
+  for (size_t r = (size_t)tile * ROWS_PER_TILE; r < j->rows && r < (size_t)(tile + 1) * ROWS_PER_TILE; r++)
+    for (size_t i = 0; i < j->half; i++)
+      tensor_sincos((float)j->pos[r] * j->inv_freq[i], &j->sin[r * j->half + i], &j->cos[r * j->half + i]);
+}
+
+void op_rope_table(struct compute *c, float *cos, float *sin, const int32_t *pos, size_t rows, const float *inv_freq, size_t half_dim) {
+  struct rope_job j = {.c = c, .cos = cos, .sin = sin, .pos = pos, .inv_freq = inv_freq, .half = half_dim, .rows = rows};
+  run_tiles(c, rope_table_tile, &j, (rows + ROWS_PER_TILE - 1) / ROWS_PER_TILE, rows * half_dim < 512);
+}
+
+static void rope_tile(void *job, int tile, int worker) {
+  (void)worker;
+  const struct rope_job *j = job;
+  for (size_t r = (size_t)tile * ROWS_PER_TILE; r < j->rows && r < (size_t)(tile + 1) * ROWS_PER_TILE; r++)
+    j->c->kernels->rope(j->x + r * j->ldx, j->cos + r * j->half, j->sin + r * j->half, j->n_heads, 2 * j->half);
+}
+
+void op_rope(struct compute *c, float *x, size_t ldx, const float *cos, const float *sin, size_t rows, size_t n_heads, size_t head_dim) {
+  assert(head_dim % 2 == 0);
+  struct rope_job j = {.c = c, .x = x, .ldx = ldx, .cos = (float *)cos, .sin = (float *)sin, .n_heads = n_heads, .half = head_dim / 2, .rows = rows};
+  run_tiles(c, rope_tile, &j, (rows + ROWS_PER_TILE - 1) / ROWS_PER_TILE, rows * n_heads * head_dim < INLINE_ELEMENTS);
+}
+
+/* ---- single rows on the calling thread ---- */
+
+void op_mean_rows(float *y, const float *x, size_t rows, size_t n) {
+  memset(y, 0, n * sizeof *y);
+  for (size_t r = 0; r < rows; r++)
+    for (size_t i = 0; i < n; i++) y[i] += x[r * n + i];
+  float share = 1.0f / (float)rows;
+  for (size_t i = 0; i < n; i++) y[i] *= share;
+}
+
+void op_l2_normalize(float *x, size_t n) {
+  float lane[16] = {0};
+  for (size_t i = 0; i < n; i++) lane[i % 16] = fmaf(x[i], x[i], lane[i % 16]);
+  for (int half = 8; half > 0; half /= 2)
+    for (int i = 0; i < half; i++) lane[i] += lane[i + half];
+  float norm = sqrtf(lane[0]);
+  if (norm < 1e-12f) norm = 1e-12f;
+  for (size_t i = 0; i < n; i++) x[i] /= norm;
+}
+
+float op_log_sum_exp(const float *x, size_t n) {
+  const struct kernels *k = kernels_best(COMPUTE_ISA_ALL);
+  float max = k->max(x, n);
+  if (!isfinite(max)) return max;
+  return max + tensor_log(k->sum_exp(x, max, n));
+}
+
+float op_softmax_weights(float *y, const float *x, float scale, size_t n) {
+  return kernels_best(COMPUTE_ISA_ALL)->softmax_weights(y, x, scale, n);
+}
+
+size_t op_argmax(const float *x, size_t n) {
+  float max = kernels_best(COMPUTE_ISA_ALL)->max(x, n);
+  for (size_t i = 0; i < n; i++)
+    if (x[i] == max) return i;
+  return 0;
+}

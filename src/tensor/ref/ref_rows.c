@@ -1,0 +1,148 @@
+/* ref_rows: operations on single rows in plain C: the truth. SPDX-License-Identifier: Apache-2.0
+ *
+ * Sums over a row go by 16 lanes: lane j adds elements j, j+16, … in ascending order; then lane i takes i+8, then i+4, i+2, i+1. */
+#include <math.h>
+#include <string.h>
+
+#include "tensor/ref/ref.h"
+
+static float tree(float lane[16]) {
+  for (int half = 8; half > 0; half /= 2)
+    for (int i = 0; i < half; i++) lane[i] += lane[i + half];
+  return lane[0];
+}
+
+void ref_rmsnorm(float *y, const float *x, const float *gain, float eps, size_t n) {
+  float lane[16] = {0};
+  for (size_t i = 0; i < n; i++) lane[i % 16] = fmaf(x[i], x[i], lane[i % 16]);
+  float r = 1.0f / sqrtf(tree(lane) / (float)n + eps);
+  for (size_t i = 0; i < n; i++) y[i] = x[i] * r * gain[i];
+}
+
+void ref_layernorm(float *y, const float *x, const float *add, const float *gain, const float *bias, float eps, size_t n) {
+  float lane[16] = {0};
+  for (size_t i = 0; i < n; i++) {
+    y[i] = add ? x[i] + add[i] : x[i];
+    lane[i % 16] += y[i];
+  }
+  float mean = tree(lane) / (float)n;
+  memset(lane, 0, sizeof lane);
+  for (size_t i = 0; i < n; i++) {
+    float c = y[i] - mean;
+    lane[i % 16] = fmaf(c, c, lane[i % 16]);
+  }
+  float r = 1.0f / sqrtf(tree(lane) / (float)n + eps);
+  for (size_t i = 0; i < n; i++) {
+    float scaled = (y[i] - mean) * r * gain[i];
+    y[i] = bias ? scaled + bias[i] : scaled;
+  }
+}
+
+void ref_silu_mul(float *y, const float *gate, const float *up, size_t n) {
+  for (size_t i = 0; i < n; i++) y[i] = gate[i] / (1.0f + tensor_exp(-gate[i])) * up[i];
+}
+
+void ref_gelu(float *y, const float *x, size_t n) {
+  for (size_t i = 0; i < n; i++) y[i] = x[i] * 0.5f * (1.0f + tensor_erf(x[i] * 0.70710678f));
+}
+
+void ref_rope(float *x, const float *cos, const float *sin, size_t n_heads, size_t head_dim) {
+  size_t half = head_dim / 2;
+  for (size_t h = 0; h < n_heads; h++, x += head_dim)
+    for (size_t i = 0; i < half; i++) {
+      float a = x[i], b = x[i + half];
+      x[i] = fmaf(a, cos[i], -(b * sin[i]));
+      x[i + half] = fmaf(b, cos[i], a * sin[i]);
+    }
+}
+
+void ref_kv_store(const struct kv_layout *kv, unsigned char *page_layer, size_t slot, const float *k, const float *v) {
+  size_t d = kv->head_dim, size = kv->dtype == DTYPE_F32 ? 4 : 2;
+  for (size_t h = 0; h < kv->n_kv_heads; h++) {
+    unsigned char *to_k = page_layer + h * 2 * d * KV_PAGE_TOKENS * size, *to_v = to_k + d * KV_PAGE_TOKENS * size;
+    for (size_t i = 0; i < d; i++) {
+      if (kv->dtype == DTYPE_F32) {
+        ((float *)to_k)[i * KV_PAGE_TOKENS + slot] = k[h * d + i];
+        ((float *)to_v)[slot * d + i] = v[h * d + i];
+      } else {
+        ((uint16_t *)to_k)[i * KV_PAGE_TOKENS + slot] = dtype_f32_to_f16(k[h * d + i]);
+        ((uint16_t *)to_v)[slot * d + i] = dtype_f32_to_f16(v[h * d + i]);
+      }
+    }
+  }
+}
+
+float ref_max(const float *x, size_t n) {
+  float max = -INFINITY;
+  for (size_t i = 0; i < n; i++)
+    if (x[i] > max) max = x[i];
+  return max;
+}
+
+float ref_sum_exp(const float *x, float max, size_t n) {
+  float lane[16] = {0};
+  for (size_t i = 0; i < n; i++) lane[i % 16] += tensor_exp(x[i] - max);
+  return tree(lane);
+}
+
+float ref_softmax_weights(float *y, const float *x, float scale, size_t n) {
+  float lane[16] = {0}, max = ref_max(x, n);
+  for (size_t i = 0; i < n; i++) {
+    y[i] = tensor_exp((x[i] - max) * scale);
+    lane[i % 16] += y[i];
+  }
+  return tree(lane);
+}
+
+/* ---- activations to blocks ---- */
+
+static float largest(const float *x) {
+  float max = 0;
+  for (int i = 0; i < BLOCK; i++)
+    if (fabsf(x[i]) > max) max = fabsf(x[i]);
+  return max;
+}
+
+/* The values of one block as integers in ±limit; returns their scale. Elements beyond n count as 0. */
+static float to_integers(const float *x, size_t n, float limit, int32_t q[BLOCK]) {
+  float padded[BLOCK] = {0};
+  memcpy(padded, x, n * sizeof *x);
+  float max = largest(padded), inverse = max > 0 ? limit / max : 0;
+  if (!isfinite(inverse)) inverse = 0; /* a block of subnormals is taken as 0 */
+  for (int i = 0; i < BLOCK; i++) {
+    float r = rintf(padded[i] * inverse);
+    q[i] = (int32_t)(r > limit ? limit : r < -limit ? -limit : r);
+  }
+  return inverse > 0 ? max / limit : 0;
+}
+
+void ref_quantize_i8(const struct act_blocks *to, size_t row, size_t ld, const float *x, size_t n) {
+  for (size_t begin = 0; begin < n; begin += BLOCK) {
+    size_t block = row * (ld / BLOCK) + begin / BLOCK;
+    int32_t q[BLOCK], sum = 0;
+    to->d[block] = to_integers(x + begin, n - begin < BLOCK ? n - begin : BLOCK, 127, q);
+    for (int i = 0; i < BLOCK; i++) {
+      to->q8[row * ld + begin + (size_t)i] = (int8_t)q[i];
+      sum += q[i];
+    }
+    to->sum[block] = sum;
+    to->ds[block] = to->d[block] * (float)sum;
+  }
+}
+
+void ref_quantize_i16(const struct act_blocks *to, size_t row, size_t ld, const float *x, size_t n) {
+  for (size_t begin = 0; begin < n; begin += BLOCK) {
+    size_t block = row * (ld / BLOCK) + begin / BLOCK;
+    int32_t q[BLOCK], sum = 0;
+    to->d[block] = to_integers(x + begin, n - begin < BLOCK ? n - begin : BLOCK, 32639, q);
+    for (int i = 0; i < BLOCK; i++) {
+      size_t at = row * ld + begin + (size_t)i;
+      to->q16[at] = (int16_t)q[i];
+      to->low[at] = (int8_t)(uint8_t)(q[i] & 0xFF);
+      to->q8[at] = (int8_t)((q[i] - to->low[at]) / 256);
+      sum += q[i];
+    }
+    to->sum[block] = sum;
+    to->ds[block] = to->d[block] * (float)sum;
+  }
+}

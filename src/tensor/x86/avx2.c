@@ -1,0 +1,28 @@
+/* avx2: the kernels for AVX2 with FMA and F16C. SPDX-License-Identifier: Apache-2.0
+ * Compiled with -mavx2 -mfma -mf16c. The templates do the roundings of ref/ in its order; where sums are integers their order is free. */
+#if defined(__AVX2__)
+#include "tensor/x86/v16_avx2.h"
+
+#define QUERY_TILE 2
+#define OUTPUT_TILE 1
+#define F32_PANELS 1
+#define F32_COLUMNS 6
+#include "tensor/ref/ref.h"
+#define ATTENTION_FALLBACK ref_attention
+#include "tensor/x86/rows_template.h"
+
+#include "tensor/x86/attention_template.h"
+
+#include "tensor/x86/linear_template.h"
+
+#include "tensor/x86/linear_avx2.h"
+
+void avx2_fill(struct kernels *k) {
+  rows_fill(k);
+  k->name = "avx2";
+  k->attention = attention_run;
+  k->linear_f32 = linear_f32;
+  k->linear_i8 = linear_i8;
+  k->linear_i16 = linear_i16;
+}
+#endif

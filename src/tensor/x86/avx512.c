@@ -1,0 +1,29 @@
+/* avx512: the kernels for AVX-512 F, BW, DQ, VL and VNNI. SPDX-License-Identifier: Apache-2.0
+ * Compiled with -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx2 -mfma -mf16c. The templates do the roundings of ref/ in its
+ * order; where sums are integers their order is free. */
+#if defined(__AVX512VNNI__)
+#include "tensor/x86/v16_avx512.h"
+
+#define QUERY_TILE 6
+#define OUTPUT_TILE 4
+#define F32_PANELS 2
+#define F32_COLUMNS 8
+#include "tensor/ref/ref.h"
+#define ATTENTION_FALLBACK ref_attention
+#include "tensor/x86/rows_template.h"
+
+#include "tensor/x86/attention_template.h"
+
+#include "tensor/x86/linear_template.h"
+
+#include "tensor/x86/linear_avx512.h"
+
+void avx512_fill(struct kernels *k) {
+  rows_fill(k);
+  k->name = "avx512";
+  k->attention = attention_run;
+  k->linear_f32 = linear_f32;
+  k->linear_i8 = linear_i8;
+  k->linear_i16 = linear_i16;
+}
+#endif

@@ -1,0 +1,51 @@
+/* linear_template: what products share over a v16 type, and the fp32 product. Included once per instruction set.
+ * SPDX-License-Identifier: Apache-2.0
+ * The including file defines F32_PANELS (1 or 2) and F32_COLUMNS (<= 8): the register tile of the fp32 product. */
+#include "tensor/kernels.h"
+
+/* acc is the whole product of one panel and one row. */
+static inline void linear_put(const struct product *p, size_t panel, size_t i, v16 acc) {
+  const struct linear *job = p->job;
+  size_t out = panel * PANEL_ROWS, left = job->w->n_out - out;
+  float *y = job->y + i * job->ldy + out;
+  if (left >= PANEL_ROWS) {
+    if (job->bias) acc = v16_add(acc, v16_load(job->bias + out));
+    v16_store(y, job->add ? v16_add(v16_load(y), acc) : acc);
+    return;
+  }
+  if (job->bias) acc = v16_add(acc, v16_load_n(job->bias + out, left));
+  v16_store_n(y, job->add ? v16_add(v16_load_n(y, left), acc) : acc, left);
+}
+
+static inline __attribute__((always_inline)) void linear_f32_tile(const struct product *p, size_t panel, size_t first, int panels, int columns) {
+  const struct weight *w = p->job->w;
+  const float *m[F32_PANELS], *x[F32_COLUMNS];
+  v16 acc[F32_PANELS][F32_COLUMNS];
+  for (int i = 0; i < panels; i++) m[i] = (const float *)(const void *)(w->data + (panel + (size_t)i) * w->panel_bytes);
+  for (int c = 0; c < columns; c++) x[c] = p->act->f32 + product_row(p, first + (size_t)c) * p->act->ld;
+  for (int i = 0; i < panels; i++)
+    for (int c = 0; c < columns; c++) acc[i][c] = v16_zero();
+  for (size_t k = 0; k < w->n_in; k++) {
+    v16 row[F32_PANELS];
+    for (int i = 0; i < panels; i++) row[i] = v16_load(m[i] + k * PANEL_ROWS);
+    for (int c = 0; c < columns; c++) {
+      v16 value = v16_set1(x[c][k]);
+      for (int i = 0; i < panels; i++) acc[i][c] = v16_fma(row[i], value, acc[i][c]);
+    }
+  }
+  for (int i = 0; i < panels; i++)
+    for (int c = 0; c < columns; c++) linear_put(p, panel + (size_t)i, first + (size_t)c, acc[i][c]);
+}
+
+static inline __attribute__((always_inline)) void linear_f32_panels(const struct product *p, size_t panel, int panels) {
+  size_t i = 0;
+  for (; i + F32_COLUMNS <= p->n_rows; i += F32_COLUMNS) linear_f32_tile(p, panel, i, panels, F32_COLUMNS);
+  for (; i + 2 <= p->n_rows; i += 2) linear_f32_tile(p, panel, i, panels, 2);
+  if (i < p->n_rows) linear_f32_tile(p, panel, i, panels, 1);
+}
+
+static void linear_f32(const struct product *p, size_t panel_begin, size_t panel_end) {
+  size_t panel = panel_begin;
+  for (; panel + F32_PANELS <= panel_end; panel += F32_PANELS) linear_f32_panels(p, panel, F32_PANELS);
+  for (; panel < panel_end; panel++) linear_f32_panels(p, panel, 1);
+}

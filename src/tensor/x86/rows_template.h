@@ -1,0 +1,259 @@
+/* rows_template: operations on single rows over a v16 type; included once per instruction set. SPDX-License-Identifier: Apache-2.0
+ * The same roundings in the same order as ref_rows.c; its sums by 16 lanes are the lanes of a v16. */
+#include <math.h>
+#include <string.h>
+
+#include "tensor/kernels.h"
+#include "tensor/polynomials.h"
+
+static inline v16 rows_exp(v16 x) {
+  v16 n = v16_rint(v16_mul(x, v16_set1(EXP_LOG2E)));
+  n = v16_if_gt(v16_set1(EXP_LOWEST), x, v16_zero(), n); /* lanes decided below must still make a legal power */
+  n = v16_if_gt(x, v16_set1(EXP_HIGHEST), v16_zero(), n);
+  v16 r = v16_fma(v16_neg(n), v16_set1(EXP_LN2_HIGH), x);
+  r = v16_fma(v16_neg(n), v16_set1(EXP_LN2_LOW), r);
+  v16 p = v16_set1(EXP_P5);
+  p = v16_fma(p, r, v16_set1(EXP_P4));
+  p = v16_fma(p, r, v16_set1(EXP_P3));
+  p = v16_fma(p, r, v16_set1(EXP_P2));
+  p = v16_fma(p, r, v16_set1(EXP_P1));
+  p = v16_fma(p, r, v16_set1(EXP_P0));
+  v16 y = v16_add(v16_fma(p, v16_mul(r, r), r), v16_set1(1.0f));
+  y = v16_mul(y, v16_pow2(n));
+  y = v16_if_gt(v16_set1(EXP_LOWEST), x, v16_zero(), y);
+  return v16_if_gt(x, v16_set1(EXP_HIGHEST), v16_set1(INFINITY), y);
+}
+
+static inline v16 rows_erf(v16 x) {
+  v16 t = v16_abs(x), s = v16_mul(x, x), p = v16_set1(ERF_S6);
+  p = v16_fma(p, s, v16_set1(ERF_S5));
+  p = v16_fma(p, s, v16_set1(ERF_S4));
+  p = v16_fma(p, s, v16_set1(ERF_S3));
+  p = v16_fma(p, s, v16_set1(ERF_S2));
+  p = v16_fma(p, s, v16_set1(ERF_S1));
+  p = v16_fma(p, s, v16_set1(ERF_S0));
+  v16 small = v16_fma(p, x, x), u = v16_if_gt(t, v16_set1(ERF_END), v16_set1(ERF_END), t);
+  v16 b = v16_set1(ERF_B8);
+  b = v16_fma(b, u, v16_set1(ERF_B7));
+  b = v16_fma(b, u, v16_set1(ERF_B6));
+  b = v16_fma(b, u, v16_set1(ERF_B5));
+  b = v16_fma(b, u, v16_set1(ERF_B4));
+  b = v16_fma(b, u, v16_set1(ERF_B3));
+  b = v16_fma(b, u, v16_set1(ERF_B2));
+  b = v16_fma(b, u, v16_set1(ERF_B1));
+  b = v16_fma(b, u, v16_set1(ERF_B0));
+  v16 big = v16_copysign(v16_sub(v16_set1(1.0f), rows_exp(b)), x);
+  return v16_if_gt(t, v16_set1(1.0f), big, small);
+}
+
+static float rows_sum_squares(const float *x, float minus, size_t n) {
+  v16 sum = v16_zero(), m = v16_set1(minus);
+  size_t i = 0;
+  for (; i + 16 <= n; i += 16) {
+    v16 c = v16_sub(v16_load(x + i), m);
+    sum = v16_fma(c, c, sum);
+  }
+  if (i < n) {
+    v16 c = v16_keep_n(v16_sub(v16_load_n(x + i, n - i), m), n - i, v16_zero());
+    sum = v16_fma(c, c, sum);
+  }
+  return v16_tree(sum);
+}
+
+static void rows_rmsnorm(float *y, const float *x, const float *gain, float eps, size_t n) {
+  v16 r = v16_set1(1.0f / sqrtf(rows_sum_squares(x, 0, n) / (float)n + eps));
+  size_t i = 0;
+  for (; i + 16 <= n; i += 16) v16_store(y + i, v16_mul(v16_mul(v16_load(x + i), r), v16_load(gain + i)));
+  if (i < n) v16_store_n(y + i, v16_mul(v16_mul(v16_load_n(x + i, n - i), r), v16_load_n(gain + i, n - i)), n - i);
+}
+
+static float rows_mean_of_sum(float *y, const float *x, const float *add, size_t n) {
+  v16 sum = v16_zero();
+  for (size_t i = 0; i < n; i += 16) {
+    size_t left = n - i < 16 ? n - i : 16;
+    v16 v = v16_load_n(x + i, left);
+    if (add) v = v16_add(v, v16_load_n(add + i, left));
+    v16_store_n(y + i, v, left);
+    sum = v16_add(sum, v16_keep_n(v, left, v16_zero()));
+  }
+  return v16_tree(sum) / (float)n;
+}
+
+static void rows_layernorm(float *y, const float *x, const float *add, const float *gain, const float *bias, float eps, size_t n) {
+  float mean = rows_mean_of_sum(y, x, add, n);
+  v16 m = v16_set1(mean), r = v16_set1(1.0f / sqrtf(rows_sum_squares(y, mean, n) / (float)n + eps));
+  for (size_t i = 0; i < n; i += 16) {
+    size_t left = n - i < 16 ? n - i : 16;
+    v16 v = v16_mul(v16_mul(v16_sub(v16_load_n(y + i, left), m), r), v16_load_n(gain + i, left));
+    if (bias) v = v16_add(v, v16_load_n(bias + i, left));
+    v16_store_n(y + i, v, left);
+  }
+}
+
+static void rows_silu_mul(float *y, const float *gate, const float *up, size_t n) {
+  for (size_t i = 0; i < n; i += 16) {
+    size_t left = n - i < 16 ? n - i : 16;
+    v16 g = v16_load_n(gate + i, left);
+    v16 silu = v16_div(g, v16_add(v16_set1(1.0f), rows_exp(v16_neg(g))));
+    v16_store_n(y + i, v16_mul(silu, v16_load_n(up + i, left)), left);
+  }
+}
+
+static void rows_gelu(float *y, const float *x, size_t n) {
+  for (size_t i = 0; i < n; i += 16) {
+    size_t left = n - i < 16 ? n - i : 16;
+    v16 v = v16_load_n(x + i, left);
+    v16 phi = v16_add(v16_set1(1.0f), rows_erf(v16_mul(v, v16_set1(0.70710678f))));
+    v16_store_n(y + i, v16_mul(v16_mul(v, v16_set1(0.5f)), phi), left);
+  }
+}
+
+static void rows_rope(float *x, const float *cos, const float *sin, size_t n_heads, size_t head_dim) {
+  size_t half = head_dim / 2;
+  for (size_t h = 0; h < n_heads; h++, x += head_dim)
+    for (size_t i = 0; i < half; i += 16) {
+      size_t left = half - i < 16 ? half - i : 16;
+      v16 a = v16_load_n(x + i, left), b = v16_load_n(x + half + i, left);
+      v16 c = v16_load_n(cos + i, left), s = v16_load_n(sin + i, left);
+      v16_store_n(x + i, v16_fma(a, c, v16_neg(v16_mul(b, s))), left);
+      v16_store_n(x + half + i, v16_fma(b, c, v16_mul(a, s)), left);
+    }
+}
+
+/* ---- KV ---- */
+
+static void rows_kv_store_half(size_t head_dim, uint16_t *to_k, uint16_t *to_v, size_t slot, const float *k, const float *v) {
+  uint16_t halves[16];
+  for (size_t i = 0; i < head_dim; i += 16) {
+    size_t left = head_dim - i < 16 ? head_dim - i : 16;
+    v16_store_half(halves, v16_load_n(k + i, left));
+    for (size_t j = 0; j < left; j++) to_k[(i + j) * KV_PAGE_TOKENS + slot] = halves[j];
+    v16_store_half(halves, v16_load_n(v + i, left));
+    memcpy(to_v + slot * head_dim + i, halves, left * sizeof *halves);
+  }
+}
+
+static void rows_kv_store(const struct kv_layout *kv, unsigned char *page_layer, size_t slot, const float *k, const float *v) {
+  size_t d = kv->head_dim, values = d * KV_PAGE_TOKENS;
+  for (size_t h = 0; h < kv->n_kv_heads; h++, k += d, v += d) {
+    if (kv->dtype == DTYPE_F16) {
+      uint16_t *to = (uint16_t *)(void *)page_layer + h * 2 * values;
+      rows_kv_store_half(d, to, to + values, slot, k, v);
+      continue;
+    }
+    float *to = (float *)(void *)page_layer + h * 2 * values;
+    for (size_t i = 0; i < d; i++) to[i * KV_PAGE_TOKENS + slot] = k[i];
+    memcpy(to + values + slot * d, v, d * sizeof *v);
+  }
+}
+
+/* ---- reductions over logits ---- */
+
+static float rows_max(const float *x, size_t n) {
+  v16 max = v16_set1(-INFINITY);
+  for (size_t i = 0; i < n; i += 16) {
+    size_t left = n - i < 16 ? n - i : 16;
+    v16 v = v16_keep_n(v16_load_n(x + i, left), left, v16_set1(-INFINITY));
+    max = v16_if_gt(v, max, v, max);
+  }
+  return v16_largest(max);
+}
+
+static float rows_sum_exp(const float *x, float max, size_t n) {
+  v16 sum = v16_zero(), m = v16_set1(max);
+  for (size_t i = 0; i < n; i += 16) {
+    size_t left = n - i < 16 ? n - i : 16;
+    sum = v16_add(sum, v16_keep_n(rows_exp(v16_sub(v16_load_n(x + i, left), m)), left, v16_zero()));
+  }
+  return v16_tree(sum);
+}
+
+static float rows_softmax_weights(float *y, const float *x, float scale, size_t n) {
+  v16 sum = v16_zero(), m = v16_set1(rows_max(x, n)), s = v16_set1(scale);
+  for (size_t i = 0; i < n; i += 16) {
+    size_t left = n - i < 16 ? n - i : 16;
+    v16 e = rows_exp(v16_mul(v16_sub(v16_load_n(x + i, left), m), s));
+    v16_store_n(y + i, e, left);
+    sum = v16_add(sum, v16_keep_n(e, left, v16_zero()));
+  }
+  return v16_tree(sum);
+}
+
+/* ---- activations to blocks ---- */
+
+/* The block's two halves as whole numbers in ±limit; returns the scale. */
+static inline float rows_to_integers(const float *x, size_t n, float limit, v16 q[2]) {
+  v16 a = v16_load_n(x, n < 16 ? n : 16), b = v16_load_n(x + 16, n > 16 ? n - 16 : 0);
+  v16 absolute_a = v16_abs(a), absolute_b = v16_abs(b);
+  float max = v16_largest(v16_if_gt(absolute_a, absolute_b, absolute_a, absolute_b));
+  float inverse = max > 0 ? limit / max : 0;
+  if (!(inverse < INFINITY)) inverse = 0;
+  v16 scale = v16_set1(inverse), top = v16_set1(limit), bottom = v16_set1(-limit);
+  v16 *in[2] = {&a, &b};
+  for (int i = 0; i < 2; i++) {
+    v16 r = v16_rint(v16_mul(*in[i], scale));
+    r = v16_if_gt(r, top, top, r);
+    q[i] = v16_if_gt(bottom, r, bottom, r);
+  }
+  return inverse > 0 ? max / limit : 0;
+}
+
+static inline int32_t rows_sum_i16(__m256i a, __m256i b) {
+  const __m256i ones = _mm256_set1_epi16(1);
+  __m256i s = _mm256_add_epi32(_mm256_madd_epi16(a, ones), _mm256_madd_epi16(b, ones));
+  __m128i t = _mm_add_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1));
+  t = _mm_add_epi32(t, _mm_shuffle_epi32(t, 0x4E));
+  t = _mm_add_epi32(t, _mm_shuffle_epi32(t, 0xB1));
+  return _mm_cvtsi128_si32(t);
+}
+
+/* 32 int16 values within int8 as bytes, in order. */
+static inline __m256i rows_to_i8(__m256i a, __m256i b) { return _mm256_permute4x64_epi64(_mm256_packs_epi16(a, b), 0xD8); }
+
+static void rows_quantize_i8(const struct act_blocks *to, size_t row, size_t ld, const float *x, size_t n) {
+  for (size_t begin = 0; begin < n; begin += BLOCK) {
+    size_t block = row * (ld / BLOCK) + begin / BLOCK;
+    v16 q[2];
+    float d = rows_to_integers(x + begin, n - begin < BLOCK ? n - begin : BLOCK, 127, q);
+    __m256i a = v16_to_i16(q[0]), b = v16_to_i16(q[1]);
+    _mm256_storeu_si256((__m256i *)(void *)(to->q8 + row * ld + begin), rows_to_i8(a, b));
+    int32_t sum = rows_sum_i16(a, b);
+    to->d[block] = d;
+    to->sum[block] = sum;
+    to->ds[block] = d * (float)sum;
+  }
+}
+
+static void rows_quantize_i16(const struct act_blocks *to, size_t row, size_t ld, const float *x, size_t n) {
+  for (size_t begin = 0; begin < n; begin += BLOCK) {
+    size_t block = row * (ld / BLOCK) + begin / BLOCK, at = row * ld + begin;
+    v16 q[2];
+    float d = rows_to_integers(x + begin, n - begin < BLOCK ? n - begin : BLOCK, 32639, q);
+    __m256i a = v16_to_i16(q[0]), b = v16_to_i16(q[1]);
+    _mm256_storeu_si256((__m256i *)(void *)(to->q16 + at), a);
+    _mm256_storeu_si256((__m256i *)(void *)(to->q16 + at + 16), b);
+    /* low byte, sign-extended; the rest is a multiple of 256 */
+    __m256i low_a = _mm256_srai_epi16(_mm256_slli_epi16(a, 8), 8), low_b = _mm256_srai_epi16(_mm256_slli_epi16(b, 8), 8);
+    __m256i high_a = _mm256_srai_epi16(_mm256_sub_epi16(a, low_a), 8), high_b = _mm256_srai_epi16(_mm256_sub_epi16(b, low_b), 8);
+    _mm256_storeu_si256((__m256i *)(void *)(to->low + at), rows_to_i8(low_a, low_b));
+    _mm256_storeu_si256((__m256i *)(void *)(to->q8 + at), rows_to_i8(high_a, high_b));
+    int32_t sum = rows_sum_i16(a, b);
+    to->d[block] = d;
+    to->sum[block] = sum;
+    to->ds[block] = d * (float)sum;
+  }
+}
+
+static void rows_fill(struct kernels *k) {
+  k->rmsnorm = rows_rmsnorm;
+  k->layernorm = rows_layernorm;
+  k->silu_mul = rows_silu_mul;
+  k->gelu = rows_gelu;
+  k->rope = rows_rope;
+  k->kv_store = rows_kv_store;
+  k->max = rows_max;
+  k->sum_exp = rows_sum_exp;
+  k->softmax_weights = rows_softmax_weights;
+  k->quantize_i8 = rows_quantize_i8;
+  k->quantize_i16 = rows_quantize_i16;
+}

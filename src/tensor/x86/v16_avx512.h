@@ -1,0 +1,54 @@
+/* v16_avx512: sixteen floats in one AVX-512 register, for the templates. Private to x86/. SPDX-License-Identifier: Apache-2.0
+ * Every operation rounds as its scalar twin does, so a template gives the bits of ref/. */
+#ifndef TENSOR_V16_AVX512_H
+#define TENSOR_V16_AVX512_H
+#include <immintrin.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef __m512 v16;
+
+static inline __mmask16 v16_lanes(size_t n) { return n >= 16 ? 0xFFFF : (__mmask16)((1u << n) - 1); }
+static inline v16 v16_zero(void) { return _mm512_setzero_ps(); }
+static inline v16 v16_set1(float x) { return _mm512_set1_ps(x); }
+static inline v16 v16_load(const float *p) { return _mm512_loadu_ps(p); }
+static inline void v16_store(float *p, v16 v) { _mm512_storeu_ps(p, v); }
+/* The first n lanes; the others are 0, or stay untouched in memory. */
+static inline v16 v16_load_n(const float *p, size_t n) { return _mm512_maskz_loadu_ps(v16_lanes(n), p); }
+static inline void v16_store_n(float *p, v16 v, size_t n) { _mm512_mask_storeu_ps(p, v16_lanes(n), v); }
+/* Lanes from n on become fill. */
+static inline v16 v16_keep_n(v16 v, size_t n, v16 fill) { return _mm512_mask_blend_ps(v16_lanes(n), fill, v); }
+static inline v16 v16_add(v16 a, v16 b) { return _mm512_add_ps(a, b); }
+static inline v16 v16_sub(v16 a, v16 b) { return _mm512_sub_ps(a, b); }
+static inline v16 v16_mul(v16 a, v16 b) { return _mm512_mul_ps(a, b); }
+static inline v16 v16_div(v16 a, v16 b) { return _mm512_div_ps(a, b); }
+static inline v16 v16_fma(v16 a, v16 b, v16 c) { return _mm512_fmadd_ps(a, b, c); }
+static inline v16 v16_neg(v16 a) { return _mm512_xor_ps(a, _mm512_set1_ps(-0.0f)); }
+static inline v16 v16_abs(v16 a) { return _mm512_andnot_ps(_mm512_set1_ps(-0.0f), a); }
+static inline v16 v16_copysign(v16 a, v16 sign) {
+  return _mm512_or_ps(v16_abs(a), _mm512_and_ps(sign, _mm512_set1_ps(-0.0f)));
+}
+static inline v16 v16_rint(v16 a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+/* a > b ? x : y, lane by lane; false for NaN. */
+static inline v16 v16_if_gt(v16 a, v16 b, v16 x, v16 y) { return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_GT_OQ), y, x); }
+/* 2^n for whole n in [-126, 127]. */
+static inline v16 v16_pow2(v16 n) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127)), 23));
+}
+static inline v16 v16_load_half(const uint16_t *p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p)); }
+static inline void v16_store_half(uint16_t *p, v16 v) {
+  _mm256_storeu_si256((__m256i *)(void *)p, _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+/* Lane i takes i+8, then i+4, i+2, i+1. */
+static inline float v16_tree(v16 v) {
+  __m256 a = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
+  __m128 b = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+  b = _mm_add_ps(b, _mm_movehl_ps(b, b));
+  return _mm_cvtss_f32(_mm_add_ss(b, _mm_shuffle_ps(b, b, 1)));
+}
+static inline float v16_first(v16 v) { return _mm512_cvtss_f32(v); }
+static inline float v16_largest(v16 v) { return _mm512_reduce_max_ps(v); }
+/* Whole numbers within int16 as 16 int16 values. */
+static inline __m256i v16_to_i16(v16 v) { return _mm512_cvtepi32_epi16(_mm512_cvtps_epi32(v)); }
+
+#endif
