@@ -13,22 +13,20 @@ static void cut_at_character(char *text, size_t limit) {
   text[len] = '\0';
 }
 
-int error_vset(struct error *err, enum error_code code, const char *format, va_list args) {
-  if (!err) return -1;
+void error_vset(struct error *err, enum error_code code, const char *format, va_list args) {
+  if (!err) return;
   char text[sizeof err->message];
   vsnprintf(text, sizeof text, format, args);
   cut_at_character(text, sizeof text);
   err->code = code;
   memcpy(err->message, text, strlen(text) + 1);
-  return -1;
 }
 
-int error_set(struct error *err, enum error_code code, const char *format, ...) {
+void error_fill(struct error *err, enum error_code code, const char *format, ...) {
   va_list args;
   va_start(args, format);
   error_vset(err, code, format, args);
   va_end(args);
-  return -1;
 }
 
 int error_prefix(struct error *err, const char *format, ...) {

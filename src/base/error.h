@@ -27,9 +27,15 @@ struct error {
   char message[512]; /* a sentence, UTF-8, cut at a character's edge when too long */
 };
 
-/* Fills err (when not NULL) and returns -1, so that `return error_set(err, …)` reads well. */
-int error_set(struct error *err, enum error_code code, const char *format, ...) __attribute__((format(printf, 3, 4)));
-int error_vset(struct error *err, enum error_code code, const char *format, va_list args);
+/* Fills err (when not NULL). The value of error_set is -1, so that `return error_set(err, code, format, …)` reads well, and the
+ * compiler sees that such a function failed. */
+#define error_set(...)       \
+  __extension__({            \
+    error_fill(__VA_ARGS__); \
+    -1;                      \
+  })
+void error_fill(struct error *err, enum error_code code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void error_vset(struct error *err, enum error_code code, const char *format, va_list args);
 /* Puts "context: " in front of the message that is there. Returns -1. */
 int error_prefix(struct error *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* A short constant name, e.g. "corrupt". */

@@ -1,16 +1,19 @@
 /* pool: see pool.h. SPDX-License-Identifier: Apache-2.0
  *
- * A run is open while the caller takes tiles; threads enter it by counting themselves into `state`, take tiles from `next` until none
- * is left, and count themselves out. Invariants: 1. fn, job and n_tiles change only while state is 0 (closed, nobody inside);
- * 2. the caller closes the run when no tile is left and waits for those inside only: a thread that the system holds up before it
- * entered holds up nothing. */
+ * A job is published by its generation. `ticket` holds (generation, next tile); a thread takes a tile by compare-and-swap of the whole
+ * word, so a thread that was late for a finished job can never take a tile of the next one with the old job's function:
+ *   1. the caller writes fn, job and n_tiles only while the ticket of the last generation is used up;
+ *   2. a thread reads them between loading the ticket and swapping it; when the swap succeeds, the generation did not change meanwhile.
+ * Waiting has three stages: spin with pauses, spin with yields (so that a thread with work gets the core), sleep on a futex. */
 #include "base/pool.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -20,22 +23,30 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 
-enum { THREADS_MAX = 1024, SPIN_ROUNDS = 2000 /* some ten microseconds */, LINE = 64 };
-#define RUN_OPEN 0x80000000u
+enum { THREADS_MAX = 1024, PAUSES_PER_LOOK = 32, CACHE_LINE = 64 };
+
+/* The first stage only pays while every thread has a core of its own; the second gives the core away at each look. */
+enum { PAUSE_NS = 20000, YIELD_NS = 60000, CROWDED_NS = 2000 };
 
 struct pool {
-  int n_threads;
-  pthread_t *threads; /* [n_threads - 1] */
-  pool_fn *fn;
-  void *job;
-  int n_tiles;
-  _Alignas(LINE) atomic_uint epoch; /* futex: threads sleep on it between runs */
-  _Alignas(LINE) atomic_int next;   /* the next tile */
-  _Alignas(LINE) atomic_uint state; /* RUN_OPEN, and how many threads are inside; futex: the caller sleeps on it */
-  _Alignas(LINE) atomic_int asleep; /* threads in futex wait on epoch */
-  atomic_bool ending;
+  int n_threads;    /* with the caller */
+  uint64_t spin_ns; /* pauses only, before yields begin */
+  uint64_t wait_ns; /* pauses and yields, before sleep */
+  pthread_t *threads;
+
+  _Alignas(CACHE_LINE) _Atomic uint64_t ticket; /* generation << 32 | next tile */
+  _Alignas(CACHE_LINE) _Atomic uint32_t generation;
+  _Atomic(pool_fn *) fn;
+  _Atomic(void *) job;
+  _Atomic int n_tiles;
+  _Atomic bool stop;
+  _Atomic bool busy; /* a job runs; for the assertion that there is one caller */
+  _Atomic int sleepers;
+  _Alignas(CACHE_LINE) _Atomic uint32_t done; /* finished tiles of this generation */
+  _Atomic bool caller_sleeps;
 };
 
 struct worker {
@@ -43,152 +54,250 @@ struct worker {
   int index;
 };
 
-static void futex_wait(atomic_uint *at, unsigned value) { syscall(SYS_futex, at, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0); }
-static void futex_wake(atomic_uint *at, int n) { syscall(SYS_futex, at, FUTEX_WAKE_PRIVATE, n, NULL, NULL, 0); }
-
-static void pause_cpu(void) {
-#if defined(__x86_64__)
+static void cpu_pause(void) {
+#if defined(__x86_64__) || defined(__i386__)
   __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ __volatile__("yield");
 #endif
 }
 
-static void take_tiles(struct pool *p, int worker) {
+static void futex_wait(_Atomic uint32_t *word, uint32_t value) {
+  syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0);
+}
+
+static void futex_wake(_Atomic uint32_t *word, int n) { syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, n, NULL, NULL, 0); }
+
+/* Spins until *word is `value` (want_equal) or is not. False when it is time to sleep. */
+static bool spin(const struct pool *p, _Atomic uint32_t *word, uint32_t value, bool want_equal) {
+  uint64_t begin = 0;
   for (;;) {
-    int tile = atomic_fetch_add_explicit(&p->next, 1, memory_order_relaxed);
-    if (tile >= p->n_tiles) return;
-    p->fn(p->job, tile, worker);
-  }
-}
-
-/* Waits until the epoch is not `seen`: spins shortly, then sleeps. */
-static unsigned wait_for_run(struct pool *p, unsigned seen) {
-  for (int i = 0; i < SPIN_ROUNDS; i++) {
-    unsigned now = atomic_load_explicit(&p->epoch, memory_order_acquire);
-    if (now != seen) return now;
-    pause_cpu();
-  }
-  atomic_fetch_add(&p->asleep, 1);
-  unsigned now;
-  while ((now = atomic_load(&p->epoch)) == seen) futex_wait(&p->epoch, seen);
-  atomic_fetch_sub(&p->asleep, 1);
-  return now;
-}
-
-static bool enter_run(struct pool *p) {
-  unsigned state = atomic_load_explicit(&p->state, memory_order_acquire);
-  while (state & RUN_OPEN)
-    if (atomic_compare_exchange_weak_explicit(&p->state, &state, state + 1, memory_order_acquire, memory_order_acquire)) return true;
-  return false;
-}
-
-static void leave_run(struct pool *p) {
-  if (atomic_fetch_sub_explicit(&p->state, 1, memory_order_acq_rel) == 1) futex_wake(&p->state, 1);
-}
-
-static void *work(void *arg) {
-  struct worker w = *(struct worker *)arg;
-  free(arg);
-  struct pool *p = w.pool;
-  unsigned seen = 0;
-  for (;;) {
-    seen = wait_for_run(p, seen);
-    if (atomic_load(&p->ending)) return NULL;
-    if (!enter_run(p)) continue;
-    take_tiles(p, w.index);
-    leave_run(p);
-  }
-}
-
-/* Starts all threads, or as many as the system gives; at least the caller is there. */
-static void start_threads(struct pool *p) {
-  int wanted = p->n_threads - 1;
-  p->threads = mem_zalloc((size_t)wanted + 1, sizeof *p->threads);
-  p->n_threads = 1;
-  for (int i = 0; i < wanted; i++) {
-    struct worker *w = mem_alloc(sizeof *w);
-    *w = (struct worker){p, i + 1};
-    if (pthread_create(&p->threads[i], NULL, work, w) != 0) {
-      free(w);
-      return;
+    for (int i = 0; i < PAUSES_PER_LOOK; i++) {
+      if ((atomic_load_explicit(word, memory_order_acquire) == value) == want_equal) return true;
+      cpu_pause();
     }
-    p->n_threads++;
+    uint64_t now = clock_ns();
+    if (begin == 0) begin = now;
+    if (now - begin >= p->wait_ns) return false;
+    if (now - begin >= p->spin_ns) sched_yield();
   }
 }
 
-struct pool *pool_create(int n_threads, struct error *err) {
-  if (n_threads < 0 || n_threads > THREADS_MAX) {
-    error_set(err, ERROR_INVALID, "The number of compute threads is %d; it must be between 0 (all cores) and %d.", n_threads, THREADS_MAX);
-    return NULL;
+/* Takes tiles of the job that is published until there are none; tells how many were done at the end. */
+static void work(struct pool *p, int worker) {
+  uint32_t n_done = 0;
+  uint64_t ticket = atomic_load_explicit(&p->ticket, memory_order_acquire);
+  for (;;) {
+    pool_fn *fn = atomic_load_explicit(&p->fn, memory_order_relaxed);
+    void *job = atomic_load_explicit(&p->job, memory_order_relaxed);
+    int n_tiles = atomic_load_explicit(&p->n_tiles, memory_order_relaxed);
+    int tile = (int)(uint32_t)ticket;
+    if (tile >= n_tiles) break;
+    if (!atomic_compare_exchange_weak_explicit(&p->ticket, &ticket, ticket + 1, memory_order_acq_rel, memory_order_acquire)) continue;
+    fn(job, tile, worker);
+    n_done++;
+    /* While this thread has tiles to report, the caller waits, so the generation stands still. */
+    ticket = atomic_load_explicit(&p->ticket, memory_order_acquire);
   }
-  struct pool *p = mem_aligned(LINE, (sizeof *p + LINE - 1) / LINE * LINE);
-  memset(p, 0, sizeof *p);
-  p->n_threads = n_threads ? n_threads : pool_cores_usable();
-  start_threads(p);
-  return p;
+  if (n_done == 0) return;
+  uint32_t n_tiles = (uint32_t)atomic_load_explicit(&p->n_tiles, memory_order_relaxed);
+  uint32_t total = atomic_fetch_add(&p->done, n_done) + n_done;
+  if (total == n_tiles && atomic_load(&p->caller_sleeps)) futex_wake(&p->done, 1);
 }
 
-void pool_destroy(struct pool *p) {
-  if (!p) return;
-  atomic_store(&p->ending, true);
-  atomic_fetch_add(&p->epoch, 1);
-  futex_wake(&p->epoch, INT_MAX);
-  for (int i = 0; i < p->n_threads - 1; i++) pthread_join(p->threads[i], NULL);
-  free(p->threads);
-  free(p);
+static void *worker_main(void *arg) {
+  struct worker self = *(struct worker *)arg;
+  free(arg);
+  struct pool *p = self.pool;
+  uint32_t seen = 0;
+  for (;;) {
+    while (!spin(p, &p->generation, seen, false)) {
+      atomic_fetch_add(&p->sleepers, 1);
+      futex_wait(&p->generation, seen);
+      atomic_fetch_sub(&p->sleepers, 1);
+    }
+    seen = atomic_load(&p->generation);
+    if (atomic_load(&p->stop)) return NULL;
+    work(p, self.index);
+  }
+}
+
+static void publish(struct pool *p, int n_wake) {
+  atomic_fetch_add(&p->generation, 1);
+  if (atomic_load(&p->sleepers) > 0) futex_wake(&p->generation, n_wake);
+}
+
+void pool_run(struct pool *p, pool_fn *fn, void *job, int n_tiles) {
+  assert(p && fn && n_tiles >= 0);
+  if (n_tiles == 1 || p->n_threads == 1) {
+    for (int tile = 0; tile < n_tiles; tile++) fn(job, tile, 0);
+    return;
+  }
+  if (n_tiles == 0) return;
+  bool was_busy = atomic_exchange_explicit(&p->busy, true, memory_order_acquire);
+  assert(!was_busy);
+  (void)was_busy;
+  atomic_store_explicit(&p->fn, fn, memory_order_relaxed);
+  atomic_store_explicit(&p->job, job, memory_order_relaxed);
+  atomic_store_explicit(&p->n_tiles, n_tiles, memory_order_relaxed);
+  atomic_store_explicit(&p->done, 0, memory_order_relaxed);
+  uint32_t next = atomic_load_explicit(&p->generation, memory_order_relaxed) + 1;
+  atomic_store_explicit(&p->ticket, (uint64_t)next << 32, memory_order_release);
+  publish(p, n_tiles - 1);
+  work(p, 0);
+  uint32_t all = (uint32_t)n_tiles;
+  if (!spin(p, &p->done, all, true)) {
+    atomic_store(&p->caller_sleeps, true);
+    for (uint32_t done; (done = atomic_load(&p->done)) != all;) futex_wait(&p->done, done);
+    atomic_store(&p->caller_sleeps, false);
+  }
+  atomic_store_explicit(&p->busy, false, memory_order_release);
 }
 
 int pool_threads(const struct pool *p) { return p->n_threads; }
 
-static void close_run(struct pool *p) {
-  atomic_fetch_and_explicit(&p->state, ~RUN_OPEN, memory_order_acq_rel);
-  for (int i = 0; i < SPIN_ROUNDS; i++) {
-    if (atomic_load_explicit(&p->state, memory_order_acquire) == 0) return;
-    pause_cpu();
+/* Starts the threads 1 … n_threads − 1 with all signals blocked: signals belong to the threads that know them. Returns how many run. */
+static int start_threads(struct pool *p) {
+  sigset_t all, old;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &old);
+  int n = 0;
+  for (; n < p->n_threads - 1; n++) {
+    struct worker *w = mem_alloc(sizeof *w);
+    *w = (struct worker){.pool = p, .index = n + 1};
+    if (pthread_create(&p->threads[n], NULL, worker_main, w) != 0) {
+      free(w);
+      break;
+    }
+    pthread_setname_np(p->threads[n], "compute");
   }
-  unsigned left;
-  while ((left = atomic_load_explicit(&p->state, memory_order_acquire)) != 0) futex_wait(&p->state, left);
+  pthread_sigmask(SIG_SETMASK, &old, NULL);
+  return n;
 }
 
-void pool_run(struct pool *p, pool_fn *fn, void *job, int n_tiles) {
-  if (n_tiles <= 1 || p->n_threads == 1) {
-    for (int tile = 0; tile < n_tiles; tile++) fn(job, tile, 0);
-    return;
-  }
-  p->fn = fn;
-  p->job = job;
-  p->n_tiles = n_tiles;
-  atomic_store_explicit(&p->next, 0, memory_order_relaxed);
-  atomic_store_explicit(&p->state, RUN_OPEN, memory_order_release);
-  atomic_fetch_add(&p->epoch, 1);
-  if (atomic_load(&p->asleep) > 0) futex_wake(&p->epoch, INT_MAX);
-  take_tiles(p, 0);
-  close_run(p);
+static void stop_threads(struct pool *p, int n) {
+  atomic_store(&p->stop, true);
+  publish(p, INT_MAX);
+  for (int i = 0; i < n; i++) pthread_join(p->threads[i], NULL);
 }
 
-/* ---- how many cores there are for us ---- */
-
-/* Cores by a cgroup's quota, rounded up; INT_MAX without one. */
-static int quota_cores(void) {
-  long long quota = -1, period = 0;
-  FILE *f = fopen("/sys/fs/cgroup/cpu.max", "r");
-  if (f) {
-    if (fscanf(f, "%lld %lld", &quota, &period) != 2) quota = -1;
-    fclose(f);
-  } else if ((f = fopen("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "r"))) {
-    if (fscanf(f, "%lld", &quota) != 1) quota = -1;
-    fclose(f);
-    f = fopen("/sys/fs/cgroup/cpu/cpu.cfs_period_us", "r");
-    if (!f || fscanf(f, "%lld", &period) != 1) quota = -1;
-    if (f) fclose(f);
+struct pool *pool_create(int n_threads, struct error *err) {
+  if (n_threads < 0 || n_threads > THREADS_MAX) {
+    error_set(err, ERROR_INVALID, "The number of compute threads must be between 1 and %d (or 0 for all cores), not %d.", THREADS_MAX, n_threads);
+    return NULL;
   }
-  if (quota <= 0 || period <= 0) return INT_MAX;
-  return (int)((quota + period - 1) / period);
+  int cores = pool_cores_usable();
+  if (n_threads == 0) n_threads = cores < THREADS_MAX ? cores : THREADS_MAX;
+  struct pool *p = mem_aligned(CACHE_LINE, sizeof *p);
+  memset(p, 0, sizeof *p);
+  p->n_threads = n_threads;
+  bool crowded = n_threads > cores;
+  p->spin_ns = crowded ? 0 : PAUSE_NS;
+  p->wait_ns = crowded ? CROWDED_NS : YIELD_NS;
+  p->threads = mem_zalloc((size_t)n_threads, sizeof *p->threads);
+  int started = start_threads(p);
+  if (started == n_threads - 1) return p;
+  stop_threads(p, started);
+  free(p->threads);
+  free(p);
+  error_set(err, ERROR_NO_MEMORY, "Only %d of %d compute threads could be started; ask for fewer threads or raise the limit of processes (ulimit -u).",
+            started + 1, n_threads);
+  return NULL;
+}
+
+void pool_destroy(struct pool *p) {
+  if (!p) return;
+  stop_threads(p, p->n_threads - 1);
+  free(p->threads);
+  free(p);
+}
+
+/* ---- how many cores ---- */
+
+static int cores_by_affinity(void) {
+  for (int n_cpus = 1024; n_cpus <= 1 << 20; n_cpus *= 2) {
+    cpu_set_t *set = CPU_ALLOC(n_cpus);
+    if (!set) break;
+    size_t size = CPU_ALLOC_SIZE(n_cpus);
+    int rc = sched_getaffinity(0, size, set), count = rc == 0 ? CPU_COUNT_S(size, set) : 0;
+    int code = errno;
+    CPU_FREE(set);
+    if (rc == 0) return count;
+    if (code != EINVAL) break; /* EINVAL: the kernel knows more CPUs than the set has room for */
+  }
+  long online = sysconf(_SC_NPROCESSORS_ONLN);
+  return online > 0 ? (int)online : 1;
+}
+
+/* The first line of dir/name; false when there is none. */
+static bool read_line(const char *dir, const char *name, char *line, int size) {
+  char path[PATH_MAX];
+  if (snprintf(path, sizeof path, "%s/%s", dir, name) >= (int)sizeof path) return false;
+  FILE *f = fopen(path, "re");
+  if (!f) return false;
+  bool ok = fgets(line, size, f) != NULL;
+  fclose(f);
+  return ok;
+}
+
+/* The quota of one cgroup directory in cores; 0 when it sets none. */
+static double quota_of(const char *dir, bool v2) {
+  char line[128], period_line[64];
+  long long quota, period;
+  if (v2) return read_line(dir, "cpu.max", line, sizeof line) && sscanf(line, "%lld %lld", &quota, &period) == 2 && period > 0 ? (double)quota / (double)period : 0;
+  if (!read_line(dir, "cpu.cfs_quota_us", line, sizeof line) || !read_line(dir, "cpu.cfs_period_us", period_line, sizeof period_line)) return 0;
+  quota = atoll(line);
+  period = atoll(period_line);
+  return quota > 0 && period > 0 ? (double)quota / (double)period : 0;
+}
+
+/* The smallest quota from mount/group up to mount; 0 when none is set. */
+static double quota_up(const char *mount, const char *group, bool v2) {
+  char dir[PATH_MAX];
+  if (snprintf(dir, sizeof dir, "%s%s", mount, group) >= (int)sizeof dir) return 0;
+  double least = 0;
+  for (size_t floor = strlen(mount);;) {
+    double quota = quota_of(dir, v2);
+    if (quota > 0 && (least == 0 || quota < least)) least = quota;
+    char *slash = strrchr(dir + floor, '/');
+    if (!slash) return least;
+    *slash = '\0';
+  }
+}
+
+/* True when the comma-separated list holds the word. */
+static bool list_has(const char *list, const char *word) {
+  size_t len = strlen(word);
+  for (const char *at = list; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL) {
+    if (strncmp(at, word, len) == 0 && (at[len] == ',' || at[len] == '\0')) return true;
+  }
+  return false;
+}
+
+static double cores_by_cgroup(void) {
+  FILE *f = fopen("/proc/self/cgroup", "re");
+  if (!f) return 0;
+  char line[PATH_MAX + 128];
+  double least = 0;
+  while (fgets(line, sizeof line, f)) { /* hierarchy:controllers:/path */
+    line[strcspn(line, "\n")] = '\0';
+    char *controllers = strchr(line, ':'), *group = controllers ? strchr(controllers + 1, ':') : NULL;
+    if (!group) continue;
+    *group++ = '\0';
+    controllers++;
+    double quota = 0;
+    if (*controllers == '\0') quota = quota_up("/sys/fs/cgroup", group, true);
+    else if (list_has(controllers, "cpu")) quota = quota_up("/sys/fs/cgroup/cpu", group, false);
+    if (quota > 0 && (least == 0 || quota < least)) least = quota;
+  }
+  fclose(f);
+  return least;
 }
 
 int pool_cores_usable(void) {
-  cpu_set_t set;
-  int cores = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-  int quota = quota_cores();
-  if (quota < cores) cores = quota;
-  return cores < 1 ? 1 : cores > THREADS_MAX ? THREADS_MAX : cores;
+  int cores = cores_by_affinity();
+  double quota = cores_by_cgroup();
+  /* Rounded down: a thread more than the quota pays for would be stopped in the middle of every job. */
+  if (quota > 0 && quota < cores) cores = (int)quota;
+  return cores > 0 ? cores : 1;
 }
