@@ -20,14 +20,14 @@ def corpus():
     return [s.replace("\0", "") for s in strings.fixed() + strings.strings(7, 1500, [])]
 
 
-def train_bpe(normalizer, pre, size=700, **model):
+def train_bpe(normalizer, pre, size=500, **model):
     tok = Tokenizer(models.BPE(**model))
     if normalizer:
         tok.normalizer = normalizer
     if pre:
         tok.pre_tokenizer = pre
     byte_level = "ByteLevel" in repr(pre) or "ByteLevel" in repr(normalizer)
-    options = {"initial_alphabet": pre_tokenizers.ByteLevel.alphabet()} if byte_level else {"limit_alphabet": 400}
+    options = {"initial_alphabet": pre_tokenizers.ByteLevel.alphabet()} if byte_level else {"limit_alphabet": 250}
     if model.get("byte_fallback"):
         options["special_tokens"] = ["<unk>", "<s>", "</s>"] + [f"<0x{b:02X}>" for b in range(256)]
     elif model.get("unk_token"):
@@ -89,7 +89,7 @@ def roberta():
 
 def llama2_legacy():
     tok = train_bpe(
-        normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]), None, size=900,
+        normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]), None, size=640,
         unk_token="<unk>", byte_fallback=True, fuse_unk=True,
     )
     tok.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
@@ -99,7 +99,7 @@ def llama2_legacy():
 
 def llama2_metaspace():
     tok = train_bpe(
-        None, pre_tokenizers.Metaspace("▁", prepend_scheme="first", split=False), size=900, unk_token="<unk>", byte_fallback=True, fuse_unk=True
+        None, pre_tokenizers.Metaspace("▁", prepend_scheme="first", split=False), size=640, unk_token="<unk>", byte_fallback=True, fuse_unk=True
     )
     tok.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
     tok.add_tokens([AddedToken("[INST]", special=True), AddedToken("hello", single_word=True, normalized=False)])
@@ -158,7 +158,7 @@ def bert(cased):
         tok.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         tok.decoder = decoders.WordPiece(cleanup=not cased)
         tok.train_from_iterator(
-            corpus(), trainers.WordPieceTrainer(vocab_size=900, limit_alphabet=300, special_tokens=["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"], show_progress=False)
+            corpus(), trainers.WordPieceTrainer(vocab_size=500, limit_alphabet=200, special_tokens=["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"], show_progress=False)
         )
         tok.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
         return tok

@@ -1,0 +1,124 @@
+/* What a broken or unknown tokenizer.json gets. SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+#include "text/text.h"
+
+#define BPE "\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"ab\":2},\"merges\":[\"a b\"]}"
+
+static struct tokenizer *open_text(const char *json, const char *config, struct error *err) {
+  return tokenizer_open_json(slice_cstr(json), slice_cstr(config), err);
+}
+
+static void expect_refusal(const char *json, enum error_code code, const char *word) {
+  struct error err = {0};
+  struct tokenizer *t = open_text(json, "", &err);
+  if (t) fail_msg("accepted: %s", json);
+  if (err.code != code || !strstr(err.message, word)) fail_msg("code %d, \"%s\" for %s", err.code, err.message, json);
+}
+
+static void an_unknown_component_is_refused_by_its_name(void **state) {
+  (void)state;
+  expect_refusal("{" BPE ",\"normalizer\":{\"type\":\"Frobnicate\"}}", ERROR_UNSUPPORTED, "normalizer 'Frobnicate'");
+  expect_refusal("{" BPE ",\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Precompiled\"}]}}", ERROR_UNSUPPORTED,
+                 "'Precompiled'");
+  expect_refusal("{" BPE ",\"pre_tokenizer\":{\"type\":\"UnicodeScripts\"}}", ERROR_UNSUPPORTED, "pre-tokenizer 'UnicodeScripts'");
+  expect_refusal("{" BPE ",\"decoder\":{\"type\":\"CTC\"}}", ERROR_UNSUPPORTED, "decoder 'CTC'");
+  expect_refusal("{" BPE ",\"post_processor\":{\"type\":\"Pair\"}}", ERROR_UNSUPPORTED, "post-processor 'Pair'");
+  expect_refusal("{\"model\":{\"type\":\"Unigram\",\"vocab\":[]}}", ERROR_UNSUPPORTED, "model 'Unigram'");
+  expect_refusal("{" BPE ",\"version\":\"2.0\"}", ERROR_UNSUPPORTED, "2.0");
+}
+
+static void a_broken_file_is_refused_with_what_is_wrong(void **state) {
+  (void)state;
+  expect_refusal("", ERROR_INVALID, "JSON");
+  expect_refusal("[]", ERROR_CORRUPT, "object");
+  expect_refusal("{}", ERROR_CORRUPT, "'model'");
+  expect_refusal("{\"model\":{\"type\":\"BPE\",\"vocab\":{},\"merges\":7}}", ERROR_CORRUPT, "'merges'");
+  expect_refusal("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[\"a b\"]}}", ERROR_CORRUPT, "'b'");
+  expect_refusal("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[\"ab\"]}}", ERROR_CORRUPT, "no space");
+  expect_refusal("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[[\"a\"]]}}", ERROR_CORRUPT, "Merge 0");
+  expect_refusal("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":-1},\"merges\":[]}}", ERROR_CORRUPT, "'a'");
+  expect_refusal("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":16000000},\"merges\":[]}}", ERROR_CORRUPT, "16000000");
+  expect_refusal("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":1,\"b\":1},\"merges\":[]}}", ERROR_CORRUPT, "two tokens");
+  expect_refusal("{" BPE ",\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(\"},\"behavior\":\"Isolated\"}}",
+                 ERROR_UNSUPPORTED, "'('");
+  expect_refusal("{" BPE ",\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"a\"},\"behavior\":\"Odd\"}}", ERROR_UNSUPPORTED,
+                 "'Odd'");
+  expect_refusal("{" BPE ",\"pre_tokenizer\":{\"type\":\"Digits\",\"individual_digits\":3}}", ERROR_CORRUPT, "individual_digits");
+  expect_refusal("{" BPE ",\"added_tokens\":[{\"id\":9,\"content\":\"x\"}]}", ERROR_CORRUPT, "'x'");
+  expect_refusal("{" BPE ",\"post_processor\":{\"type\":\"BertProcessing\",\"cls\":[\"c\",50],\"sep\":[\"s\",1]}}", ERROR_CORRUPT, "50");
+  expect_refusal("{\"model\":{\"type\":\"BPE\",\"dropout\":0.5,\"vocab\":{},\"merges\":[]}}", ERROR_UNSUPPORTED, "dropout");
+}
+
+static void stop_ids_come_from_the_config_and_from_known_names(void **state) {
+  (void)state;
+  struct error err = {0};
+  struct tokenizer *t =
+      open_text("{" BPE
+                ",\"added_tokens\":[{\"id\":3,\"content\":\"<s>\",\"special\":true},{\"id\":4,\"content\":\"</x>\",\"special\":true},"
+                "{\"id\":5,\"content\":\"<|eot_id|>\",\"special\":true},{\"id\":6,\"content\":\"<|end|>\"}]}",
+                "{\"bos_token\":{\"content\":\"<s>\"},\"eos_token\":\"</x>\"}", &err);
+  if (!t) fail_msg("%s", err.message);
+  size_t n;
+  const int32_t *stop = tokenizer_stop_ids(t, &n);
+  assert_int_equal(tokenizer_bos(t), 3);
+  assert_int_equal(tokenizer_eos(t), 4);
+  assert_int_equal(n, 2); /* "<|end|>" is no special token here */
+  assert_int_equal(stop[0], 4);
+  assert_int_equal(stop[1], 5);
+  tokenizer_close(t);
+}
+
+static void add_bos_token_false_takes_the_bos_away(void **state) {
+  (void)state;
+  static const char json[] =
+      "{" BPE
+      ",\"added_tokens\":[{\"id\":3,\"content\":\"<s>\",\"special\":true}],\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":["
+      "{\"SpecialToken\":{\"id\":\"<s>\",\"type_id\":0}},{\"Sequence\":{\"id\":\"A\",\"type_id\":0}}],\"pair\":[],"
+      "\"special_tokens\":{\"<s>\":{\"id\":\"<s>\",\"ids\":[3],\"tokens\":[\"<s>\"]}}}}";
+  struct error err = {0};
+  for (int with = 0; with < 2; with++) {
+    struct tokenizer *t = open_text(json, with ? "{\"bos_token\":\"<s>\",\"add_bos_token\":false}" : "", &err);
+    struct ids ids = {0};
+    if (!t) fail_msg("%s", err.message);
+    assert_int_equal(tokenizer_encode(t, SLICE("ab"), TOKENIZER_ADD_SPECIAL, &ids, &err), 0);
+    assert_int_equal(ids.len, with ? 1 : 2);
+    assert_int_equal(ids.data[ids.len - 1], 2);
+    ids_free(&ids);
+    tokenizer_close(t);
+  }
+}
+
+static void what_runs_into_a_limit_is_refused_and_adds_nothing(void **state) {
+  (void)state;
+  struct error err = {0};
+  struct tokenizer *t = open_text(
+      "{" BPE ",\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(a+a+)+c\"},\"behavior\":\"Isolated\"}}", "", &err);
+  struct ids ids = {0};
+  struct buf text = {0};
+  if (!t) fail_msg("%s", err.message);
+  for (int i = 0; i < 2000; i++) buf_add_cstr(&text, "a");
+  buf_add_cstr(&text, "b");
+  ids_add(&ids, 77);
+  if (tokenizer_encode(t, buf_view(&text), 0, &ids, &err) < 0) {
+    assert_int_equal(err.code, ERROR_TOO_LARGE);
+    assert_int_equal(ids.len, 1);
+  }
+  buf_free(&text);
+  ids_free(&ids);
+  tokenizer_close(t);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(an_unknown_component_is_refused_by_its_name),        cmocka_unit_test(a_broken_file_is_refused_with_what_is_wrong),
+      cmocka_unit_test(stop_ids_come_from_the_config_and_from_known_names), cmocka_unit_test(add_bos_token_false_takes_the_bos_away),
+      cmocka_unit_test(what_runs_into_a_limit_is_refused_and_adds_nothing),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
