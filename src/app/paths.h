@@ -1,0 +1,31 @@
+/* paths: where models lie and what they are called. SPDX-License-Identifier: Apache-2.0
+ *
+ * A models folder holds one folder for each model, or .gguf files. A model's endpoint is named as its folder, or as its file without
+ * ".gguf". All strings are new memory: free them. */
+#ifndef APP_PATHS_H
+#define APP_PATHS_H
+#include <stddef.h>
+
+#include "base/error.h"
+
+char *paths_data_dir(void);   /* ${XDG_DATA_HOME:-~/.local/share}/plinth */
+char *paths_models_dir(void); /* …/models of it */
+/* The endpoint name of the model at path. */
+char *paths_model_name(const char *path);
+/* The path of the model that a user names: a path that exists, else a model of that name in models_dir (NULL: paths_models_dir()).
+ * NULL with ERROR_NOT_FOUND and a suggestion when there is none. */
+char *paths_find_model(const char *models_dir, const char *path_or_name, struct error *err);
+
+struct paths_model {
+  char *name; /* of its endpoint */
+  char *path; /* the folder or the .gguf file */
+};
+struct paths_models {
+  struct paths_model *items; /* sorted by name */
+  size_t n;
+};
+/* Everything in dir that may be a model: folders and .gguf files; hidden ones are left out. What is in them is not looked at. */
+int paths_list(const char *dir, struct paths_models *ret_models, struct error *err);
+void paths_list_free(struct paths_models *models);
+
+#endif

@@ -1,0 +1,86 @@
+/* plinth: the program; finds the subcommand and runs it. SPDX-License-Identifier: Apache-2.0
+ * app.h says how a subcommand is added. */
+#include <stdio.h>
+#include <string.h>
+
+#include "app/app.h"
+#include "app/help.h"
+#include "app/suggest.h"
+
+static const struct app_command *const commands[] = {
+    &models_command,
+};
+enum { N_COMMANDS = sizeof commands / sizeof commands[0] };
+
+static const struct app_command *find_command(const char *name) {
+  for (size_t i = 0; i < N_COMMANDS; i++)
+    if (strcmp(commands[i]->spec.command, name) == 0) return commands[i];
+  return NULL;
+}
+
+static int unknown_command(const char *name) {
+  const char *names[N_COMMANDS + 1] = {"help"};
+  size_t n = 1;
+  for (size_t i = 0; i < N_COMMANDS; i++)
+    if (!commands[i]->hidden) names[n++] = commands[i]->spec.command;
+  const char *nearest = suggest_nearest(name, names, n);
+  struct error err;
+  if (nearest) error_set(&err, ERROR_INVALID, "There is no command \"%.64s\"; did you mean \"%s\"?", name, nearest);
+  else error_set(&err, ERROR_INVALID, "There is no command \"%.64s\".", name);
+  return app_usage(NULL, &err);
+}
+
+static int print_and_free(struct buf *text) {
+  int code = app_print(text);
+  buf_free(text);
+  return code;
+}
+
+static int help_run(int argc, char **argv) {
+  struct buf text = {0};
+  if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+    help_program(commands, N_COMMANDS, &text);
+  } else if (strcmp(argv[1], "--man") == 0) {
+    help_man(commands, N_COMMANDS, &text);
+  } else {
+    const struct app_command *command = find_command(argv[1]);
+    if (!command) return unknown_command(argv[1]);
+    help_command(&command->spec, &text);
+  }
+  return print_and_free(&text);
+}
+
+static int version_run(void) {
+  struct buf text = {0};
+  buf_printf(&text, "plinth %s\n", PLINTH_VERSION);
+  return print_and_free(&text);
+}
+
+static int command_run(const struct app_command *command, int argc, char **argv) {
+  struct options o;
+  struct buf text = {0};
+  struct error err = {0};
+  int code = APP_USAGE;
+  switch (options_parse(&o, &command->spec, argc, argv, &text, &err)) {
+    case OPTIONS_RUN: code = command->run(&o); break;
+    case OPTIONS_PRINT: code = app_print(&text); break;
+    case OPTIONS_ERROR: code = app_usage(command->spec.command, &err); break;
+  }
+  buf_free(&text);
+  options_free(&o);
+  return code;
+}
+
+int main(int argc, char **argv) {
+  if (argc < 2) {
+    struct error err;
+    error_set(&err, ERROR_INVALID, "Name a command.");
+    return app_usage(NULL, &err);
+  }
+  const char *name = argv[1];
+  if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) return help_run(1, argv);
+  if (strcmp(name, "--version") == 0) return version_run();
+  if (strcmp(name, "help") == 0) return help_run(argc - 1, argv + 1);
+  const struct app_command *command = find_command(name);
+  return command ? command_run(command, argc - 1, argv + 1) : unknown_command(name);
+}
