@@ -1,0 +1,205 @@
+/* wire: the frames between gateway and engine. The door of the room. SPDX-License-Identifier: Apache-2.0
+ *
+ * Both ends of a socket pair speak it. A frame is a header of 8 bytes and a body (doc/design/wire.md has the layouts):
+ *
+ *     body_bytes u32 | type u8 | version u8 | zero u16 | body …            all numbers little-endian
+ *
+ * Decoding is total: any bytes give a message or an error, never a crash, and no allocation beyond what the body's bytes pay for. The
+ * other process may be broken; its frames are outside input. Encoding takes values within the limits below (asserted): the callers
+ * check what comes from people first.
+ *
+ * Gateway to engine: LOAD, SUBMIT, CANCEL, STOP. Engine to gateway: MODEL_READY, MODEL_FAILED, STEP, REJECT. */
+#ifndef WIRE_WIRE_H
+#define WIRE_WIRE_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/error.h"
+#include "base/slice.h"
+
+enum {
+  WIRE_VERSION = 1,
+  WIRE_HEADER_BYTES = 8,
+  WIRE_BODY_BYTES_MAX = 32 << 20,
+  WIRE_STEP_BYTES_SOFT = 4 << 20, /* a step with more goes out in several frames */
+  WIRE_MODELS_MAX = 1024,
+  WIRE_PROMPT_MAX = 4 << 20, /* token ids */
+  WIRE_STOPS_MAX = 16,
+  WIRE_STOP_BYTES_MAX = 4096,
+  WIRE_TOP_MAX = 20,
+  WIRE_EMBD_MAX = 65536,
+  WIRE_TEXT_MAX = 4096, /* bytes of a path or a sentence */
+};
+
+enum wire_type {
+  WIRE_LOAD = 1,
+  WIRE_SUBMIT,
+  WIRE_CANCEL,
+  WIRE_STOP,
+  WIRE_MODEL_READY = 16,
+  WIRE_MODEL_FAILED,
+  WIRE_STEP,
+  WIRE_REJECT,
+};
+
+/* Load the model at path under this number; the engine loads in the order of these frames and answers READY or FAILED. */
+struct wire_load {
+  uint32_t model;    /* < WIRE_MODELS_MAX */
+  uint32_t kv_parts; /* generating models that share the KV memory, at least 1 */
+  uint64_t kv_bytes; /* KV memory of this model; 0: its part of a quarter of the free memory */
+  struct slice path;
+};
+
+struct wire_submit {
+  uint64_t id; /* unique among those alive */
+  uint32_t model;
+  float temperature; /* finite, >= 0 */
+  float top_p;       /* (0, 1] */
+  int32_t top_k;     /* >= 0 */
+  uint64_t seed;
+  uint32_t max_tokens; /* 0: up to the context */
+  uint32_t n_done;     /* <= n_prompt */
+  int top_logprobs;    /* -1 … WIRE_TOP_MAX */
+  bool ignore_eos, prompt_logprobs;
+  const int32_t *prompt;
+  size_t n_prompt;
+  const struct slice *stops; /* none empty */
+  size_t n_stops;
+};
+
+struct wire_cancel {
+  uint64_t id;
+};
+
+/* The figures of a model that the engine has loaded. */
+struct wire_model {
+  uint32_t model;
+  bool embeds; /* else it generates */
+  uint32_t context_tokens, n_embd, n_vocab;
+  uint64_t n_parameters, weight_bytes, kv_bytes, load_ms;
+  struct slice architecture, quantization;
+};
+
+struct wire_failed {
+  uint32_t model;
+  enum error_code code;
+  struct slice message;
+};
+
+/* The submitted id was not taken; no event of it follows. */
+struct wire_reject {
+  uint64_t id;
+  enum error_code code;
+  struct slice message;
+};
+
+enum wire_kind { WIRE_TOKEN, WIRE_PROMPT_TOKEN, WIRE_EMBEDDING };
+enum wire_finish { WIRE_RUNNING, WIRE_STOPPED, WIRE_LENGTH };
+
+struct wire_logprob {
+  int32_t id;
+  float logprob;
+};
+
+struct wire_event {
+  uint64_t id;
+  enum wire_kind kind;
+  enum wire_finish finish;
+  bool is_eos;
+  int32_t token;
+  float logprob; /* any bits, NAN too */
+  uint32_t n_top;
+  const struct wire_logprob *top;
+  uint32_t n_embd; /* WIRE_EMBEDDING; else 0 */
+  const float *embedding;
+};
+
+/* The counters of one model's engine; totals since its start. */
+struct wire_stats {
+  uint32_t waiting, running, pages_used, pages_total;
+  uint64_t steps, prefill_tokens, decode_tokens, embed_tokens, preemptions, finished;
+};
+
+/* All that one step of one model gave. Without events it only carries the counters. */
+struct wire_step {
+  uint32_t model;
+  struct wire_stats stats;
+  size_t n_events;
+  const struct wire_event *events;
+};
+
+struct wire_message {
+  enum wire_type type;
+  union {
+    struct wire_load load;
+    struct wire_submit submit;
+    struct wire_cancel cancel;
+    struct wire_model ready;
+    struct wire_failed failed;
+    struct wire_step step;
+    struct wire_reject reject;
+  };
+};
+
+/* ---- encoding: each appends one frame to out ---- */
+
+void wire_put_load(struct buf *out, const struct wire_load *m);
+void wire_put_submit(struct buf *out, const struct wire_submit *m);
+void wire_put_cancel(struct buf *out, uint64_t id);
+void wire_put_stop(struct buf *out);
+void wire_put_ready(struct buf *out, const struct wire_model *m);
+void wire_put_failed(struct buf *out, uint32_t model, const struct error *why);
+void wire_put_reject(struct buf *out, uint64_t id, const struct error *why);
+
+/* A step is written event by event: begin, add …, end. More than WIRE_STEP_BYTES_SOFT of events begin a further frame. */
+struct wire_step_writer {
+  struct buf *out;
+  uint32_t model;
+  struct wire_stats stats;
+  size_t frame_begin; /* offset of the frame in out */
+  uint32_t n_events;  /* in this frame */
+};
+void wire_step_begin(struct wire_step_writer *w, struct buf *out, uint32_t model, const struct wire_stats *stats);
+void wire_step_add(struct wire_step_writer *w, const struct wire_event *e);
+void wire_step_end(struct wire_step_writer *w);
+
+/* ---- decoding ---- */
+
+struct wire_frame {
+  enum wire_type type;
+  struct slice body; /* borrowed */
+};
+
+/* Looks at the front of bytes: 1: a whole frame is there, *ret_frame views it and *ret_used bytes are its own; 0: more bytes are
+ * needed; -1: this is no frame of this version (ERROR_CORRUPT), and nothing after it can be trusted. */
+int wire_frame_get(struct slice bytes, struct wire_frame *ret_frame, size_t *ret_used, struct error *err);
+
+/* Checks and unpacks. Slices view the frame, arrays lie in scratch. ERROR_CORRUPT says what is wrong. */
+int wire_decode(const struct wire_frame *frame, struct arena *scratch, struct wire_message *ret_message, struct error *err);
+
+const char *wire_type_name(enum wire_type type); /* "step" */
+
+/* ---- a socket with its buffers; never blocks, never raises SIGPIPE ---- */
+
+struct wire_io {
+  int fd; /* a stream socket; the caller closes it */
+  struct buf in;
+  size_t in_used; /* bytes of in that were handed out as frames */
+  struct buf out; /* the writers above append here */
+  size_t out_sent;
+};
+
+void wire_io_free(struct wire_io *io);
+/* Takes in what lies in the socket, at most about a megabyte a call. 1: something came; 0: nothing is there now; -1: the other end is
+ * gone (ERROR_UNAVAILABLE) or the socket failed (ERROR_IO). */
+int wire_io_read(struct wire_io *io, struct error *err);
+/* The next whole frame, as wire_frame_get; the view is good until the next wire_io_read. */
+int wire_io_next(struct wire_io *io, struct wire_frame *ret_frame, struct error *err);
+/* Sends what the socket takes. 0, or -1 when the other end is gone. */
+int wire_io_flush(struct wire_io *io, struct error *err);
+size_t wire_io_unsent(const struct wire_io *io);
+
+#endif

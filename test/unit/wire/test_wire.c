@@ -1,0 +1,304 @@
+/* Frames: what goes in comes out, and nothing that comes in can hurt. SPDX-License-Identifier: Apache-2.0 */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "base/mem.h"
+#include "wire/wire.h"
+
+/* The one frame in bytes, decoded. */
+static struct wire_message decode_one(const struct buf *bytes, struct arena *scratch) {
+  struct wire_frame frame;
+  struct wire_message m;
+  struct error err = {0};
+  size_t used = 0;
+  assert_int_equal(wire_frame_get(buf_view(bytes), &frame, &used, &err), 1);
+  assert_int_equal(used, bytes->len);
+  if (wire_decode(&frame, scratch, &m, &err) < 0) fail_msg("%s", err.message);
+  return m;
+}
+
+static const int32_t prompt[] = {1, 0, 49151, -7};
+static const struct slice stops[] = {{"\n", 1}, {"END\0x", 5}};
+static const struct wire_submit submit_sample = {.id = 0xFEDCBA9876543210u,
+                                                 .model = 3,
+                                                 .temperature = 0.75f,
+                                                 .top_p = 0.9f,
+                                                 .top_k = 40,
+                                                 .seed = UINT64_MAX - 1,
+                                                 .max_tokens = 17,
+                                                 .n_done = 2,
+                                                 .top_logprobs = 20,
+                                                 .ignore_eos = true,
+                                                 .prompt_logprobs = true,
+                                                 .prompt = prompt,
+                                                 .n_prompt = 4,
+                                                 .stops = stops,
+                                                 .n_stops = 2};
+
+static void a_submission_arrives_as_it_was_sent(void **state) {
+  (void)state;
+  struct buf bytes = {0};
+  struct arena scratch = {0};
+  wire_put_submit(&bytes, &submit_sample);
+  struct wire_submit m = decode_one(&bytes, &scratch).submit;
+  assert_true(m.id == submit_sample.id && m.model == 3 && m.seed == submit_sample.seed);
+  assert_true(m.temperature == 0.75f && m.top_p == 0.9f && m.top_k == 40);
+  assert_true(m.max_tokens == 17 && m.n_done == 2 && m.top_logprobs == 20 && m.ignore_eos && m.prompt_logprobs);
+  assert_int_equal(m.n_prompt, 4);
+  assert_memory_equal(m.prompt, prompt, sizeof prompt);
+  assert_int_equal(m.n_stops, 2);
+  assert_true(slice_eq(m.stops[0], stops[0]) && slice_eq(m.stops[1], stops[1]));
+  buf_free(&bytes);
+  arena_free(&scratch);
+}
+
+static void no_logprobs_differ_from_zero_alternatives(void **state) {
+  (void)state;
+  for (int k = -1; k <= 1; k++) {
+    struct buf bytes = {0};
+    struct arena scratch = {0};
+    struct wire_submit m = submit_sample;
+    m.top_logprobs = k;
+    m.ignore_eos = m.prompt_logprobs = false;
+    wire_put_submit(&bytes, &m);
+    struct wire_submit got = decode_one(&bytes, &scratch).submit;
+    assert_int_equal(got.top_logprobs, k);
+    assert_false(got.ignore_eos || got.prompt_logprobs);
+    buf_free(&bytes);
+    arena_free(&scratch);
+  }
+}
+
+static void a_step_carries_all_its_events_in_one_frame(void **state) {
+  (void)state;
+  struct buf bytes = {0};
+  struct arena scratch = {0};
+  const struct wire_logprob top[] = {{5, -0.25f}, {6, -1.5f}};
+  const float embedding[] = {0.5f, -INFINITY, 3e-40f};
+  const struct wire_stats stats = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10};
+  struct wire_step_writer w;
+  wire_step_begin(&w, &bytes, 7, &stats);
+  wire_step_add(&w, &(struct wire_event){.id = 1, .kind = WIRE_TOKEN, .token = 5, .logprob = -0.25f, .n_top = 2, .top = top});
+  wire_step_add(&w, &(struct wire_event){.id = 2, .kind = WIRE_TOKEN, .token = 2, .is_eos = true, .finish = WIRE_STOPPED});
+  wire_step_add(&w, &(struct wire_event){.id = 3, .kind = WIRE_PROMPT_TOKEN, .token = 9, .logprob = NAN});
+  wire_step_add(&w, &(struct wire_event){.id = 4, .kind = WIRE_EMBEDDING, .finish = WIRE_LENGTH, .n_embd = 3, .embedding = embedding});
+  wire_step_end(&w);
+  struct wire_step m = decode_one(&bytes, &scratch).step;
+  assert_int_equal(m.model, 7);
+  assert_memory_equal(&m.stats, &stats, sizeof stats);
+  assert_int_equal(m.n_events, 4);
+  assert_true(m.events[0].n_top == 2 && m.events[0].top[1].id == 6 && m.events[0].top[1].logprob == -1.5f);
+  assert_true(m.events[1].is_eos && m.events[1].finish == WIRE_STOPPED && !m.events[0].is_eos);
+  assert_true(m.events[2].kind == WIRE_PROMPT_TOKEN && isnan(m.events[2].logprob));
+  assert_memory_equal(m.events[3].embedding, embedding, sizeof embedding);
+  buf_free(&bytes);
+  arena_free(&scratch);
+}
+
+static void a_step_with_very_many_bytes_goes_out_in_frames_below_the_limit(void **state) {
+  (void)state;
+  enum { WIDTH = 8192, N = 1000 }; /* 32 MB */
+  struct buf bytes = {0};
+  float *embedding = mem_zalloc(WIDTH, sizeof *embedding);
+  struct wire_step_writer w;
+  wire_step_begin(&w, &bytes, 0, &(struct wire_stats){0});
+  for (uint64_t i = 0; i < N; i++)
+    wire_step_add(&w, &(struct wire_event){.id = i, .kind = WIRE_EMBEDDING, .n_embd = WIDTH, .embedding = embedding});
+  wire_step_end(&w);
+  struct slice left = buf_view(&bytes);
+  uint64_t next = 0;
+  while (left.len) {
+    struct wire_frame frame;
+    struct wire_message m;
+    struct arena scratch = {0};
+    size_t used;
+    assert_int_equal(wire_frame_get(left, &frame, &used, NULL), 1);
+    assert_true(frame.body.len < 2 * WIRE_STEP_BYTES_SOFT);
+    assert_int_equal(wire_decode(&frame, &scratch, &m, NULL), 0);
+    for (size_t i = 0; i < m.step.n_events; i++) assert_int_equal(m.step.events[i].id, next++);
+    arena_free(&scratch);
+    left = slice_from(left, used);
+  }
+  assert_int_equal(next, N);
+  free(embedding);
+  buf_free(&bytes);
+}
+
+static void every_other_message_arrives_as_it_was_sent(void **state) {
+  (void)state;
+  struct buf bytes = {0};
+  struct arena scratch = {0};
+  struct error why = {ERROR_NO_MEMORY, "Too little memory."};
+  wire_put_load(&bytes, &(struct wire_load){.model = 1, .kv_parts = 2, .kv_bytes = 1u << 31, .path = SLICE("/m/x.gguf")});
+  struct wire_message m = decode_one(&bytes, &scratch);
+  assert_true(m.type == WIRE_LOAD && m.load.model == 1 && m.load.kv_parts == 2 && m.load.kv_bytes == 1u << 31);
+  assert_true(slice_eq(m.load.path, SLICE("/m/x.gguf")));
+  buf_clear(&bytes);
+  wire_put_cancel(&bytes, 99);
+  m = decode_one(&bytes, &scratch);
+  assert_true(m.type == WIRE_CANCEL && m.cancel.id == 99);
+  buf_clear(&bytes);
+  wire_put_stop(&bytes);
+  assert_int_equal(decode_one(&bytes, &scratch).type, WIRE_STOP);
+  buf_clear(&bytes);
+  wire_put_failed(&bytes, 4, &why);
+  m = decode_one(&bytes, &scratch);
+  assert_true(m.type == WIRE_MODEL_FAILED && m.failed.model == 4 && m.failed.code == ERROR_NO_MEMORY);
+  assert_true(slice_eq(m.failed.message, slice_cstr(why.message)));
+  buf_clear(&bytes);
+  wire_put_reject(&bytes, 77, &why);
+  m = decode_one(&bytes, &scratch);
+  assert_true(m.type == WIRE_REJECT && m.reject.id == 77 && m.reject.code == ERROR_NO_MEMORY);
+  buf_clear(&bytes);
+  wire_put_ready(&bytes, &(struct wire_model){.model = 2,
+                                              .embeds = true,
+                                              .context_tokens = 256,
+                                              .n_embd = 384,
+                                              .n_vocab = 30522,
+                                              .n_parameters = 22713216,
+                                              .weight_bytes = 1,
+                                              .kv_bytes = 2,
+                                              .load_ms = 3,
+                                              .architecture = SLICE("bert"),
+                                              .quantization = SLICE("F32")});
+  m = decode_one(&bytes, &scratch);
+  assert_true(m.type == WIRE_MODEL_READY && m.ready.embeds && m.ready.context_tokens == 256 && m.ready.n_embd == 384);
+  assert_true(m.ready.n_parameters == 22713216 && m.ready.load_ms == 3 && slice_eq(m.ready.quantization, SLICE("F32")));
+  buf_free(&bytes);
+  arena_free(&scratch);
+}
+
+/* All bytes of each message type, one frame after the other. */
+static void put_samples(struct buf *out) {
+  struct error why = {ERROR_INVALID, "No."};
+  const struct wire_logprob top[] = {{5, -0.25f}};
+  const float embedding[] = {1, 2};
+  struct wire_step_writer w;
+  wire_put_load(out, &(struct wire_load){.model = 1, .kv_parts = 1, .path = SLICE("/m")});
+  wire_put_submit(out, &submit_sample);
+  wire_put_cancel(out, 1);
+  wire_put_stop(out);
+  wire_put_ready(
+      out, &(struct wire_model){.context_tokens = 1, .n_embd = 1, .n_vocab = 1, .architecture = SLICE("a"), .quantization = SLICE("q")});
+  wire_put_failed(out, 1, &why);
+  wire_put_reject(out, 1, &why);
+  wire_step_begin(&w, out, 0, &(struct wire_stats){0});
+  wire_step_add(&w, &(struct wire_event){.id = 1, .token = 5, .n_top = 1, .top = top});
+  wire_step_add(&w, &(struct wire_event){.id = 4, .kind = WIRE_EMBEDDING, .finish = WIRE_STOPPED, .n_embd = 2, .embedding = embedding});
+  wire_step_end(&w);
+}
+
+static void a_body_cut_short_or_grown_is_refused_wherever_it_is_cut(void **state) {
+  (void)state;
+  struct buf bytes = {0};
+  put_samples(&bytes);
+  for (struct slice left = buf_view(&bytes); left.len;) {
+    struct wire_frame frame;
+    size_t used;
+    assert_int_equal(wire_frame_get(left, &frame, &used, NULL), 1);
+    for (size_t len = 0; len <= frame.body.len + 1; len++) {
+      char *copy = malloc(len + !len); /* exact, so that a sanitizer sees any read behind it */
+      memset(copy, 0, len);
+      memcpy(copy, frame.body.data, len < frame.body.len ? len : frame.body.len);
+      struct wire_frame cut = {frame.type, slice_make(copy, len)};
+      struct wire_message m;
+      struct arena scratch = {0};
+      struct error err = {0};
+      int result = wire_decode(&cut, &scratch, &m, &err);
+      if (len == frame.body.len) assert_int_equal(result, 0);
+      else assert_true(result == -1 && err.code == ERROR_CORRUPT);
+      arena_free(&scratch);
+      free(copy);
+    }
+    left = slice_from(left, used);
+  }
+  buf_free(&bytes);
+}
+
+static void a_flipped_bit_gives_a_message_or_an_error(void **state) {
+  (void)state;
+  struct buf bytes = {0};
+  put_samples(&bytes);
+  for (size_t bit = 0; bit < bytes.len * 8; bit++) {
+    bytes.data[bit / 8] ^= (char)(1 << (bit % 8));
+    for (struct slice left = buf_view(&bytes); left.len;) {
+      struct wire_frame frame;
+      struct wire_message m;
+      struct arena scratch = {0};
+      struct error err = {0};
+      size_t used = 0;
+      if (wire_frame_get(left, &frame, &used, &err) != 1) break;
+      if (wire_decode(&frame, &scratch, &m, &err) < 0) assert_int_equal(err.code, ERROR_CORRUPT);
+      arena_free(&scratch);
+      left = slice_from(left, used);
+    }
+    bytes.data[bit / 8] ^= (char)(1 << (bit % 8));
+  }
+  buf_free(&bytes);
+}
+
+static void a_frame_of_another_version_or_above_the_limit_is_refused_from_its_header(void **state) {
+  (void)state;
+  struct wire_frame frame;
+  struct error err = {0};
+  size_t used;
+  assert_int_equal(wire_frame_get(slice_make("\0\0\0\0\4\2\0\0", 8), &frame, &used, &err), -1);
+  assert_non_null(strstr(err.message, "version 2"));
+  assert_int_equal(wire_frame_get(slice_make("\0\0\0\0\4\1\0\1", 8), &frame, &used, &err), -1);
+  assert_int_equal(wire_frame_get(slice_make("\1\0\0\2\4\1\0\0", 8), &frame, &used, &err), -1);
+  assert_non_null(strstr(err.message, "33554433"));
+  assert_int_equal(wire_frame_get(slice_make("\1\0\0\0\4\1\0", 7), &frame, &used, &err), 0);
+  assert_int_equal(wire_frame_get(slice_make("\1\0\0\0\4\1\0\0", 8), &frame, &used, &err), 0);
+}
+
+static void sampling_that_the_engine_could_not_use_is_refused(void **state) {
+  (void)state;
+  const float temperatures[] = {-1, NAN, INFINITY, 1, 1, 1, 1}, top_ps[] = {1, 1, 1, 0, -0.5f, 1.5f, NAN};
+  for (size_t i = 0; i < sizeof temperatures / sizeof *temperatures; i++) {
+    struct buf bytes = {0};
+    struct arena scratch = {0};
+    struct wire_submit s = submit_sample;
+    struct wire_frame frame;
+    struct wire_message m;
+    size_t used;
+    s.temperature = temperatures[i];
+    s.top_p = top_ps[i];
+    wire_put_submit(&bytes, &s);
+    assert_int_equal(wire_frame_get(buf_view(&bytes), &frame, &used, NULL), 1);
+    assert_int_equal(wire_decode(&frame, &scratch, &m, NULL), -1);
+    buf_free(&bytes);
+    arena_free(&scratch);
+  }
+}
+
+static void an_error_without_a_code_still_arrives_as_an_error(void **state) {
+  (void)state;
+  struct buf bytes = {0};
+  struct arena scratch = {0};
+  wire_put_reject(&bytes, 1, &(struct error){0});
+  assert_int_equal(decode_one(&bytes, &scratch).reject.code, ERROR_INTERNAL);
+  buf_free(&bytes);
+  arena_free(&scratch);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(a_submission_arrives_as_it_was_sent),
+      cmocka_unit_test(no_logprobs_differ_from_zero_alternatives),
+      cmocka_unit_test(a_step_carries_all_its_events_in_one_frame),
+      cmocka_unit_test(a_step_with_very_many_bytes_goes_out_in_frames_below_the_limit),
+      cmocka_unit_test(every_other_message_arrives_as_it_was_sent),
+      cmocka_unit_test(a_body_cut_short_or_grown_is_refused_wherever_it_is_cut),
+      cmocka_unit_test(a_flipped_bit_gives_a_message_or_an_error),
+      cmocka_unit_test(a_frame_of_another_version_or_above_the_limit_is_refused_from_its_header),
+      cmocka_unit_test(sampling_that_the_engine_could_not_use_is_refused),
+      cmocka_unit_test(an_error_without_a_code_still_arrives_as_an_error),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
