@@ -1,0 +1,50 @@
+/* local: see local.h. SPDX-License-Identifier: Apache-2.0 */
+#include "app/local.h"
+
+#include <stdlib.h>
+
+#include "app/paths.h"
+
+static int load(struct local *l, const struct file_model *file, const struct local_options *o, struct error *err) {
+  int mode = compute_mode_parse(o->compute);
+  if (mode < 0) return error_set(err, ERROR_INVALID, "There is no compute mode \"%s\"; use fast or f32.", o->compute);
+  struct model_options options = {.rows_max = o->rows_max, .out_rows_max = o->out_rows_max};
+  if (!(l->pool = pool_create(o->threads, err)) || !(l->compute = compute_create((enum compute_mode)mode, l->pool, COMPUTE_ISA_ALL, err)) ||
+      !(l->model = model_load(file, l->compute, &options, err)) || !(l->tokenizer = tokenizer_open(file, err)))
+    return -1;
+  l->info = model_info(l->model);
+  struct error none = {0};
+  l->chat_template = chat_template_open(file, l->tokenizer, &none);
+  return 0;
+}
+
+int local_open(struct local *l, const struct local_options *o, struct error *err) {
+  *l = (struct local){0};
+  char *path = paths_find_model(o->models_dir, o->model, err);
+  struct file_model *file = path ? file_model_open(path, err) : NULL;
+  int result = file ? load(l, file, o, err) : -1;
+  file_model_close(file);
+  free(path);
+  if (result < 0) local_close(l);
+  return result;
+}
+
+void local_close(struct local *l) {
+  chat_template_close(l->chat_template);
+  tokenizer_close(l->tokenizer);
+  model_free(l->model);
+  compute_destroy(l->compute);
+  pool_destroy(l->pool);
+  *l = (struct local){0};
+}
+
+static struct slice token_bytes(void *ctx, int32_t id) {
+  const struct tokenizer *t = ctx;
+  return tokenizer_is_special(t, id) ? (struct slice){0} : tokenizer_token_bytes(t, id);
+}
+
+struct engine *local_engine(struct local *l, uint64_t kv_mib, struct error *err) {
+  struct engine_config config = {.model = l->model, .kv_bytes_max = kv_mib << 20, .token_bytes = token_bytes, .token_bytes_ctx = l->tokenizer};
+  config.stop_ids = tokenizer_stop_ids(l->tokenizer, &config.n_stop_ids);
+  return engine_create(&config, err);
+}

@@ -1,0 +1,30 @@
+/* local: a model loaded into this process, for the subcommands that run an engine of their own. SPDX-License-Identifier: Apache-2.0 */
+#ifndef APP_LOCAL_H
+#define APP_LOCAL_H
+#include "engine/engine.h"
+#include "text/text.h"
+
+struct local_options {
+  const char *model;      /* FILE, DIR or the name of an installed model */
+  const char *models_dir; /* NULL: the default folder */
+  const char *compute;    /* "fast" or "f32" */
+  int threads;            /* 0: the cores that may be used */
+  size_t rows_max, out_rows_max; /* 0: the model's defaults */
+};
+
+struct local {
+  struct pool *pool;
+  struct compute *compute;
+  struct model *model;
+  const struct model_info *info;
+  struct tokenizer *tokenizer;
+  struct chat_template *chat_template; /* NULL when the model has none */
+};
+
+/* Loads everything; the source file is closed again. */
+int local_open(struct local *l, const struct local_options *o, struct error *err);
+void local_close(struct local *l); /* fine on {0} */
+/* An engine over the loaded model, with its stop ids and token texts. l must stay. kv_mib 0: the engine's default. */
+struct engine *local_engine(struct local *l, uint64_t kv_mib, struct error *err);
+
+#endif
