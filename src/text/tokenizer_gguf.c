@@ -2,6 +2,7 @@
 #include "text/tokenizer_gguf.h"
 
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "text/option.h"
 #include "text/uclass.h"
 
@@ -53,6 +54,7 @@ static struct slice plain_word(struct slice token, int64_t type, struct buf *tex
  * come out of a text. */
 static int add_token(struct tokenizer *t, struct slice token, uint32_t id, int64_t type, struct error *err) {
   if (token.len == 0) return 0;
+  if (!utf8_valid(token)) return error_set(err, ERROR_CORRUPT, "The token with id %u of the GGUF file is no UTF-8 text.", id);
   if (vocab_put(&t->vocab, token, id, err) < 0) return -1;
   bool special = type == TYPE_CONTROL || type == TYPE_UNKNOWN;
   if (!special && type != TYPE_USER_DEFINED) return 0;
