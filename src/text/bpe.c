@@ -212,7 +212,7 @@ static void merge_short(const struct bpe *b, struct bpe_scratch *s, struct ids *
   for (size_t i = 0; i < n; i++) ids_add(out, id[i]);
 }
 
-/* ---- merging a long piece: a binary heap, lowest first ---- */
+/* ---- merging a long piece: a heap with four children each, lowest first ---- */
 
 static void heap_push(struct bpe_scratch *s, uint64_t key) {
   if (s->n_heap == s->heap_cap) {
@@ -220,15 +220,17 @@ static void heap_push(struct bpe_scratch *s, uint64_t key) {
     s->heap = mem_realloc(s->heap, s->heap_cap, sizeof s->heap[0]);
   }
   size_t at = s->n_heap++;
-  for (size_t up; at > 0 && s->heap[up = (at - 1) / 2] > key; at = up) s->heap[at] = s->heap[up];
+  for (size_t up; at > 0 && s->heap[up = (at - 1) / 4] > key; at = up) s->heap[at] = s->heap[up];
   s->heap[at] = key;
 }
 
 static uint64_t heap_pop(struct bpe_scratch *s) {
   uint64_t top = s->heap[0], key = s->heap[--s->n_heap];
   size_t at = 0, n = s->n_heap;
-  for (size_t down; (down = 2 * at + 1) < n; at = down) {
-    if (down + 1 < n && s->heap[down + 1] < s->heap[down]) down++;
+  for (size_t down; (down = 4 * at + 1) < n; at = down) {
+    size_t end = down + 4 < n ? down + 4 : n;
+    for (size_t i = down + 1; i < end; i++)
+      if (s->heap[i] < s->heap[down]) down = i;
     if (s->heap[down] >= key) break;
     s->heap[at] = s->heap[down];
   }
