@@ -1,308 +1,464 @@
-/* gguf: GGUF version 2 and 3, little-endian. Format: doc/format/gguf.md. SPDX-License-Identifier: Apache-2.0
+/* gguf: reads GGUF files; see file.h. Layout: doc/format/gguf.md. SPDX-License-Identifier: Apache-2.0
  *
- * One pass over the header checks everything before it is kept: a count is bounded by the bytes that are left, a string by the file, a
- * tensor's data by the file. Values stay where they are; `struct gguf_value` only points to them. */
+ * 1. Nothing is read but through `struct reader`, which never passes the end of the bytes.
+ * 2. A count is believed only after it was compared with the bytes that are left; memory grows with what was really read.
+ * 3. What gguf_open returns has been checked whole: getters and views need no checks of their own. */
 #include <assert.h>
+#include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/fs.h"
 #include "base/mem.h"
-#include "file/index.h"
+#include "base/utf8.h"
+#include "file/file.h"
+#include "file/names.h"
 
-enum { NAME_BYTES_MAX = 63, ALIGNMENT_DEFAULT = 32, STRING_BYTES_MAX = 1 << 30 };
+enum {
+  VALUES_MAX = 1 << 20, /* far beyond every real file: bounds what a hostile one can make us allocate */
+  TENSORS_MAX = 1 << 20,
+  KEY_BYTES_MAX = 65535, /* the format's own limit */
+  ARRAY_DEPTH_MAX = 8,
+  ALIGNMENT_DEFAULT = 32,
+};
 
 struct gguf {
-  struct fs_map map;       /* {0} when the bytes are the caller's */
-  struct slice bytes;
-  char *name;
+  char *name; /* of the file, for messages */
+  struct fs_map map;
+  struct slice bytes; /* the map's, or the caller's */
   uint32_t version;
   struct gguf_value *values;
   size_t n_values;
-  struct gguf_value **values_by_key; /* sorted */
+  struct names value_names;
   struct file_tensor *tensors;
   size_t n_tensors;
-  struct index index;
+  struct names tensor_names;
 };
 
-/* Where the reader stands, and what it reads, for messages. */
+/* ---- reading ---- */
+
 struct reader {
-  const struct gguf *g;
+  const char *name;
+  struct slice bytes;
   size_t at;
   struct error *err;
 };
 
-static size_t left(const struct reader *r) { return r->g->bytes.len - r->at; }
+static size_t left(const struct reader *r) { return r->bytes.len - r->at; }
 
-static int truncated(struct reader *r, const char *what) {
-  return error_set(r->err, ERROR_CORRUPT, "%s: the file ends inside %s (at byte %zu of %zu); it is truncated or damaged.", r->g->name, what, r->at,
-                   r->g->bytes.len);
+/* The file ends within `what`. */
+static int truncated(const struct reader *r, const char *what) {
+  return error_set(r->err, ERROR_CORRUPT, "%s is truncated: it ends at byte %zu, inside %s that begins at byte %zu. Download it again.",
+                   r->name, r->bytes.len, what, r->at);
 }
 
-static uint64_t little_endian(const void *p, size_t n) {
-  const unsigned char *bytes = p;
-  uint64_t value = 0;
-  for (size_t i = n; i > 0; i--) value = value << 8 | bytes[i - 1];
-  return value;
+static int read_u32(struct reader *r, const char *what, uint32_t *out) {
+  if (left(r) < sizeof *out) return truncated(r, what);
+  memcpy(out, r->bytes.data + r->at, sizeof *out);
+  r->at += sizeof *out;
+  return 0;
 }
 
-static int read_uint(struct reader *r, size_t n, const char *what, uint64_t *out) {
-  if (left(r) < n) return truncated(r, what);
-  *out = little_endian(r->g->bytes.data + r->at, n);
-  r->at += n;
+static int read_u64(struct reader *r, const char *what, uint64_t *out) {
+  if (left(r) < sizeof *out) return truncated(r, what);
+  memcpy(out, r->bytes.data + r->at, sizeof *out);
+  r->at += sizeof *out;
   return 0;
 }
 
 static int read_string(struct reader *r, const char *what, struct slice *out) {
   uint64_t len;
-  size_t begin = r->at;
-  if (read_uint(r, 8, what, &len) < 0) return -1;
-  if (len > STRING_BYTES_MAX || len > left(r))
-    return error_set(r->err, ERROR_CORRUPT, "%s: %s at byte %zu claims %llu bytes, but only %zu are left.", r->g->name, what, begin,
-                     (unsigned long long)len, left(r));
-  *out = slice_make(r->g->bytes.data + r->at, (size_t)len);
+  if (read_u64(r, what, &len) < 0) return -1;
+  if (len > left(r)) {
+    return error_set(r->err, ERROR_CORRUPT, "%s is broken or truncated: %s at byte %zu claims %llu bytes, but only %zu are left.", r->name,
+                     what, r->at, (unsigned long long)len, left(r));
+  }
+  *out = slice_make(r->bytes.data + r->at, (size_t)len);
   r->at += (size_t)len;
   return 0;
 }
 
-/* Bytes of a scalar; 0 for strings, arrays and unknown types. */
-static size_t scalar_bytes(uint64_t type) {
-  static const unsigned char sizes[] = {[GGUF_U8] = 1,  [GGUF_I8] = 1,   [GGUF_U16] = 2, [GGUF_I16] = 2, [GGUF_U32] = 4, [GGUF_I32] = 4,
-                                        [GGUF_F32] = 4, [GGUF_BOOL] = 1, [GGUF_U64] = 8, [GGUF_I64] = 8, [GGUF_F64] = 8};
-  return type < sizeof sizes ? sizes[type] : 0;
+/* A name that is not empty, not too long and UTF-8: a key or a tensor's name. */
+static int read_name(struct reader *r, const char *what, struct slice *out) {
+  size_t at = r->at;
+  if (read_string(r, what, out) < 0) return -1;
+  if (out->len == 0) return error_set(r->err, ERROR_CORRUPT, "%s is broken: %s at byte %zu is empty.", r->name, what, at);
+  if (out->len > KEY_BYTES_MAX)
+    return error_set(r->err, ERROR_CORRUPT, "%s is broken: %s at byte %zu is longer than %d bytes.", r->name, what, at, KEY_BYTES_MAX);
+  if (!utf8_valid(*out)) return error_set(r->err, ERROR_CORRUPT, "%s is broken: %s at byte %zu is not UTF-8.", r->name, what, at);
+  return 0;
 }
 
 /* ---- metadata ---- */
 
-static int skip_strings(struct reader *r, const struct gguf_value *v) {
-  struct slice ignored;
-  if (v->count > left(r) / 8) return truncated(r, "an array of strings");
-  for (uint64_t i = 0; i < v->count; i++)
-    if (read_string(r, "a string of an array", &ignored) < 0) return -1;
+/* Bytes of a scalar; 0 for strings and arrays. */
+static size_t scalar_bytes(enum gguf_type type) {
+  static const unsigned char bytes[] = {[GGUF_U8] = 1,  [GGUF_I8] = 1,   [GGUF_U16] = 2, [GGUF_I16] = 2, [GGUF_U32] = 4, [GGUF_I32] = 4,
+                                        [GGUF_F32] = 4, [GGUF_BOOL] = 1, [GGUF_U64] = 8, [GGUF_I64] = 8, [GGUF_F64] = 8};
+  return bytes[type];
+}
+
+static int read_type(struct reader *r, enum gguf_type *out) {
+  uint32_t type;
+  size_t at = r->at;
+  if (read_u32(r, "a type", &type) < 0) return -1;
+  if (type > GGUF_F64) return error_set(r->err, ERROR_CORRUPT, "%s is broken: %u at byte %zu is no type of a value.", r->name, type, at);
+  *out = (enum gguf_type)type;
   return 0;
 }
 
-static int check_bools(struct reader *r, const struct gguf_value *v) {
-  for (size_t i = 0; i < v->bytes.len && v->element == GGUF_BOOL; i++)
-    if ((unsigned char)v->bytes.data[i] > 1)
-      return error_set(r->err, ERROR_CORRUPT, "%s: the key %.*s holds a truth value that is neither 0 nor 1.", r->g->name, SLICE_ARG(v->key));
-  return 0;
-}
+static int skip_value(struct reader *r, enum gguf_type type, unsigned depth);
 
-static int read_array(struct reader *r, struct gguf_value *v) {
-  uint64_t element;
-  if (read_uint(r, 4, "an array", &element) < 0 || read_uint(r, 8, "an array", &v->count) < 0) return -1;
-  size_t size = scalar_bytes(element), begin = r->at;
-  if (!size && element != GGUF_STRING)
-    return error_set(r->err, ERROR_CORRUPT, "%s: the key %.*s is an array of the unknown or nested type %llu.", r->g->name, SLICE_ARG(v->key),
-                     (unsigned long long)element);
-  v->element = (enum gguf_type)element;
-  if (!size) {
-    if (skip_strings(r, v) < 0) return -1;
-  } else {
-    if (v->count > left(r) / size) return truncated(r, "an array");
-    r->at += (size_t)v->count * size;
+static int check_bools(struct reader *r, size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    unsigned char byte = (unsigned char)r->bytes.data[r->at + i];
+    if (byte > 1)
+      return error_set(r->err, ERROR_CORRUPT, "%s is broken: the boolean at byte %zu is %u, neither 0 nor 1.", r->name, r->at + i, byte);
   }
-  v->bytes = slice_make(r->g->bytes.data + begin, r->at - begin);
-  return check_bools(r, v);
+  return 0;
+}
+
+static int skip_scalars(struct reader *r, enum gguf_type type, uint64_t count) {
+  size_t size = scalar_bytes(type);
+  if (count > left(r) / size) {
+    return error_set(r->err, ERROR_CORRUPT,
+                     "%s is broken or truncated: %llu values of %zu bytes are said to stand at byte %zu, but only %zu bytes are left.",
+                     r->name, (unsigned long long)count, size, r->at, left(r));
+  }
+  if (type == GGUF_BOOL && check_bools(r, (size_t)count) < 0) return -1;
+  r->at += (size_t)count * size;
+  return 0;
+}
+
+/* The elements of an array, after its type and count. */
+static int skip_elements(struct reader *r, enum gguf_type element, uint64_t count, unsigned depth) {
+  if (scalar_bytes(element)) return skip_scalars(r, element, count);
+  size_t least = element == GGUF_STRING ? 8 : 12; /* an element has a length, or a type and a count */
+  if (count > left(r) / least) {
+    return error_set(r->err, ERROR_CORRUPT,
+                     "%s is broken or truncated: the array at byte %zu claims %llu elements, but only %zu bytes are left.", r->name, r->at,
+                     (unsigned long long)count, left(r));
+  }
+  for (uint64_t i = 0; i < count; i++)
+    if (skip_value(r, element, depth + 1) < 0) return -1;
+  return 0;
+}
+
+static int read_array_head(struct reader *r, enum gguf_type *element, uint64_t *count) {
+  if (read_type(r, element) < 0) return -1;
+  return read_u64(r, "the count of an array", count);
+}
+
+static int skip_value(struct reader *r, enum gguf_type type, unsigned depth) {
+  struct slice ignored;
+  enum gguf_type element;
+  uint64_t count;
+  if (type == GGUF_STRING) return read_string(r, "a string", &ignored);
+  if (type != GGUF_ARRAY) return skip_scalars(r, type, 1);
+  if (depth > ARRAY_DEPTH_MAX)
+    return error_set(r->err, ERROR_CORRUPT, "%s is broken: arrays are nested more than %d deep at byte %zu.", r->name, ARRAY_DEPTH_MAX,
+                     r->at);
+  if (read_array_head(r, &element, &count) < 0) return -1;
+  return skip_elements(r, element, count, depth);
 }
 
 static int read_value(struct reader *r, struct gguf_value *v) {
-  uint64_t type;
+  *v = (struct gguf_value){.count = 1};
+  if (read_name(r, "a key", &v->key) < 0 || read_type(r, &v->type) < 0) return -1;
+  v->element = v->type;
+  if (v->type == GGUF_STRING) return read_string(r, "a string", &v->bytes);
+  if (v->type == GGUF_ARRAY && read_array_head(r, &v->element, &v->count) < 0) return -1;
   size_t begin = r->at;
-  if (read_string(r, "a metadata key", &v->key) < 0 || read_uint(r, 4, "a metadata type", &type) < 0) return -1;
-  if (v->key.len == 0 || memchr(v->key.data, '\0', v->key.len))
-    return error_set(r->err, ERROR_CORRUPT, "%s: the metadata key at byte %zu is empty or holds a zero byte.", r->g->name, begin);
-  v->type = v->element = (enum gguf_type)type;
-  v->count = 1;
-  if (type == GGUF_STRING) return read_string(r, "a metadata string", &v->bytes);
-  if (type == GGUF_ARRAY) return read_array(r, v);
-  size_t size = scalar_bytes(type);
-  if (!size)
-    return error_set(r->err, ERROR_CORRUPT, "%s: the key %.*s has the unknown type %llu.", r->g->name, SLICE_ARG(v->key), (unsigned long long)type);
-  if (left(r) < size) return truncated(r, "a metadata value");
-  v->bytes = slice_make(r->g->bytes.data + r->at, size);
-  r->at += size;
-  return check_bools(r, v);
+  int result = v->type == GGUF_ARRAY ? skip_elements(r, v->element, v->count, 1) : skip_scalars(r, v->type, 1);
+  v->bytes = slice_make(r->bytes.data + begin, r->at - begin);
+  return result;
 }
 
-static int compare_keys(struct slice a, struct slice b) {
-  int order = memcmp(a.data, b.data, a.len < b.len ? a.len : b.len);
-  return order ? order : (a.len > b.len) - (a.len < b.len);
+/* Room for one more item: arrays grow with what was read, never with what a header claims. */
+static void *grow(void *items, size_t n, size_t size) {
+  bool full = (n & (n - 1)) == 0; /* 0, 1, 2, 4, … : double */
+  return full ? mem_realloc(items, n ? 2 * n : 1, size) : items;
 }
 
-static int by_key(const void *a, const void *b) {
-  return compare_keys((*(struct gguf_value *const *)a)->key, (*(struct gguf_value *const *)b)->key);
-}
-
-static int index_values(struct gguf *g, struct error *err) {
-  g->values_by_key = mem_alloc((g->n_values + 1) * sizeof(struct gguf_value *));
-  for (size_t i = 0; i < g->n_values; i++) g->values_by_key[i] = &g->values[i];
-  if (g->n_values) qsort(g->values_by_key, g->n_values, sizeof(struct gguf_value *), by_key);
-  for (size_t i = 1; i < g->n_values; i++)
-    if (slice_eq(g->values_by_key[i - 1]->key, g->values_by_key[i]->key))
-      return error_set(err, ERROR_CORRUPT, "%s: the metadata key %.*s is there twice.", g->name, SLICE_ARG(g->values_by_key[i]->key));
-  return 0;
+static int read_values(struct reader *r, struct gguf *g, uint64_t count) {
+  if (count > VALUES_MAX) {
+    return error_set(r->err, ERROR_CORRUPT, "%s is broken: its header claims %llu metadata values; at most %d are accepted.", r->name,
+                     (unsigned long long)count, VALUES_MAX);
+  }
+  for (; g->n_values < count; g->n_values++) {
+    g->values = grow(g->values, g->n_values, sizeof *g->values);
+    if (read_value(r, &g->values[g->n_values]) < 0) {
+      if (g->n_values == 0) return -1;
+      char quoted[NAMES_QUOTED_MAX];
+      return error_prefix(r->err, "Metadata after \"%s\"", names_quoted(g->values[g->n_values - 1].key, quoted));
+    }
+  }
+  size_t twice;
+  if (names_build(&g->value_names, g->n_values ? &g->values[0].key : NULL, sizeof *g->values, g->n_values, &twice)) return 0;
+  char quoted[NAMES_QUOTED_MAX];
+  return error_set(r->err, ERROR_CORRUPT, "%s is broken: the key \"%s\" stands in it twice (the second at byte %zu).", r->name,
+                   names_quoted(g->values[twice].key, quoted), (size_t)(g->values[twice].key.data - r->bytes.data));
 }
 
 /* ---- tensors ---- */
 
-static const struct {
-  uint32_t id;
+struct tensor_type {
+  const char *name;
+  bool known; /* dtype is valid */
   enum dtype dtype;
-} TYPES[] = {
-    {0, DTYPE_F32},   {1, DTYPE_F16},   {2, DTYPE_Q4_0},    {3, DTYPE_Q4_1},    {6, DTYPE_Q5_0},  {7, DTYPE_Q5_1},  {8, DTYPE_Q8_0},
-    {9, DTYPE_Q8_1},  {10, DTYPE_Q2_K}, {11, DTYPE_Q3_K},   {12, DTYPE_Q4_K},   {13, DTYPE_Q5_K}, {14, DTYPE_Q6_K}, {15, DTYPE_Q8_K},
-    {20, DTYPE_IQ4_NL}, {23, DTYPE_IQ4_XS}, {24, DTYPE_I8}, {25, DTYPE_I16},    {26, DTYPE_I32},  {27, DTYPE_I64},  {28, DTYPE_F64},
-    {30, DTYPE_BF16}, {39, DTYPE_MXFP4},
 };
 
-static int read_type(struct reader *r, struct file_tensor *t) {
-  uint64_t id;
-  if (read_uint(r, 4, "a tensor's type", &id) < 0) return -1;
-  for (size_t i = 0; i < sizeof TYPES / sizeof TYPES[0]; i++)
-    if (TYPES[i].id == id) {
-      t->dtype = TYPES[i].dtype;
-      return 0;
-    }
-  return error_set(r->err, ERROR_UNSUPPORTED, "%s: the tensor %.*s has the GGML type %llu, which Plinth cannot read.", r->g->name, SLICE_ARG(t->name),
-                   (unsigned long long)id);
+/* By GGUF's type id. A name without dtype: well-formed, but there is no conversion yet. No name: removed or never given. */
+static const struct tensor_type tensor_types[] = {
+    [0] = {"F32", true, DTYPE_F32},
+    [1] = {"F16", true, DTYPE_F16},
+    [2] = {"Q4_0", true, DTYPE_Q4_0},
+    [3] = {"Q4_1", true, DTYPE_Q4_1},
+    [6] = {"Q5_0", true, DTYPE_Q5_0},
+    [7] = {"Q5_1", true, DTYPE_Q5_1},
+    [8] = {"Q8_0", true, DTYPE_Q8_0},
+    [9] = {"Q8_1", true, DTYPE_Q8_1},
+    [10] = {"Q2_K", true, DTYPE_Q2_K},
+    [11] = {"Q3_K", true, DTYPE_Q3_K},
+    [12] = {"Q4_K", true, DTYPE_Q4_K},
+    [13] = {"Q5_K", true, DTYPE_Q5_K},
+    [14] = {"Q6_K", true, DTYPE_Q6_K},
+    [15] = {"Q8_K", true, DTYPE_Q8_K},
+    [16] = {"IQ2_XXS", false, 0},
+    [17] = {"IQ2_XS", false, 0},
+    [18] = {"IQ3_XXS", false, 0},
+    [19] = {"IQ1_S", false, 0},
+    [20] = {"IQ4_NL", true, DTYPE_IQ4_NL},
+    [21] = {"IQ3_S", false, 0},
+    [22] = {"IQ2_S", false, 0},
+    [23] = {"IQ4_XS", true, DTYPE_IQ4_XS},
+    [24] = {"I8", true, DTYPE_I8},
+    [25] = {"I16", true, DTYPE_I16},
+    [26] = {"I32", true, DTYPE_I32},
+    [27] = {"I64", true, DTYPE_I64},
+    [28] = {"F64", true, DTYPE_F64},
+    [29] = {"IQ1_M", false, 0},
+    [30] = {"BF16", true, DTYPE_BF16},
+    [34] = {"TQ1_0", false, 0},
+    [35] = {"TQ2_0", true, DTYPE_TQ2_0},
+    [39] = {"MXFP4", true, DTYPE_MXFP4},
+    [40] = {"NVFP4", false, 0},
+    [41] = {"Q1_0", false, 0},
+    [42] = {"Q2_0", false, 0},
+};
+
+static int tensor_error(const struct reader *r, const struct file_tensor *t, enum error_code code, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+static int tensor_error(const struct reader *r, const struct file_tensor *t, enum error_code code, const char *format, ...) {
+  char quoted[NAMES_QUOTED_MAX];
+  va_list args;
+  va_start(args, format);
+  error_vset(r->err, code, format, args);
+  va_end(args);
+  return error_prefix(r->err, "%s: tensor \"%s\"", r->name, names_quoted(t->name, quoted));
 }
 
-/* Dimensions come innermost first; shape is outermost first. */
-static int read_shape(struct reader *r, struct file_tensor *t) {
-  uint64_t rank, n = 1;
-  if (read_uint(r, 4, "a tensor's rank", &rank) < 0) return -1;
-  if (rank > FILE_RANK_MAX)
-    return error_set(r->err, ERROR_CORRUPT, "%s: the tensor %.*s has %llu dimensions; at most %d are possible.", r->g->name, SLICE_ARG(t->name),
-                     (unsigned long long)rank, FILE_RANK_MAX);
-  t->rank = (unsigned)rank;
+static int set_type(const struct reader *r, struct file_tensor *t, uint32_t id) {
+  const struct tensor_type *type = id < sizeof tensor_types / sizeof tensor_types[0] ? &tensor_types[id] : NULL;
+  if (!type || !type->name)
+    return tensor_error(r, t, ERROR_CORRUPT, "its type has the number %u, which no type of the format has (or has any more).", id);
+  if (!type->known)
+    return tensor_error(r, t, ERROR_UNSUPPORTED,
+                        "its type %s cannot be read yet. Take a file with another quantization, for example Q4_K_M or Q8_0.", type->name);
+  t->dtype = type->dtype;
+  return 0;
+}
+
+/* Turns GGUF's order (innermost first) and computes sizes. */
+static int set_shape(const struct reader *r, struct file_tensor *t, const uint64_t *dims) {
+  t->n_elements = 1;
   for (unsigned i = 0; i < t->rank; i++) {
-    uint64_t *dim = &t->shape[t->rank - 1 - i];
-    if (read_uint(r, 8, "a tensor's shape", dim) < 0) return -1;
-    if (*dim == 0 || *dim > INT64_MAX || __builtin_mul_overflow(n, *dim, &n) || n > INT64_MAX)
-      return error_set(r->err, ERROR_CORRUPT, "%s: the shape of the tensor %.*s is impossible.", r->g->name, SLICE_ARG(t->name));
+    t->shape[i] = dims[t->rank - 1 - i];
+    if (__builtin_mul_overflow(t->n_elements, t->shape[i], &t->n_elements) || t->n_elements > INT64_MAX)
+      return tensor_error(r, t, ERROR_CORRUPT, "its dimensions multiply to more than 63 bits.");
   }
-  t->n_elements = n;
+  const struct dtype_info *info = dtype_info(t->dtype);
+  uint64_t row = t->rank ? dims[0] : 1;
+  if (row % info->block_elements) {
+    return tensor_error(r, t, ERROR_CORRUPT, "its rows have %llu elements, which is no multiple of %u, the block of %s.",
+                        (unsigned long long)row, info->block_elements, info->name);
+  }
+  if (!dtype_bytes(t->dtype, t->n_elements, &t->n_bytes)) return tensor_error(r, t, ERROR_CORRUPT, "its size does not fit in 64 bits.");
   return 0;
 }
 
-static int check_rows(struct reader *r, struct file_tensor *t) {
-  const struct dtype_info *type = dtype_info(t->dtype);
-  uint64_t row = t->rank ? t->shape[t->rank - 1] : 1;
-  if (row % type->block_elements == 0 && dtype_bytes(t->dtype, t->n_elements, &t->n_bytes)) return 0;
-  return error_set(r->err, ERROR_CORRUPT, "%s: rows of the tensor %.*s have %llu values, but the type %s comes in blocks of %u.", r->g->name,
-                   SLICE_ARG(t->name), (unsigned long long)row, type->name, type->block_elements);
-}
-
-/* Leaves the offset in n_elements' neighbour: *ret_offset is relative to the data's start. */
+/* One entry of the tensor list. *ret_offset is relative to the data section, which is not known yet. */
 static int read_tensor(struct reader *r, struct file_tensor *t, uint64_t *ret_offset) {
-  size_t begin = r->at;
-  if (read_string(r, "a tensor's name", &t->name) < 0) return -1;
-  if (t->name.len == 0 || t->name.len > NAME_BYTES_MAX || memchr(t->name.data, '\0', t->name.len))
-    return error_set(r->err, ERROR_CORRUPT, "%s: the tensor name at byte %zu has %zu bytes; it must have 1 to %d and no zero byte.", r->g->name, begin,
-                     t->name.len, NAME_BYTES_MAX);
-  if (read_shape(r, t) < 0 || read_type(r, t) < 0) return -1;
-  if (read_uint(r, 8, "a tensor's offset", ret_offset) < 0) return -1;
-  return check_rows(r, t);
+  uint64_t dims[FILE_RANK_MAX];
+  uint32_t type;
+  *t = (struct file_tensor){0};
+  if (read_name(r, "the name of a tensor", &t->name) < 0 || read_u32(r, "a tensor's number of dimensions", &t->rank) < 0) return -1;
+  if (t->rank > FILE_RANK_MAX)
+    return tensor_error(r, t, ERROR_CORRUPT, "it claims %u dimensions; at most %d are possible.", t->rank, FILE_RANK_MAX);
+  for (unsigned i = 0; i < t->rank; i++)
+    if (read_u64(r, "the dimensions of a tensor", &dims[i]) < 0) return -1;
+  if (read_u32(r, "the type of a tensor", &type) < 0 || read_u64(r, "the offset of a tensor", ret_offset) < 0) return -1;
+  return set_type(r, t, type) < 0 ? -1 : set_shape(r, t, dims);
 }
 
-static int alignment_of(const struct gguf *g, uint64_t *alignment, struct error *err) {
-  *alignment = ALIGNMENT_DEFAULT;
-  if (!gguf_find(g, "general.alignment")) return 0;
-  if (gguf_u64(g, "general.alignment", alignment) && *alignment && *alignment <= 1 << 20 && (*alignment & (*alignment - 1)) == 0) return 0;
-  return error_set(err, ERROR_CORRUPT, "%s: general.alignment must be a power of two.", g->name);
-}
-
-/* Tensors lie one behind the other, each padded to the alignment, in the order of the list. */
-static int place_tensors(struct gguf *g, const uint64_t *offsets, size_t header_end, struct error *err) {
-  uint64_t alignment, expected = 0;
-  if (alignment_of(g, &alignment, err) < 0) return -1;
-  uint64_t start = (header_end + alignment - 1) / alignment * alignment, size = g->bytes.len;
-  for (size_t i = 0; i < g->n_tensors; i++) {
-    struct file_tensor *t = &g->tensors[i];
-    if (offsets[i] != expected)
-      return error_set(err, ERROR_CORRUPT, "%s: the tensor %.*s begins at offset %llu, but %llu is its place.", g->name, SLICE_ARG(t->name),
-                       (unsigned long long)offsets[i], (unsigned long long)expected);
-    if (start > size || expected > size - start || t->n_bytes > size - start - expected)
-      return error_set(err, ERROR_CORRUPT, "%s: the data of the tensor %.*s reaches beyond the end of the file (%zu bytes); it is truncated or damaged.",
-                       g->name, SLICE_ARG(t->name), g->bytes.len);
-    t->data = g->bytes.data + start + expected;
-    expected += (t->n_bytes + alignment - 1) / alignment * alignment;
-  }
+static int read_alignment(const struct reader *r, const struct gguf *g, uint64_t *ret_alignment) {
+  const struct gguf_value *v = gguf_find(g, "general.alignment");
+  uint64_t alignment = ALIGNMENT_DEFAULT;
+  if (v && (v->type != GGUF_U32 || !gguf_u64(g, "general.alignment", &alignment)))
+    return error_set(r->err, ERROR_CORRUPT, "%s is broken: general.alignment is not a 32-bit count.", r->name);
+  if (alignment < 8 || (alignment & (alignment - 1)))
+    return error_set(r->err, ERROR_CORRUPT, "%s is broken: general.alignment is %llu, but must be a power of two, 8 or more.", r->name,
+                     (unsigned long long)alignment);
+  *ret_alignment = alignment;
   return 0;
 }
 
-static int read_tensors(struct gguf *g, struct reader *r) {
-  uint64_t *offsets = mem_alloc((g->n_tensors + 1) * sizeof *offsets);
+/* Turns the offset that was kept in t->data into a checked pointer. */
+static int place_tensor(const struct reader *r, struct file_tensor *t, size_t data_begin, uint64_t alignment) {
+  uint64_t offset = (uint64_t)(uintptr_t)t->data, begin, end;
+  t->data = NULL;
+  if (offset % alignment)
+    return tensor_error(r, t, ERROR_CORRUPT, "its offset %llu is no multiple of the alignment %llu.", (unsigned long long)offset,
+                        (unsigned long long)alignment);
+  if (__builtin_add_overflow(data_begin, offset, &begin) || __builtin_add_overflow(begin, t->n_bytes, &end) || end > r->bytes.len) {
+    return tensor_error(r, t, ERROR_CORRUPT,
+                        "its %llu bytes at offset %llu of the data (which begins at byte %zu) lie beyond the end of the file, which has "
+                        "%zu bytes. The file is "
+                        "truncated or broken: download it again.",
+                        (unsigned long long)t->n_bytes, (unsigned long long)offset, data_begin, r->bytes.len);
+  }
+  t->data = r->bytes.data + begin;
+  return 0;
+}
+
+static int compare_places(const void *a, const void *b) {
+  const struct file_tensor *x = *(const struct file_tensor *const *)a, *y = *(const struct file_tensor *const *)b;
+  if (x->data != y->data) return (const char *)x->data < (const char *)y->data ? -1 : 1;
+  return (x->n_bytes > y->n_bytes) - (x->n_bytes < y->n_bytes);
+}
+
+static int check_overlap(const struct reader *r, const struct gguf *g) {
+  const struct file_tensor **sorted = mem_zalloc(g->n_tensors, sizeof *sorted);
   int result = 0;
-  for (size_t i = 0; i < g->n_tensors && result == 0; i++) result = read_tensor(r, &g->tensors[i], &offsets[i]);
-  if (result == 0) result = place_tensors(g, offsets, r->at, r->err);
-  free(offsets);
-  return result < 0 ? -1 : index_make(&g->index, g->tensors, g->n_tensors, g->name, r->err);
+  for (size_t i = 0; i < g->n_tensors; i++) sorted[i] = &g->tensors[i];
+  qsort(sorted, g->n_tensors, sizeof *sorted, compare_places);
+  for (size_t i = 1; i < g->n_tensors && result == 0; i++) {
+    const struct file_tensor *before = sorted[i - 1];
+    if ((const char *)before->data + before->n_bytes <= (const char *)sorted[i]->data) continue;
+    char quoted[NAMES_QUOTED_MAX];
+    result = tensor_error(r, sorted[i], ERROR_CORRUPT, "its data overlaps that of \"%s\".", names_quoted(before->name, quoted));
+  }
+  free(sorted);
+  return result;
+}
+
+static int place_tensors(struct reader *r, struct gguf *g) {
+  uint64_t alignment;
+  if (read_alignment(r, g, &alignment) < 0) return -1;
+  uint64_t padding = (alignment - r->at % alignment) % alignment;
+  size_t data_begin = padding > left(r) ? r->bytes.len : r->at + (size_t)padding; /* without tensors a file may end here */
+  for (size_t i = 0; i < g->n_tensors; i++)
+    if (place_tensor(r, &g->tensors[i], data_begin, alignment) < 0) return -1;
+  return check_overlap(r, g);
+}
+
+static int read_tensors(struct reader *r, struct gguf *g, uint64_t count) {
+  if (count > TENSORS_MAX) {
+    return error_set(r->err, ERROR_CORRUPT, "%s is broken: its header claims %llu tensors; at most %d are accepted.", r->name,
+                     (unsigned long long)count, TENSORS_MAX);
+  }
+  for (; g->n_tensors < count; g->n_tensors++) {
+    uint64_t offset = 0;
+    g->tensors = grow(g->tensors, g->n_tensors, sizeof *g->tensors);
+    struct file_tensor *t = &g->tensors[g->n_tensors];
+    if (read_tensor(r, t, &offset) < 0) return -1;
+    t->data = (const void *)(uintptr_t)offset; /* until the data section's place is known */
+  }
+  size_t twice;
+  if (!names_build(&g->tensor_names, g->n_tensors ? &g->tensors[0].name : NULL, sizeof *g->tensors, g->n_tensors, &twice))
+    return tensor_error(r, &g->tensors[twice], ERROR_CORRUPT, "it stands in the list twice.");
+  return place_tensors(r, g);
 }
 
 /* ---- opening ---- */
 
-static int check_version(struct reader *r, uint64_t version) {
-  if (version == 2 || version == 3) return 0;
-  if ((version & 0xFFFF) == 0)
-    return error_set(r->err, ERROR_UNSUPPORTED, "%s is a big-endian GGUF file; convert it to little-endian.", r->g->name);
-  return error_set(r->err, ERROR_UNSUPPORTED, "%s has GGUF version %llu; Plinth reads versions 2 and 3.", r->g->name, (unsigned long long)version);
+/* Says what a file without GGUF's first bytes seems to be. */
+static int not_gguf(const struct reader *r) {
+  static const struct {
+    const char *magic, *sentence;
+  } others[] = {
+      {"tjgg", "is a GGML file of before August 2023. Take the model as GGUF."},
+      {"fmgg", "is a GGML file of before August 2023. Take the model as GGUF."},
+      {"lmgg", "is a GGML file of before August 2023. Take the model as GGUF."},
+      {"version https://git-lfs", "is not the model but a Git LFS pointer to it. Fetch it with \"git lfs pull\"."},
+      {"PK\x03\x04", "is a PyTorch or zip archive, not a GGUF file."},
+      {"<", "is a web page or XML, not a GGUF file. The download went wrong."},
+  };
+  if (r->bytes.len == 0) return error_set(r->err, ERROR_CORRUPT, "%s is empty.", r->name);
+  for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+    if (slice_starts(r->bytes, slice_cstr(others[i].magic)))
+      return error_set(r->err, ERROR_UNSUPPORTED, "%s %s", r->name, others[i].sentence);
+  return error_set(r->err, ERROR_CORRUPT, "%s is not a GGUF file: it does not begin with the letters GGUF.", r->name);
 }
 
-static int read_all(struct gguf *g, struct error *err) {
-  struct reader r = {.g = g, .err = err};
-  uint64_t version, n_tensors, n_values;
-  if (g->bytes.len < 4 || memcmp(g->bytes.data, "GGUF", 4) != 0)
-    return error_set(err, ERROR_CORRUPT, "%s is no GGUF file: it does not begin with \"GGUF\".", g->name);
-  r.at = 4;
-  if (read_uint(&r, 4, "the header", &version) < 0 || check_version(&r, version) < 0) return -1;
-  g->version = (uint32_t)version;
-  if (read_uint(&r, 8, "the header", &n_tensors) < 0 || read_uint(&r, 8, "the header", &n_values) < 0) return -1;
-  /* The smallest value takes 13 bytes, the smallest tensor 25. */
-  if (n_values > left(&r) / 13 || n_tensors > left(&r) / 25)
-    return error_set(err, ERROR_CORRUPT, "%s claims %llu metadata values and %llu tensors, more than its %zu bytes can hold.", g->name,
-                     (unsigned long long)n_values, (unsigned long long)n_tensors, g->bytes.len);
-  g->values = mem_zalloc((size_t)n_values, sizeof *g->values);
-  g->tensors = mem_zalloc((size_t)n_tensors, sizeof *g->tensors);
-  g->n_tensors = (size_t)n_tensors;
-  for (; g->n_values < n_values; g->n_values++)
-    if (read_value(&r, &g->values[g->n_values]) < 0) return -1;
-  return index_values(g, err) < 0 ? -1 : read_tensors(g, &r);
+static int read_header(struct reader *r, struct gguf *g, uint64_t *n_tensors, uint64_t *n_values) {
+  if (!slice_starts(r->bytes, SLICE("GGUF"))) return not_gguf(r);
+  r->at = 4;
+  if (read_u32(r, "the header", &g->version) < 0) return -1;
+  if (g->version == 1)
+    return error_set(r->err, ERROR_UNSUPPORTED, "%s is a GGUF file of version 1, which is no longer in use. Convert the model again.",
+                     r->name);
+  if (g->version && (g->version & 0xFFFF) == 0)
+    return error_set(r->err, ERROR_UNSUPPORTED, "%s is a big-endian GGUF file. Take the little-endian one.", r->name);
+  if (g->version < 2 || g->version > 3)
+    return error_set(r->err, ERROR_UNSUPPORTED, "%s is a GGUF file of version %u; versions 2 and 3 can be read.", r->name, g->version);
+  return read_u64(r, "the header", n_tensors) < 0 || read_u64(r, "the header", n_values) < 0 ? -1 : 0;
 }
 
-static struct gguf *open_bytes(struct fs_map map, struct slice bytes, const char *name, struct error *err) {
+static int read_all(struct reader *r, struct gguf *g) {
+  uint64_t n_tensors, n_values, splits;
+  if (read_header(r, g, &n_tensors, &n_values) < 0 || read_values(r, g, n_values) < 0) return -1;
+  if (gguf_u64(g, "split.count", &splits) && splits > 1)
+    return error_set(r->err, ERROR_UNSUPPORTED,
+                     "%s is one of %llu parts of a model. Join them into one file with \"llama-gguf-split --merge\".", r->name,
+                     (unsigned long long)splits);
+  return read_tensors(r, g, n_tensors);
+}
+
+struct gguf *gguf_open_bytes(struct slice bytes, const char *name, struct error *err) {
   struct gguf *g = mem_zalloc(1, sizeof *g);
-  g->map = map;
-  g->bytes = bytes;
   g->name = mem_strdup(name);
-  if (read_all(g, err) == 0) return g;
+  g->bytes = bytes;
+  struct reader r = {.name = g->name, .bytes = bytes, .err = err};
+  if (read_all(&r, g) == 0) return g;
   gguf_close(g);
   return NULL;
 }
 
-struct gguf *gguf_open_bytes(struct slice bytes, const char *name, struct error *err) { return open_bytes((struct fs_map){0}, bytes, name, err); }
-
 struct gguf *gguf_open(const char *path, struct error *err) {
   struct fs_map map;
   if (fs_map_open(&map, path, err) < 0) return NULL;
-  return open_bytes(map, slice_make(map.data, map.size), path, err);
+  struct gguf *g = gguf_open_bytes(slice_make(map.data, map.size), path, err);
+  if (g) g->map = map;
+  else fs_map_close(&map);
+  return g;
 }
 
 void gguf_close(struct gguf *g) {
   if (!g) return;
-  fs_map_close(&g->map);
-  index_free(&g->index);
+  names_free(&g->value_names);
+  names_free(&g->tensor_names);
   free(g->values);
-  free(g->values_by_key);
   free(g->tensors);
+  fs_map_close(&g->map);
   free(g->name);
   free(g);
 }
 
-/* ---- values ---- */
+/* ---- getters ---- */
 
 uint32_t gguf_version(const struct gguf *g) { return g->version; }
+
 size_t gguf_n_values(const struct gguf *g) { return g->n_values; }
 
 const struct gguf_value *gguf_value_at(const struct gguf *g, size_t i) {
@@ -311,50 +467,61 @@ const struct gguf_value *gguf_value_at(const struct gguf *g, size_t i) {
 }
 
 const struct gguf_value *gguf_find(const struct gguf *g, const char *key) {
-  size_t low = 0, high = g->n_values;
-  while (low < high) {
-    size_t middle = low + (high - low) / 2;
-    int order = compare_keys(g->values_by_key[middle]->key, slice_cstr(key));
-    if (order == 0) return g->values_by_key[middle];
-    if (order < 0) low = middle + 1;
-    else high = middle;
-  }
-  return NULL;
+  size_t i;
+  return names_find(&g->value_names, slice_cstr(key), &i) ? &g->values[i] : NULL;
 }
 
-static bool is_signed(enum gguf_type type) { return type == GGUF_I8 || type == GGUF_I16 || type == GGUF_I32 || type == GGUF_I64; }
-static bool is_float(enum gguf_type type) { return type == GGUF_F32 || type == GGUF_F64; }
+size_t gguf_n_tensors(const struct gguf *g) { return g->n_tensors; }
 
-static int64_t signed_at(const void *p, size_t size) {
-  uint64_t value = little_endian(p, size);
-  unsigned shift = (unsigned)(64 - 8 * size);
-  return (int64_t)(value << shift) >> shift;
+const struct file_tensor *gguf_tensor_at(const struct gguf *g, size_t i) {
+  assert(i < g->n_tensors);
+  return &g->tensors[i];
 }
 
-static double float_at(const void *p, enum gguf_type type) {
-  if (type == GGUF_F32) {
-    float f;
-    memcpy(&f, p, sizeof f);
-    return f;
+const struct file_tensor *gguf_tensor(const struct gguf *g, const char *name) {
+  size_t i;
+  return names_find(&g->tensor_names, slice_cstr(name), &i) ? &g->tensors[i] : NULL;
+}
+
+/* An integer of any type as its 64 bits; *ret_negative says how they count. False for other types. */
+static bool integer_at(enum gguf_type type, const char *p, uint64_t *out, bool *ret_negative) {
+  bool is_signed = type == GGUF_I8 || type == GGUF_I16 || type == GGUF_I32 || type == GGUF_I64;
+  size_t size = scalar_bytes(type);
+  if (size == 0 || type == GGUF_F32 || type == GGUF_F64 || type == GGUF_BOOL) return false;
+  uint64_t value = 0;
+  memcpy(&value, p, size); /* little-endian: the low bytes come first */
+  unsigned unused = 64 - 8 * (unsigned)size;
+  if (is_signed) value = (uint64_t)((int64_t)(value << unused) >> unused);
+  *out = value;
+  *ret_negative = is_signed && (int64_t)value < 0;
+  return true;
+}
+
+static bool real_at(enum gguf_type type, const char *p, double *out) {
+  float f32;
+  if (type == GGUF_F64) {
+    memcpy(out, p, sizeof *out);
+  } else if (type == GGUF_F32) {
+    memcpy(&f32, p, sizeof f32);
+    *out = f32;
+  } else {
+    return false;
   }
-  double d;
-  memcpy(&d, p, sizeof d);
-  return d;
+  return true;
 }
 
 bool gguf_u64(const struct gguf *g, const char *key, uint64_t *out) {
   const struct gguf_value *v = gguf_find(g, key);
-  if (!v || v->type == GGUF_ARRAY || v->type == GGUF_STRING || v->type == GGUF_BOOL || is_float(v->type)) return false;
-  if (is_signed(v->type) && signed_at(v->bytes.data, v->bytes.len) < 0) return false;
-  *out = little_endian(v->bytes.data, v->bytes.len);
+  uint64_t value;
+  bool negative;
+  if (!v || !integer_at(v->type, v->bytes.data, &value, &negative) || negative) return false;
+  *out = value;
   return true;
 }
 
 bool gguf_f64(const struct gguf *g, const char *key, double *out) {
   const struct gguf_value *v = gguf_find(g, key);
-  if (!v || !is_float(v->type)) return false;
-  *out = float_at(v->bytes.data, v->type);
-  return true;
+  return v && real_at(v->type, v->bytes.data, out);
 }
 
 bool gguf_bool(const struct gguf *g, const char *key, bool *out) {
@@ -373,34 +540,36 @@ bool gguf_str(const struct gguf *g, const char *key, struct slice *out) {
 
 bool gguf_next_str(const struct gguf_value *array, size_t *cursor, struct slice *out) {
   assert(array->type == GGUF_ARRAY && array->element == GGUF_STRING);
-  if (*cursor >= array->bytes.len) return false;
-  size_t len = (size_t)little_endian(array->bytes.data + *cursor, 8); /* checked when the file was opened */
-  *out = slice_make(array->bytes.data + *cursor + 8, len);
-  *cursor += 8 + len;
+  if (*cursor == array->bytes.len) return false;
+  uint64_t len;
+  memcpy(&len, array->bytes.data + *cursor, sizeof len);
+  *out = slice_make(array->bytes.data + *cursor + sizeof len, (size_t)len);
+  *cursor += sizeof len + (size_t)len;
   return true;
 }
 
 double gguf_array_f64(const struct gguf_value *array, uint64_t i) {
-  size_t size = scalar_bytes(array->element);
-  assert(array->type == GGUF_ARRAY && size && i < array->count);
-  if (is_float(array->element)) return float_at(array->bytes.data + i * size, array->element);
-  return (double)gguf_array_i64(array, i);
+  assert(array->type == GGUF_ARRAY && i < array->count);
+  const char *p = array->bytes.data + i * scalar_bytes(array->element);
+  uint64_t bits;
+  bool negative;
+  double value = 0;
+  if (real_at(array->element, p, &value)) return value;
+  if (array->element == GGUF_BOOL) return *p != 0;
+  bool integer = integer_at(array->element, p, &bits, &negative);
+  assert(integer);
+  (void)integer;
+  return negative ? (double)(int64_t)bits : (double)bits;
 }
 
 int64_t gguf_array_i64(const struct gguf_value *array, uint64_t i) {
-  size_t size = scalar_bytes(array->element);
-  assert(array->type == GGUF_ARRAY && size && i < array->count && !is_float(array->element));
-  const void *p = array->bytes.data + i * size;
-  return is_signed(array->element) ? signed_at(p, size) : (int64_t)little_endian(p, size);
+  assert(array->type == GGUF_ARRAY && i < array->count);
+  const char *p = array->bytes.data + i * scalar_bytes(array->element);
+  uint64_t bits;
+  bool negative;
+  if (array->element == GGUF_BOOL) return *p != 0;
+  bool integer = integer_at(array->element, p, &bits, &negative);
+  assert(integer);
+  (void)integer;
+  return !negative && bits > INT64_MAX ? INT64_MAX : (int64_t)bits;
 }
-
-/* ---- tensors ---- */
-
-size_t gguf_n_tensors(const struct gguf *g) { return g->n_tensors; }
-
-const struct file_tensor *gguf_tensor_at(const struct gguf *g, size_t i) {
-  assert(i < g->n_tensors);
-  return &g->tensors[i];
-}
-
-const struct file_tensor *gguf_tensor(const struct gguf *g, const char *name) { return index_find(&g->index, slice_cstr(name)); }
