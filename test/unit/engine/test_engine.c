@@ -1,0 +1,400 @@
+/* test_engine: scheduling, limits and, above all, that a sequence gets the same bits whatever happens around it.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/mem.h"
+#include "engine/engine.h"
+#include "tiny_model.h"
+
+enum { SEQUENCES = 17, PAGES_MIN = TINY_CONTEXT / KV_PAGE_TOKENS };
+
+struct rig {
+  struct pool *pool;
+  struct compute *compute;
+  struct model *model;
+  struct engine *engine;
+};
+
+struct rig_options {
+  enum compute_mode mode;
+  int threads;
+  unsigned isa;
+  size_t pages, prefill_rows_max, rows_max;
+};
+
+static char *path;
+
+static struct slice token_text(void *ctx, int32_t id) {
+  static const char letters[] = "abcdefghijklmnopqrstuvwxyz";
+  (void)ctx;
+  return slice_make(letters + id % 26, 1);
+}
+
+static struct rig rig_open(struct rig_options o) {
+  struct error err;
+  struct rig r;
+  r.pool = pool_create(o.threads ? o.threads : 2, &err);
+  r.compute = compute_create(o.mode, r.pool, o.isa ? o.isa : COMPUTE_ISA_ALL, &err);
+  struct file_model *file = file_model_open(path, &err);
+  if (!file) fail_msg("%s", err.message);
+  r.model = model_load(file, r.compute, &(struct model_options){.rows_max = o.rows_max}, &err);
+  if (!r.model) fail_msg("%s", err.message);
+  file_model_close(file);
+  struct kv_layout kv = model_kv_layout(r.model);
+  struct engine_config config = {.model = r.model, .kv_bytes_max = (o.pages ? o.pages : 400) * kv.page_bytes, .prefill_rows_max = o.prefill_rows_max,
+                                 .token_bytes = token_text};
+  r.engine = engine_create(&config, &err);
+  if (!r.engine) fail_msg("%s", err.message);
+  return r;
+}
+
+static void rig_close(struct rig *r) {
+  engine_destroy(r->engine);
+  model_free(r->model);
+  compute_destroy(r->compute);
+  pool_destroy(r->pool);
+}
+
+/* What a sequence got, with the exact log-probabilities. */
+struct outcome {
+  int32_t tokens[TINY_CONTEXT];
+  float logprobs[TINY_CONTEXT];
+  size_t n;
+  enum engine_finish finish;
+};
+
+static size_t prompt_of(uint64_t id, int32_t *prompt) {
+  size_t n = 3 + (size_t)id * 11 % 90;
+  for (size_t i = 0; i < n; i++) prompt[i] = (int32_t)((id * 31 + i * i * 7 + 3) % TINY_VOCAB);
+  return n;
+}
+
+static struct engine_request request_of(uint64_t id, int32_t *prompt) {
+  struct engine_request r = {.id = id, .prompt = prompt, .max_tokens = 70, .top_logprobs = 2};
+  r.n_prompt = prompt_of(id, prompt);
+  r.sampling = (struct engine_sampling){.temperature = id % 3 ? 0.9f : 0, .top_p = id % 2 ? 0.9f : 1, .top_k = id % 5 ? 0 : 40, .seed = id};
+  return r;
+}
+
+static void submit(struct rig *rig, const struct engine_request *r) {
+  struct error err;
+  if (engine_submit(rig->engine, r, &err) < 0) fail_msg("%s", err.message);
+}
+
+static void collect(struct rig *rig, struct outcome *outcomes) {
+  const struct engine_event *events;
+  size_t n;
+  while (engine_busy(rig->engine)) {
+    engine_step(rig->engine, &events, &n);
+    for (size_t i = 0; i < n; i++) {
+      if (events[i].kind != ENGINE_TOKEN) continue;
+      struct outcome *o = &outcomes[events[i].id];
+      assert_int_equal(o->finish, ENGINE_RUNNING);
+      o->tokens[o->n] = events[i].token;
+      o->logprobs[o->n++] = events[i].logprob;
+      o->finish = events[i].finish;
+    }
+  }
+}
+
+static struct outcome *run_all(struct rig_options options, uint64_t *ret_preemptions) {
+  struct rig rig = rig_open(options);
+  struct outcome *outcomes = mem_zalloc(SEQUENCES, sizeof *outcomes);
+  for (uint64_t id = 0; id < SEQUENCES; id++) {
+    int32_t prompt[TINY_CONTEXT];
+    struct engine_request r = request_of(id, prompt);
+    submit(&rig, &r);
+  }
+  collect(&rig, outcomes);
+  struct engine_stats stats;
+  engine_stats(rig.engine, &stats);
+  assert_int_equal(stats.pages_used, 0);
+  assert_int_equal(stats.finished, SEQUENCES);
+  if (ret_preemptions) *ret_preemptions = stats.preemptions;
+  rig_close(&rig);
+  return outcomes;
+}
+
+static struct outcome *run_alone(struct rig_options options) {
+  struct rig rig = rig_open(options);
+  struct outcome *outcomes = mem_zalloc(SEQUENCES, sizeof *outcomes);
+  for (uint64_t id = 0; id < SEQUENCES; id++) {
+    int32_t prompt[TINY_CONTEXT];
+    struct engine_request r = request_of(id, prompt);
+    submit(&rig, &r);
+    collect(&rig, outcomes);
+  }
+  rig_close(&rig);
+  return outcomes;
+}
+
+static void same(const struct outcome *a, const struct outcome *b) {
+  for (int id = 0; id < SEQUENCES; id++) {
+    assert_int_equal(a[id].n, 70);
+    assert_int_equal(b[id].n, 70);
+    assert_memory_equal(a[id].tokens, b[id].tokens, 70 * sizeof(int32_t));
+    assert_memory_equal(a[id].logprobs, b[id].logprobs, 70 * sizeof(float));
+  }
+}
+
+/* ---- the same bits ---- */
+
+static void check_same_bits(enum compute_mode mode) {
+  struct outcome *alone = run_alone((struct rig_options){.mode = mode});
+  const struct rig_options others[] = {
+      {.mode = mode},
+      {.mode = mode, .prefill_rows_max = 5},
+      {.mode = mode, .rows_max = 19},
+      {.mode = mode, .threads = 1},
+      {.mode = mode, .threads = 5},
+      {.mode = mode, .isa = COMPUTE_ISA_REF},
+      {.mode = mode, .isa = COMPUTE_ISA_REF | COMPUTE_ISA_AVX2},
+  };
+  for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+    struct outcome *other = run_all(others[i], NULL);
+    same(alone, other);
+    free(other);
+  }
+  free(alone);
+}
+
+static void fast_gives_the_same_bits_alone_in_a_batch_in_chunks_with_any_threads_and_instructions(void **state) {
+  (void)state;
+  check_same_bits(COMPUTE_FAST);
+}
+
+static void f32_gives_the_same_bits_alone_in_a_batch_in_chunks_with_any_threads_and_instructions(void **state) {
+  (void)state;
+  check_same_bits(COMPUTE_F32);
+}
+
+static void a_preempted_sequence_is_recomputed_with_the_same_result(void **state) {
+  (void)state;
+  uint64_t preemptions;
+  struct outcome *alone = run_alone((struct rig_options){.mode = COMPUTE_FAST});
+  struct outcome *tight = run_all((struct rig_options){.mode = COMPUTE_FAST, .pages = PAGES_MIN + 2}, &preemptions);
+  assert_true(preemptions > 0);
+  same(alone, tight);
+  free(alone);
+  free(tight);
+}
+
+static void a_resumed_request_goes_on_as_if_nothing_had_happened(void **state) {
+  (void)state;
+  struct outcome *whole = run_alone((struct rig_options){.mode = COMPUTE_FAST}), *rest = mem_zalloc(SEQUENCES, sizeof *rest);
+  struct rig rig = rig_open((struct rig_options){.mode = COMPUTE_FAST});
+  for (uint64_t id = 0; id < SEQUENCES; id++) {
+    int32_t prompt[TINY_CONTEXT];
+    struct engine_request r = request_of(id, prompt);
+    r.n_done = 1 + id;
+    memcpy(prompt + r.n_prompt, whole[id].tokens, r.n_done * sizeof *prompt);
+    r.n_prompt += r.n_done;
+    submit(&rig, &r);
+  }
+  collect(&rig, rest);
+  for (size_t id = 0; id < SEQUENCES; id++) {
+    assert_int_equal(rest[id].n, 70 - 1 - id);
+    assert_memory_equal(rest[id].tokens, whole[id].tokens + 1 + id, rest[id].n * sizeof(int32_t));
+  }
+  rig_close(&rig);
+  free(whole);
+  free(rest);
+}
+
+/* ---- ends ---- */
+
+static void max_tokens_ends_with_length(void **state) {
+  (void)state;
+  struct rig rig = rig_open((struct rig_options){.mode = COMPUTE_FAST});
+  struct outcome o[1] = {0};
+  submit(&rig, &(struct engine_request){.prompt = (int32_t[]){1, 2}, .n_prompt = 2, .max_tokens = 3, .top_logprobs = -1});
+  collect(&rig, o);
+  assert_int_equal(o[0].n, 3);
+  assert_int_equal(o[0].finish, ENGINE_LENGTH);
+  rig_close(&rig);
+}
+
+static void without_max_tokens_the_context_ends_it_with_length(void **state) {
+  (void)state;
+  struct rig rig = rig_open((struct rig_options){.mode = COMPUTE_FAST, .pages = PAGES_MIN});
+  struct outcome o[1] = {0};
+  submit(&rig, &(struct engine_request){.prompt = (int32_t[]){1, 2}, .n_prompt = 2, .top_logprobs = -1});
+  collect(&rig, o);
+  assert_int_equal(o[0].n, TINY_CONTEXT - 2);
+  assert_int_equal(o[0].finish, ENGINE_LENGTH);
+  rig_close(&rig);
+}
+
+static void a_stop_string_ends_the_sequence_with_the_token_that_completes_it(void **state) {
+  (void)state;
+  struct outcome *whole = run_alone((struct rig_options){.mode = COMPUTE_FAST}), cut[1] = {0};
+  struct rig rig = rig_open((struct rig_options){.mode = COMPUTE_FAST});
+  int32_t prompt[TINY_CONTEXT];
+  struct engine_request r = request_of(0, prompt);
+  char stop[4];
+  for (int i = 0; i < 4; i++) stop[i] = token_text(NULL, whole[0].tokens[20 + i]).data[0];
+  struct slice stops = slice_make(stop, 4);
+  r.stops = &stops;
+  r.n_stops = 1;
+  submit(&rig, &r);
+  collect(&rig, cut);
+  assert_int_equal(cut[0].finish, ENGINE_STOP);
+  assert_true(cut[0].n <= 24 && cut[0].n >= 4);
+  for (size_t i = 0; i < 4; i++) assert_int_equal(token_text(NULL, cut[0].tokens[cut[0].n - 4 + i]).data[0], stop[i]);
+  rig_close(&rig);
+  free(whole);
+}
+
+static void end_of_generation_ids_stop_unless_ignored(void **state) {
+  (void)state;
+  struct error err;
+  struct rig rig = rig_open((struct rig_options){.mode = COMPUTE_FAST});
+  struct outcome o[2] = {0};
+  submit(&rig, &(struct engine_request){.prompt = (int32_t[]){1, 2}, .n_prompt = 2, .max_tokens = 9, .top_logprobs = -1});
+  collect(&rig, o);
+  engine_destroy(rig.engine);
+  struct engine_config config = {.model = rig.model, .kv_bytes_max = 1 << 24, .stop_ids = &o[0].tokens[4], .n_stop_ids = 1};
+  rig.engine = engine_create(&config, &err);
+  assert_non_null(rig.engine);
+  struct outcome stopped[2] = {0};
+  submit(&rig, &(struct engine_request){.id = 0, .prompt = (int32_t[]){1, 2}, .n_prompt = 2, .max_tokens = 9, .top_logprobs = -1});
+  submit(&rig, &(struct engine_request){.id = 1, .prompt = (int32_t[]){1, 2}, .n_prompt = 2, .max_tokens = 9, .top_logprobs = -1, .ignore_eos = true});
+  collect(&rig, stopped);
+  assert_int_equal(stopped[0].finish, ENGINE_STOP);
+  assert_true(stopped[0].n <= 5);
+  assert_int_equal(stopped[1].n, 9);
+  rig_close(&rig);
+}
+
+/* ---- logprobs ---- */
+
+static void prompt_logprobs_equal_those_of_generation(void **state) {
+  (void)state;
+  struct rig rig = rig_open((struct rig_options){.mode = COMPUTE_FAST, .prefill_rows_max = 7});
+  struct outcome made[1] = {0};
+  int32_t text[40] = {5, 6, 7};
+  submit(&rig, &(struct engine_request){.prompt = text, .n_prompt = 3, .max_tokens = 37, .top_logprobs = 1});
+  collect(&rig, made);
+  memcpy(text + 3, made[0].tokens, 37 * sizeof *text);
+  submit(&rig, &(struct engine_request){.prompt = text, .n_prompt = 40, .max_tokens = 1, .top_logprobs = 5, .prompt_logprobs = true});
+  size_t at = 0;
+  while (engine_busy(rig.engine)) {
+    const struct engine_event *events;
+    size_t n;
+    engine_step(rig.engine, &events, &n);
+    for (size_t i = 0; i < n; i++) {
+      if (events[i].kind != ENGINE_PROMPT_TOKEN) continue;
+      assert_int_equal(events[i].token, text[at]);
+      if (at == 0) assert_true(isnan(events[i].logprob));
+      if (at >= 3) assert_memory_equal(&events[i].logprob, &made[0].logprobs[at - 3], sizeof(float));
+      if (at >= 3) assert_int_equal(events[i].top[0].id, text[at]); /* greedy text */
+      at++;
+    }
+  }
+  assert_int_equal(at, 40);
+  rig_close(&rig);
+}
+
+/* ---- admission and cancelling ---- */
+
+static void waiting_sequences_start_in_order_when_pages_are_free(void **state) {
+  (void)state;
+  struct rig rig = rig_open((struct rig_options){.mode = COMPUTE_FAST, .pages = PAGES_MIN});
+  int32_t prompt[200];
+  for (int i = 0; i < 200; i++) prompt[i] = i;
+  for (uint64_t id = 0; id < 3; id++) submit(&rig, &(struct engine_request){.id = id, .prompt = prompt, .n_prompt = 200, .max_tokens = 2, .top_logprobs = -1});
+  uint64_t order[3];
+  size_t finished = 0;
+  while (engine_busy(rig.engine)) {
+    const struct engine_event *events;
+    struct engine_stats stats;
+    size_t n;
+    engine_step(rig.engine, &events, &n);
+    engine_stats(rig.engine, &stats);
+    assert_true(stats.pages_used <= PAGES_MIN);
+    for (size_t i = 0; i < n; i++)
+      if (events[i].finish) order[finished++] = events[i].id;
+  }
+  assert_int_equal(finished, 3);
+  for (uint64_t i = 0; i < 3; i++) assert_int_equal(order[i], i);
+  rig_close(&rig);
+}
+
+static void cancel_takes_effect_within_one_step_and_frees_pages(void **state) {
+  (void)state;
+  struct rig rig = rig_open((struct rig_options){.mode = COMPUTE_FAST});
+  const struct engine_event *events;
+  struct engine_stats stats;
+  size_t n;
+  for (uint64_t id = 0; id < 2; id++) submit(&rig, &(struct engine_request){.id = id, .prompt = (int32_t[]){1, 2}, .n_prompt = 2, .max_tokens = 50, .top_logprobs = -1});
+  engine_step(rig.engine, &events, &n);
+  assert_int_equal(n, 2);
+  engine_cancel(rig.engine, 0);
+  engine_cancel(rig.engine, 99);
+  engine_step(rig.engine, &events, &n);
+  assert_int_equal(n, 1);
+  assert_int_equal(events[0].id, 1);
+  engine_cancel(rig.engine, 1);
+  assert_false(engine_busy(rig.engine));
+  engine_stats(rig.engine, &stats);
+  assert_int_equal(stats.pages_used, 0);
+  rig_close(&rig);
+}
+
+static void bad_requests_are_refused_with_the_numbers(void **state) {
+  (void)state;
+  struct rig rig = rig_open((struct rig_options){.mode = COMPUTE_FAST});
+  int32_t prompt[TINY_CONTEXT + 1] = {0};
+  struct error err;
+  assert_int_equal(engine_submit(rig.engine, &(struct engine_request){.prompt = prompt, .n_prompt = 0}, &err), -1);
+  assert_int_equal(engine_submit(rig.engine, &(struct engine_request){.prompt = prompt, .n_prompt = TINY_CONTEXT + 1}, &err), -1);
+  assert_non_null(strstr(err.message, "257"));
+  assert_non_null(strstr(err.message, "256"));
+  prompt[1] = TINY_VOCAB;
+  assert_int_equal(engine_submit(rig.engine, &(struct engine_request){.prompt = prompt, .n_prompt = 2}, &err), -1);
+  assert_non_null(strstr(err.message, "320"));
+  assert_int_equal(engine_submit(rig.engine, &(struct engine_request){.prompt = prompt, .n_prompt = 1, .stops = &SLICE(""), .n_stops = 1}, &err), -1);
+  assert_false(engine_busy(rig.engine));
+  rig_close(&rig);
+}
+
+static void too_little_kv_memory_is_an_error_with_the_numbers(void **state) {
+  (void)state;
+  struct rig rig = rig_open((struct rig_options){.mode = COMPUTE_FAST});
+  struct error err;
+  struct engine_config config = {.model = rig.model, .kv_bytes_max = 1};
+  assert_null(engine_create(&config, &err));
+  assert_int_equal(err.code, ERROR_NO_MEMORY);
+  assert_non_null(strstr(err.message, "--kv-mib"));
+  rig_close(&rig);
+}
+
+int main(void) {
+  path = tiny_model_write(1);
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(fast_gives_the_same_bits_alone_in_a_batch_in_chunks_with_any_threads_and_instructions),
+      cmocka_unit_test(f32_gives_the_same_bits_alone_in_a_batch_in_chunks_with_any_threads_and_instructions),
+      cmocka_unit_test(a_preempted_sequence_is_recomputed_with_the_same_result),
+      cmocka_unit_test(a_resumed_request_goes_on_as_if_nothing_had_happened),
+      cmocka_unit_test(max_tokens_ends_with_length),
+      cmocka_unit_test(without_max_tokens_the_context_ends_it_with_length),
+      cmocka_unit_test(a_stop_string_ends_the_sequence_with_the_token_that_completes_it),
+      cmocka_unit_test(end_of_generation_ids_stop_unless_ignored),
+      cmocka_unit_test(prompt_logprobs_equal_those_of_generation),
+      cmocka_unit_test(waiting_sequences_start_in_order_when_pages_are_free),
+      cmocka_unit_test(cancel_takes_effect_within_one_step_and_frees_pages),
+      cmocka_unit_test(bad_requests_are_refused_with_the_numbers),
+      cmocka_unit_test(too_little_kv_memory_is_an_error_with_the_numbers),
+  };
+  int failed = cmocka_run_group_tests(tests, NULL, NULL);
+  unlink(path);
+  free(path);
+  return failed;
+}
