@@ -60,6 +60,8 @@ void weight_free(struct weight *w); /* NULL is fine */
 size_t weight_n_out(const struct weight *w);
 size_t weight_n_in(const struct weight *w);
 size_t weight_bytes(const struct weight *w); /* in memory */
+/* What weight_bytes would say of a matrix that is not packed yet (UINT64_MAX when that does not fit). */
+uint64_t weight_packed_bytes(enum compute_mode mode, enum dtype dtype, uint64_t n_out, uint64_t n_in);
 size_t weight_stream_bytes(const struct weight *w); /* read by one product with a single row: for bandwidth figures */
 /* The dequantized row r, [n_in]. */
 void weight_row(const struct weight *w, size_t r, float *out);

@@ -11,8 +11,8 @@
 #include "base/mem.h"
 #include "tensor/compute.h"
 
-static enum pack pack_of(const struct compute *c, enum dtype dtype) {
-  if (c->mode == COMPUTE_F32) return PACK_F32;
+static enum pack pack_of(enum compute_mode mode, enum dtype dtype) {
+  if (mode == COMPUTE_F32) return PACK_F32;
   switch (dtype) {
     case DTYPE_Q4_0: return PACK_Q4;
     case DTYPE_Q4_1: return PACK_Q4M;
@@ -72,13 +72,24 @@ static void pack_panel(void *job, int tile, int worker) {
   }
 }
 
+static uint64_t panel_bytes_of(enum pack pack, uint64_t n_in) {
+  return pack == PACK_F32 ? n_in * PANEL_ROWS * sizeof(float) : (n_in + BLOCK - 1) / BLOCK * kernels_block_bytes(pack);
+}
+
+uint64_t weight_packed_bytes(enum compute_mode mode, enum dtype dtype, uint64_t n_out, uint64_t n_in) {
+  uint64_t bytes;
+  if (n_in > UINT64_MAX / 1024) return UINT64_MAX;
+  uint64_t n_panels = n_out / PANEL_ROWS + (n_out % PANEL_ROWS != 0);
+  return __builtin_mul_overflow(n_panels, panel_bytes_of(pack_of(mode, dtype), n_in), &bytes) ? UINT64_MAX : bytes;
+}
+
 static struct weight *make_weight(const struct compute *c, const struct weight_source *s, struct error *err) {
   struct weight *w = mem_zalloc(1, sizeof *w);
-  *w = (struct weight){.pack = pack_of(c, s->dtype), .n_out = s->n_out, .n_in = s->n_in};
+  *w = (struct weight){.pack = pack_of(c->mode, s->dtype), .n_out = s->n_out, .n_in = s->n_in};
   w->wide = s->head && w->pack != PACK_F32;
   w->n_panels = (s->n_out + PANEL_ROWS - 1) / PANEL_ROWS;
   w->n_blocks = (s->n_in + BLOCK - 1) / BLOCK;
-  w->panel_bytes = w->pack == PACK_F32 ? s->n_in * PANEL_ROWS * sizeof(float) : w->n_blocks * kernels_block_bytes(w->pack);
+  w->panel_bytes = (size_t)panel_bytes_of(w->pack, s->n_in);
   size_t bytes;
   void *data = MAP_FAILED;
   if (!__builtin_mul_overflow(w->n_panels, w->panel_bytes, &bytes))
