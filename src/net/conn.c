@@ -25,10 +25,10 @@
 enum {
   READ_AHEAD_BYTES = 64 * 1024,
   POLL_MS = 100,
-  REQUESTS_A_TURN = 16,               /* of one connection, before the others get theirs */
-  BODY_BYTES_A_SECOND = 1024,         /* a body that comes slower than this is not waited for */
-  LINGER_QUIET_MS = 2000,             /* without a byte */
-  LINGER_MS = 10 * 1000,              /* in all */
+  REQUESTS_A_TURN = 16,       /* of one connection, before the others get theirs */
+  BODY_BYTES_A_SECOND = 1024, /* a body that comes slower than this is not waited for */
+  LINGER_QUIET_MS = 2000,     /* without a byte */
+  LINGER_MS = 10 * 1000,      /* in all */
   LINGER_BYTES = 64 * 1024 * 1024,
 };
 
@@ -56,8 +56,7 @@ static uint64_t deadline(const struct net__conn *c) {
     case NET__READ:
       if (!c->x) return c->since_ms + config->idle_timeout_ms;
       if (!http1_has_head(&c->x->request)) return c->since_ms + config->header_timeout_ms;
-      return config->body_timeout_ms +
-             min_u64(c->progress_ms, c->since_ms + c->x->request.body.len * (uint64_t)1000 / BODY_BYTES_A_SECOND);
+      return config->body_timeout_ms + min_u64(c->progress_ms, c->since_ms + c->x->request.body.len * (uint64_t)1000 / BODY_BYTES_A_SECOND);
     case NET__BUSY: return unread(c) >= READ_AHEAD_BYTES ? net__now_ms() + POLL_MS : 0;
     case NET__LINGER: return min_u64(c->progress_ms + LINGER_QUIET_MS, c->since_ms + LINGER_MS);
     case NET__FLUSH:
@@ -214,10 +213,8 @@ static bool read_request(struct net__conn *c) {
 
 /* After the input was worked on, and the client has ended its side: nothing more will come. */
 static void settle_eof(struct net__conn *c) {
-  if (c->state == NET__BUSY)
-    net__conn_kill(c);
-  else if (c->state == NET__READ)
-    net__conn_finish(c);
+  if (c->state == NET__BUSY) net__conn_kill(c);
+  else if (c->state == NET__READ) net__conn_finish(c);
 }
 
 /* Works on the input as far as it goes. Replies may come at once (the loop here goes on) or later (net__conn_next resumes). */
@@ -233,12 +230,9 @@ static void pump(struct net__conn *c) {
     more = read_request(c);
   }
   c->pumping = false;
-  if (more && c->state == NET__READ && unread(c))
-    event_active(&c->resume, EV_TIMEOUT, 0);
-  else if (c->eof)
-    settle_eof(c);
-  else if (c->state == NET__BUSY)
-    arm(c);
+  if (more && c->state == NET__READ && unread(c)) event_active(&c->resume, EV_TIMEOUT, 0);
+  else if (c->eof) settle_eof(c);
+  else if (c->state == NET__BUSY) arm(c);
 }
 
 /* ---- events ---- */
@@ -260,21 +254,16 @@ static void on_read(struct bufferevent *bev, void *arg) {
   (void)bev;
   struct net__conn *c = arg;
   c->progress_ms = net__now_ms();
-  if (c->state == NET__READ)
-    pump(c);
-  else if (c->state == NET__BUSY)
-    arm(c);
-  else
-    discard(c);
+  if (c->state == NET__READ) pump(c);
+  else if (c->state == NET__BUSY) arm(c);
+  else discard(c);
 }
 
 static void on_sent(struct bufferevent *bev, void *arg) {
   (void)bev;
   struct net__conn *c = arg;
-  if (c->state == NET__FLUSH && net__conn_unsent(c) == 0)
-    half_close(c);
-  else if (c->state == NET__READ && (unread(c) || c->eof))
-    pump(c);
+  if (c->state == NET__FLUSH && net__conn_unsent(c) == 0) half_close(c);
+  else if (c->state == NET__READ && (unread(c) || c->eof)) pump(c);
 }
 
 static void on_event(struct bufferevent *bev, short what, void *arg) {
@@ -287,10 +276,8 @@ static void on_event(struct bufferevent *bev, short what, void *arg) {
   }
   c->eof = true;
   if (c->state != NET__READ) return; /* FLUSH: the reply may still be read */
-  if (unread(c))
-    pump(c);
-  else
-    settle_eof(c);
+  if (unread(c)) pump(c);
+  else settle_eof(c);
 }
 
 static bool peer_has_left(struct net__conn *c) {
@@ -303,17 +290,13 @@ static void on_timer(evutil_socket_t fd, short what, void *arg) {
   (void)what;
   struct net__conn *c = arg;
   uint64_t at = deadline(c);
-  if (c->state == NET__BUSY && peer_has_left(c))
-    net__conn_kill(c);
-  else if (c->state == NET__BUSY || at > net__now_ms())
-    arm(c);
-  else if (c->state == NET__LINGER)
-    net__conn_kill(c);
-  else if (!c->x)
-    net__conn_finish(c);
+  if (c->state == NET__BUSY && peer_has_left(c)) net__conn_kill(c);
+  else if (c->state == NET__BUSY || at > net__now_ms()) arm(c);
+  else if (c->state == NET__LINGER) net__conn_kill(c);
+  else if (!c->x) net__conn_finish(c);
   else
-    net__exchange_refuse(c->x, 408, http1_has_head(&c->x->request) ? "The request's body came too slowly."
-                                                                    : "The request's headers came too slowly.");
+    net__exchange_refuse(c->x, 408,
+                         http1_has_head(&c->x->request) ? "The request's body came too slowly." : "The request's headers came too slowly.");
 }
 
 /* ---- opening ---- */
@@ -327,8 +310,8 @@ static struct bufferevent *open_transport(struct net *n, evutil_socket_t fd) {
 static void set_options(evutil_socket_t fd) {
   static const struct {
     int level, name, value;
-  } options[] = {{IPPROTO_TCP, TCP_NODELAY, 1},      {SOL_SOCKET, SO_KEEPALIVE, 1},   {IPPROTO_TCP, TCP_KEEPIDLE, 30},
-                 {IPPROTO_TCP, TCP_KEEPINTVL, 10},   {IPPROTO_TCP, TCP_KEEPCNT, 3},   {IPPROTO_TCP, TCP_NOTSENT_LOWAT, 64 * 1024}};
+  } options[] = {{IPPROTO_TCP, TCP_NODELAY, 1},    {SOL_SOCKET, SO_KEEPALIVE, 1}, {IPPROTO_TCP, TCP_KEEPIDLE, 30},
+                 {IPPROTO_TCP, TCP_KEEPINTVL, 10}, {IPPROTO_TCP, TCP_KEEPCNT, 3}, {IPPROTO_TCP, TCP_NOTSENT_LOWAT, 64 * 1024}};
   for (size_t i = 0; i < sizeof options / sizeof *options; i++)
     (void)setsockopt(fd, options[i].level, options[i].name, &options[i].value, sizeof options[i].value);
 }

@@ -91,10 +91,8 @@ void net__exchange_hand_over(struct exchange *x) {
   x->close = !x->request.keep_alive;
   choose_request_id(x);
   if (net__cors_preflight(x)) return;
-  if (slice_eq(exchange_path(x), SLICE("*")) && slice_eq(exchange_method(x), SLICE("OPTIONS")))
-    exchange_reply(x, 204, NULL, SLICE(""));
-  else
-    n->config.on_request(n->config.ctx, x);
+  if (slice_eq(exchange_path(x), SLICE("*")) && slice_eq(exchange_method(x), SLICE("OPTIONS"))) exchange_reply(x, 204, NULL, SLICE(""));
+  else n->config.on_request(n->config.ctx, x);
 }
 
 /* ---- the reply ---- */
@@ -108,10 +106,8 @@ static void finish(struct exchange *x) {
   c->x = NULL;
   net__exchange_end(x, dead);
   if (dead) return;
-  if (close)
-    net__conn_finish(c);
-  else
-    net__conn_next(c);
+  if (close) net__conn_finish(c);
+  else net__conn_next(c);
 }
 
 void exchange_add_header(struct exchange *x, const char *name, struct slice value) {
@@ -211,10 +207,8 @@ void net__exchange_refuse(struct exchange *x, int status, const char *message) {
   x->close = true;
   x->silent = slice_eq(exchange_method(x), SLICE("HEAD"));
   choose_request_id(x);
-  if (n->config.write_error)
-    n->config.write_error(n->config.ctx, exchange_path(x), status, message, &body);
-  else
-    plain_error(exchange_path(x), status, message, &body);
+  if (n->config.write_error) n->config.write_error(n->config.ctx, exchange_path(x), status, message, &body);
+  else plain_error(exchange_path(x), status, message, &body);
   if (status == 503) exchange_add_header(x, "Retry-After", SLICE("1"));
   exchange_reply(x, status, "application/json", buf_view(&body));
   buf_free(&body);

@@ -116,13 +116,13 @@ static int on_end(http_parser *p) {
 }
 
 static const http_parser_settings callbacks = {
-  .on_url = on_url,
-  .on_header_field = on_name,
-  .on_header_value = on_value,
-  .on_headers_complete = on_head,
-  .on_body = on_body,
-  .on_message_complete = on_end,
-  .on_chunk_header = on_chunk,
+    .on_url = on_url,
+    .on_header_field = on_name,
+    .on_header_value = on_value,
+    .on_headers_complete = on_head,
+    .on_body = on_body,
+    .on_message_complete = on_end,
+    .on_chunk_header = on_chunk,
 };
 
 /* False when the parser refuses the bytes. */
@@ -160,9 +160,7 @@ static enum line_result take_line(struct http1 *h, struct input *in, size_t max)
 }
 
 /* Ends in CR LF and has no other CR. */
-static bool line_ends_well(struct slice s) {
-  return s.len >= 2 && memchr(s.data, '\r', s.len) == s.data + s.len - 2;
-}
+static bool line_ends_well(struct slice s) { return s.len >= 2 && memchr(s.data, '\r', s.len) == s.data + s.len - 2; }
 
 static const char bad_line_end[] = "A line does not end in CR LF, or has a CR inside; end lines as HTTP/1.1 asks.";
 
@@ -234,7 +232,8 @@ static int header_form(struct http1 *h, struct slice s, struct slice *ret_name) 
   const char *colon = memchr(s.data, ':', s.len);
   if (!colon) return refuse(h, 400, "A header line has no colon.");
   *ret_name = slice_make(s.data, (size_t)(colon - s.data));
-  if (!is_token(*ret_name)) return refuse(h, 400, "A header's name is empty, or holds a space or another character that names may not have.");
+  if (!is_token(*ret_name))
+    return refuse(h, 400, "A header's name is empty, or holds a space or another character that names may not have.");
   return GO_ON;
 }
 
@@ -291,8 +290,8 @@ static int header_line(struct http1 *h, struct slice s) {
   struct slice value = trim(http1_slice(h, h->seen_value));
   step = framing_header(h, name, value);
   if (step != GO_ON) return step;
-  h->headers[h->n_headers++] = (struct http1_header){span_of(h, name.data, name.len),
-                                                     value.len ? span_of(h, value.data, value.len) : (struct http1_span){0}};
+  h->headers[h->n_headers++] =
+      (struct http1_header){span_of(h, name.data, name.len), value.len ? span_of(h, value.data, value.len) : (struct http1_span){0}};
   keep_line(h);
   return GO_ON;
 }
@@ -414,8 +413,8 @@ static int trailer_form(struct http1 *h, struct slice s) {
   struct slice name;
   int step = header_form(h, s, &name);
   if (step != GO_ON) return step;
-  bool framing = http1_same(name, SLICE("content-length")) || http1_same(name, SLICE("transfer-encoding")) ||
-                 http1_same(name, SLICE("host"));
+  bool framing =
+      http1_same(name, SLICE("content-length")) || http1_same(name, SLICE("transfer-encoding")) || http1_same(name, SLICE("host"));
   return framing ? refuse(h, 400, "A trailer must not be Content-Length, Transfer-Encoding or Host.") : GO_ON;
 }
 

@@ -18,12 +18,12 @@
 #include "base/slice.h"
 
 enum {
-  HTTP1_CHUNK_LINE_MAX = 256,             /* a chunk's size and extensions, bytes with CR LF. Over it: 400 */
-  HTTP1_TRAILER_BYTES_MAX = 8 * 1024,     /* all trailers. Over it: 431 */
-  HTTP1_FRAMING_BYTES_FREE = 16 * 1024,   /* bytes around chunks that any body may have, */
-  HTTP1_FRAMING_BYTES_EACH = 16,          /* and for every byte of body so many more. Over it: 400 */
-  HTTP1_HEAD_BYTES_LIMIT = 64 * 1024,     /* the most that head_bytes_max may be (the parser's own limit is 80 KiB) */
-  HTTP1_BLANK_LINES_MAX = 4,              /* empty lines in front of a request that are skipped (RFC 9112, 2.2). More: 400 */
+  HTTP1_CHUNK_LINE_MAX = 256,           /* a chunk's size and extensions, bytes with CR LF. Over it: 400 */
+  HTTP1_TRAILER_BYTES_MAX = 8 * 1024,   /* all trailers. Over it: 431 */
+  HTTP1_FRAMING_BYTES_FREE = 16 * 1024, /* bytes around chunks that any body may have, */
+  HTTP1_FRAMING_BYTES_EACH = 16,        /* and for every byte of body so many more. Over it: 400 */
+  HTTP1_HEAD_BYTES_LIMIT = 64 * 1024,   /* the most that head_bytes_max may be (the parser's own limit is 80 KiB) */
+  HTTP1_BLANK_LINES_MAX = 4,            /* empty lines in front of a request that are skipped (RFC 9112, 2.2). More: 400 */
 };
 
 enum http1_event {
@@ -54,13 +54,13 @@ struct http1 {
   struct http1_header *headers; /* owned, room for limits->headers_max */
   unsigned n_headers;
   struct http1_span method, target, path, query; /* path: percent-decoded in place; query: raw, without "?" */
-  uint64_t content_length;      /* as declared; 0 without one */
-  uint64_t left;                /* bytes of the body, or of this chunk, that are still to come */
-  size_t body_bytes_max;        /* set by http1_accept_body */
+  uint64_t content_length;                       /* as declared; 0 without one */
+  uint64_t left;                                 /* bytes of the body, or of this chunk, that are still to come */
+  size_t body_bytes_max;                         /* set by http1_accept_body */
   size_t framing_bytes, trailer_bytes, line_at;
-  int status;                   /* of the refusal; 0: none so far */
-  const char *why;              /* a sentence for the client; static */
-  uint8_t state, minor;         /* minor: 0 or 1, of HTTP/1.x */
+  int status;           /* of the refusal; 0: none so far */
+  const char *why;      /* a sentence for the client; static */
+  uint8_t state, minor; /* minor: 0 or 1, of HTTP/1.x */
   uint8_t n_blank;
   bool chunked, has_length, has_host, keep_alive, expects_continue;
   /* What the parser's callbacks saw while it read the last line. */

@@ -135,10 +135,8 @@ static struct loop_watch *watch_start(struct loop *loop, int fd, void (*fn)(void
 }
 
 static void watch_writing(struct loop_watch *w, bool on) {
-  if (on)
-    event_add(w->write, NULL);
-  else
-    event_del(w->write);
+  if (on) event_add(w->write, NULL);
+  else event_del(w->write);
 }
 
 static void watch_stop(struct loop_watch *w) {
@@ -171,8 +169,7 @@ int net__loop_init(struct net__loop *l, struct error *err) {
 }
 
 void net__loop_run(struct net__loop *l) {
-  while (!atomic_load(&l->stop) && event_base_loop(l->base, EVLOOP_NO_EXIT_ON_EMPTY) == 0) {
-  }
+  while (!atomic_load(&l->stop) && event_base_loop(l->base, EVLOOP_NO_EXIT_ON_EMPTY) == 0) {}
   run_posts(l);
   atomic_store(&l->stop, false);
 }

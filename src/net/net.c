@@ -26,10 +26,8 @@ enum { ROOM_TICK_MS = 100, IDLE_GRACE_MS = 1000, BACKLOG = 1024 };
 
 static void listen_on(struct net *n, bool on) {
   for (unsigned i = 0; i < n->n_listeners; i++) {
-    if (on)
-      evconnlistener_enable(n->listeners[i]);
-    else
-      evconnlistener_disable(n->listeners[i]);
+    if (on) evconnlistener_enable(n->listeners[i]);
+    else evconnlistener_disable(n->listeners[i]);
   }
 }
 
@@ -89,18 +87,17 @@ static int port_of(evutil_socket_t fd) {
 }
 
 static void set_port(struct sockaddr *a, int port) {
-  if (a->sa_family == AF_INET6)
-    ((struct sockaddr_in6 *)a)->sin6_port = htons((uint16_t)port);
-  else
-    ((struct sockaddr_in *)a)->sin_port = htons((uint16_t)port);
+  if (a->sa_family == AF_INET6) ((struct sockaddr_in6 *)a)->sin6_port = htons((uint16_t)port);
+  else ((struct sockaddr_in *)a)->sin_port = htons((uint16_t)port);
 }
 
 /* One address of the host. All of them share the port that the first one got. */
 static bool listen_at(struct net *n, struct addrinfo *at) {
   if (n->n_listeners == NET__LISTENERS_MAX) return true;
   set_port(at->ai_addr, n->port ? n->port : n->config.port);
-  struct evconnlistener *l = evconnlistener_new_bind(n->loop.base, on_accept, n, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_REUSEABLE,
-                                                     BACKLOG, at->ai_addr, (int)at->ai_addrlen);
+  struct evconnlistener *l =
+      evconnlistener_new_bind(n->loop.base, on_accept, n, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_REUSEABLE, BACKLOG,
+                              at->ai_addr, (int)at->ai_addrlen);
   if (!l) return false;
   evconnlistener_set_error_cb(l, on_accept_error);
   n->listeners[n->n_listeners++] = l;

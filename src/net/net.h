@@ -19,19 +19,19 @@ struct net;      /* the loop with its server */
 struct exchange; /* one request and its reply; belongs to net until the reply has ended and on_gone was called */
 
 struct net_config {
-  const char *host;               /* numeric address or name; "127.0.0.1" by default */
-  int port;                       /* 0 picks one; net_port tells */
-  size_t header_bytes_max;        /* request line and headers; 0: 32 KiB, at most 64 KiB. Over it: 431, or 414 in the first line */
-  unsigned headers_max;           /* count; 0: 100. Over it: 431 */
-  size_t body_bytes_max;          /* 0: 16 MiB. Over it: 413; body_limit may lower it per path */
-  size_t bodies_bytes_max;        /* what all bodies together may hold; 0: 256 MiB. Over it: 503 */
-  size_t unsent_bytes_max;        /* 0: 256 KiB. A stream whose reader lets more pile up is closed */
-  unsigned header_timeout_ms;     /* from the first byte to the end of the headers; 0: 10,000. Past it: 408 */
-  unsigned body_timeout_ms;       /* without progress, or with less than 1 KiB a second; 0: 30,000. Past it: 408 */
-  unsigned idle_timeout_ms;       /* between requests; 0: 75,000 */
-  unsigned write_timeout_ms;      /* a reply that makes no progress; 0: 30,000 */
-  unsigned connections_max;       /* 0: 1,024; more wait in the kernel's queue, until one closes or the longest idle one gives way */
-  const char *const *cors_origins;/* exact origins, or "*"; NULL: CORS off */
+  const char *host;                /* numeric address or name; "127.0.0.1" by default */
+  int port;                        /* 0 picks one; net_port tells */
+  size_t header_bytes_max;         /* request line and headers; 0: 32 KiB, at most 64 KiB. Over it: 431, or 414 in the first line */
+  unsigned headers_max;            /* count; 0: 100. Over it: 431 */
+  size_t body_bytes_max;           /* 0: 16 MiB. Over it: 413; body_limit may lower it per path */
+  size_t bodies_bytes_max;         /* what all bodies together may hold; 0: 256 MiB. Over it: 503 */
+  size_t unsent_bytes_max;         /* 0: 256 KiB. A stream whose reader lets more pile up is closed */
+  unsigned header_timeout_ms;      /* from the first byte to the end of the headers; 0: 10,000. Past it: 408 */
+  unsigned body_timeout_ms;        /* without progress, or with less than 1 KiB a second; 0: 30,000. Past it: 408 */
+  unsigned idle_timeout_ms;        /* between requests; 0: 75,000 */
+  unsigned write_timeout_ms;       /* a reply that makes no progress; 0: 30,000 */
+  unsigned connections_max;        /* 0: 1,024; more wait in the kernel's queue, until one closes or the longest idle one gives way */
+  const char *const *cors_origins; /* exact origins, or "*"; NULL: CORS off */
   size_t n_cors_origins;
   /* Largest body for this path, called when the headers are complete; NULL: body_bytes_max for all. */
   size_t (*body_limit)(void *ctx, struct slice path);

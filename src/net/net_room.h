@@ -40,8 +40,8 @@ struct net__loop {
 };
 
 int net__loop_init(struct net__loop *l, struct error *err);
-void net__loop_run(struct net__loop *l);  /* until net__loop_stop; what was posted before that is run first */
-void net__loop_stop(struct net__loop *l); /* any thread, signal handlers too */
+void net__loop_run(struct net__loop *l);    /* until net__loop_stop; what was posted before that is run first */
+void net__loop_stop(struct net__loop *l);   /* any thread, signal handlers too */
 void net__loop_deinit(struct net__loop *l); /* forgets posts, timers and watches that are left */
 
 uint64_t net__now_ms(void);
@@ -55,13 +55,13 @@ struct net__conn;
 TAILQ_HEAD(net__conns, net__conn);
 
 struct net {
-  struct net__loop loop; /* first: see net_loop */
+  struct net__loop loop;    /* first: see net_loop */
   struct net_config config; /* defaults filled in; strings and origins are copies */
   struct http1_limits limits;
   struct evconnlistener *listeners[NET__LISTENERS_MAX];
   unsigned n_listeners;
   int port;
-  bool draining, full; /* full: as many connections as may be, the listeners wait */
+  bool draining, full;     /* full: as many connections as may be, the listeners wait */
   struct event *room_tick; /* while full: looks for an idle connection that can give way; and ends a pause after a failed accept */
   struct net__conns idle;  /* between requests, longest first */
   struct net__conns busy;  /* all others, but the dead */
@@ -73,7 +73,7 @@ struct net {
   char date[40];
 };
 
-void net__conn_gone(struct net *n); /* one connection was freed: accept again */
+void net__conn_gone(struct net *n);   /* one connection was freed: accept again */
 const char *net__date(struct net *n); /* the value of the Date header */
 
 /* ---- conn.c ---- */
@@ -90,9 +90,9 @@ struct net__conn {
   TAILQ_ENTRY(net__conn) link;
   struct net *net;
   struct bufferevent *bev;
-  struct exchange *x;  /* the request that is read or answered */
-  struct event timer;  /* the deadline of the state */
-  struct event resume; /* read on, from a clean stack */
+  struct exchange *x;   /* the request that is read or answered */
+  struct event timer;   /* the deadline of the state */
+  struct event resume;  /* read on, from a clean stack */
   uint64_t since_ms;    /* when the present wait began */
   uint64_t progress_ms; /* when bytes came last */
   size_t discarded;     /* while FLUSH and LINGER */
@@ -122,10 +122,10 @@ struct exchange {
   struct buf headers; /* what was added to the reply's head */
   void *owner;
   void (*on_gone)(void *owner, bool left);
-  size_t held;        /* what request.body adds to net.bodies_bytes */
-  bool handed;        /* to on_request: counted in net.n_exchanges */
-  bool begun;         /* the reply's head was written */
-  bool close;         /* the connection ends with this reply */
+  size_t held;          /* what request.body adds to net.bodies_bytes */
+  bool handed;          /* to on_request: counted in net.n_exchanges */
+  bool begun;           /* the reply's head was written */
+  bool close;           /* the connection ends with this reply */
   bool chunked, silent; /* the stream's coding; silent: HEAD, no body goes out */
   char request_id[NET__REQUEST_ID_MAX + 1];
 };
