@@ -227,15 +227,23 @@ struct scene {
 static void run_attention(const struct kernels *kernels, struct scene *s, const struct kv_segment *segment, bool causal) {
   size_t d = s->kv.head_dim;
   for (size_t i = 0; i < s->keys; i++)
-    kernels->kv_store(&s->kv, (unsigned char *)s->pages[i / KV_PAGE_TOKENS] + s->kv.layer_bytes, i % KV_PAGE_TOKENS, s->k + i * s->kv.n_kv_heads * d,
-                      s->v + i * s->kv.n_kv_heads * d);
+    kernels->kv_store(&s->kv, (unsigned char *)s->pages[i / KV_PAGE_TOKENS] + s->kv.layer_bytes, i % KV_PAGE_TOKENS,
+                      s->k + i * s->kv.n_kv_heads * d, s->v + i * s->kv.n_kv_heads * d);
   float *scratch = mem_aligned(64, attention_scratch_floats(s->heads / s->kv.n_kv_heads, d) * 4);
-  struct attention a = {.kv = &s->kv, .layer = 1, .n_heads = s->heads, .scale = 0.17f, .causal = causal, .q = s->q, .ldq = s->heads * d, .out = s->out,
+  struct attention a = {.kv = &s->kv,
+                        .layer = 1,
+                        .n_heads = s->heads,
+                        .scale = 0.17f,
+                        .causal = causal,
+                        .q = s->q,
+                        .ldq = s->heads * d,
+                        .out = s->out,
                         .ldo = s->heads * d};
   for (size_t h = 0; h < s->kv.n_kv_heads; h++)
     for (size_t begin = 0; begin < segment->n_rows; begin += ATTENTION_ROWS) {
       size_t n = segment->n_rows - begin < ATTENTION_ROWS ? segment->n_rows - begin : ATTENTION_ROWS;
-      kernels->attention(&(struct attention_tile){.a = &a, .segment = segment, .kv_head = h, .row_begin = begin, .n_rows = n, .scratch = scratch});
+      kernels->attention(
+          &(struct attention_tile){.a = &a, .segment = segment, .kv_head = h, .row_begin = begin, .n_rows = n, .scratch = scratch});
     }
   free(scratch);
 }
@@ -306,12 +314,14 @@ static void check_packing(enum dtype dtype, enum compute_mode mode) {
   struct pool *pool = pool_create(2, &err);
   struct compute *c = compute_create(mode, pool, COMPUTE_ISA_ALL, &err);
   const struct dtype_info *type = dtype_info(dtype);
-  size_t n_out = between(1, 40), n_in = type->block_elements * between(1, 3) * (type->block_elements == 1 ? 32 : 1), row_bytes = n_in / type->block_elements * type->block_bytes;
+  size_t n_out = between(1, 40), n_in = type->block_elements * between(1, 3) * (type->block_elements == 1 ? 32 : 1),
+         row_bytes = n_in / type->block_elements * type->block_bytes;
   unsigned char *data = mem_alloc(n_out * row_bytes);
   for (size_t i = 0; i < n_out * row_bytes; i++) data[i] = (unsigned char)(next() & 0x3F); /* finite in every float type */
   uint32_t *order = mem_alloc(n_out * sizeof *order);
   for (size_t r = 0; r < n_out; r++) order[r] = (uint32_t)(n_out - 1 - r);
-  struct weight *w = weight_pack(c, &(struct weight_source){.dtype = dtype, .data = data, .n_out = n_out, .n_in = n_in, .row_order = order}, &err);
+  struct weight *w =
+      weight_pack(c, &(struct weight_source){.dtype = dtype, .data = data, .n_out = n_out, .n_in = n_in, .row_order = order}, &err);
   if (!w) fail_msg("%s: %s", type->name, err.message);
   float *want = values(n_in), *got = values(n_in);
   for (size_t r = 0; r < n_out; r++) {

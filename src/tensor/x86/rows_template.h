@@ -156,7 +156,7 @@ static float rows_max(const float *x, size_t n) {
     v16 v = v16_keep_n(v16_load_n(x + i, left), left, v16_set1(-INFINITY));
     max = v16_if_gt(v, max, v, max);
   }
-  return v16_largest(max);
+  return v16_largest(max) + 0.0f;
 }
 
 static float rows_sum_exp(const float *x, float max, size_t n) {

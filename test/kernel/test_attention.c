@@ -1,0 +1,165 @@
+/* Attention gives the bits of the plain C in every variant, and of any cut of the rows; slots never written are never read.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <math.h>
+
+#include "kernel_test.h"
+
+struct problem {
+  struct kv_layout kv;
+  size_t layer, n_heads, n_segments, rows, ldq;
+  size_t length[4], begin[4]; /* of each segment: positions in all, first position of its rows */
+  bool causal;
+  float scale;
+  float *q, *k[4], *v[4];
+};
+
+static struct problem make_problem(size_t round) {
+  static const size_t dims[] = {16, 32, 64, 80, 96, 128, 8, 40, 20};
+  struct problem p = {.n_segments = 1 + random_below(3), .causal = round % 4 != 3, .scale = 0.3f, .layer = random_below(2)};
+  size_t n_kv = 1 + random_below(3), d = dims[round % 9];
+  p.n_heads = n_kv * (1 + random_below(4));
+  p.kv = kv_layout_make(2, n_kv, d, round % 2 ? DTYPE_F16 : DTYPE_F32);
+  for (size_t s = 0; s < p.n_segments; s++) {
+    p.length[s] = 1 + random_below(round % 5 == 0 ? 300 : 70);
+    p.begin[s] = !p.causal ? 0 : random_below(3) == 0 ? p.length[s] - 1 : random_below(p.length[s]);
+    p.rows += p.length[s] - p.begin[s];
+    p.k[s] = random_values(p.length[s] * n_kv * d, round % 7 == 0 ? SPARSE : PLAIN);
+    p.v[s] = random_values(p.length[s] * n_kv * d, PLAIN);
+  }
+  p.ldq = p.n_heads * d + random_below(2) * 8;
+  p.q = random_values(p.rows * p.ldq, PLAIN);
+  return p;
+}
+
+static void free_problem(struct problem *p) {
+  for (size_t s = 0; s < p->n_segments; s++) free(p->k[s]), free(p->v[s]);
+  free(p->q);
+}
+
+struct pages {
+  unsigned char *memory;
+  void **page;
+};
+
+/* Pages full of NaN: whatever is read without being written poisons the result. */
+static struct pages make_pages(const struct problem *p, size_t s) {
+  size_t n = (p->length[s] + KV_PAGE_TOKENS - 1) / KV_PAGE_TOKENS;
+  struct pages pages = {mem_aligned(64, n * p->kv.page_bytes), mem_alloc(n * sizeof(void *))};
+  memset(pages.memory, 0xFF, n * p->kv.page_bytes);
+  for (size_t i = 0; i < n; i++) pages.page[i] = pages.memory + i * p->kv.page_bytes;
+  return pages;
+}
+
+/* All rows of all segments; with `cut`, in two calls that divide each segment. */
+static float *solve(struct compute *c, const struct problem *p, bool cut) {
+  size_t width = p->n_heads * p->kv.head_dim, kv_width = p->kv.n_kv_heads * p->kv.head_dim, row = 0;
+  float *out = mem_zalloc(p->rows * width, sizeof *out);
+  struct kv_segment segments[2][4];
+  struct pages pages[4];
+  for (size_t s = 0; s < p->n_segments; s++) {
+    pages[s] = make_pages(p, s);
+    struct kv_segment all = {.row_begin = 0, .n_rows = p->length[s], .pos_begin = 0, .pages = pages[s].page};
+    op_kv_store(c, &p->kv, p->layer, &all, 1, p->k[s], p->v[s], kv_width);
+    size_t rows = p->length[s] - p->begin[s], first = cut ? rows / 2 : rows;
+    segments[0][s] = (struct kv_segment){row, first, p->begin[s], pages[s].page};
+    segments[1][s] = (struct kv_segment){row + first, rows - first, p->begin[s] + first, pages[s].page};
+    row += rows;
+  }
+  struct attention a = {.kv = &p->kv,
+                        .layer = p->layer,
+                        .n_heads = p->n_heads,
+                        .scale = p->scale,
+                        .causal = p->causal,
+                        .q = p->q,
+                        .ldq = p->ldq,
+                        .out = out,
+                        .ldo = width};
+  op_attention(c, &a, segments[0], p->n_segments);
+  if (cut) op_attention(c, &a, segments[1], p->n_segments);
+  for (size_t s = 0; s < p->n_segments; s++) free(pages[s].memory), free(pages[s].page);
+  return out;
+}
+
+static void attention_has_equal_bits(void **state) {
+  (void)state;
+  unsigned masks[2];
+  size_t n_masks = variant_masks(masks);
+  struct pool *one = pool_create(1, NULL), *three = pool_create(3, NULL);
+  struct compute *truth = compute_create(COMPUTE_FAST, one, COMPUTE_ISA_REF, NULL);
+  for (size_t round = 0; round < 90; round++) {
+    struct problem p = make_problem(round);
+    size_t bytes = p.rows * p.n_heads * p.kv.head_dim * sizeof(float);
+    float *expected = solve(truth, &p, false);
+    for (size_t i = 0; i < bytes / sizeof(float); i++) assert_true(isfinite(expected[i]));
+    for (size_t m = 0; m < n_masks; m++)
+      for (int cut = 0; cut <= p.causal; cut++) {
+        struct compute *c = compute_create(COMPUTE_FAST, cut ? three : one, masks[m], NULL);
+        float *got = solve(c, &p, cut);
+        assert_same_bits(got, expected, bytes, "attention", compute_isa_name(c), p.kv.head_dim);
+        free(got);
+        compute_destroy(c);
+      }
+    free(expected);
+    free_problem(&p);
+  }
+  compute_destroy(truth);
+  pool_destroy(one), pool_destroy(three);
+}
+
+static void attention_is_close_to_exact_arithmetic(void **state) {
+  (void)state;
+  enum { D = 16, LENGTH = 70, HEADS = 2 };
+  struct problem p = {
+      .n_segments = 1, .causal = true, .scale = 0.25f, .n_heads = HEADS, .rows = LENGTH, .length = {LENGTH}, .ldq = HEADS * D};
+  p.kv = kv_layout_make(1, 1, D, DTYPE_F32);
+  p.q = random_values(LENGTH * HEADS * D, PLAIN), p.k[0] = random_values(LENGTH * D, PLAIN), p.v[0] = random_values(LENGTH * D, PLAIN);
+  struct pool *pool = pool_create(1, NULL);
+  struct compute *c = compute_create(COMPUTE_F32, pool, COMPUTE_ISA_REF, NULL);
+  float *out = solve(c, &p, false);
+  for (size_t row = 0; row < LENGTH; row++)
+    for (size_t h = 0; h < HEADS; h++) {
+      double sum = 0, o[D] = {0};
+      for (size_t j = 0; j <= row; j++) {
+        double score = 0;
+        for (size_t i = 0; i < D; i++) score += (double)p.q[row * p.ldq + h * D + i] * (double)p.k[0][j * D + i];
+        double weight = exp(score * 0.25);
+        sum += weight;
+        for (size_t i = 0; i < D; i++) o[i] += weight * (double)p.v[0][j * D + i];
+      }
+      for (size_t i = 0; i < D; i++) assert_true(fabs(o[i] / sum - (double)out[row * HEADS * D + h * D + i]) < 1e-5);
+    }
+  free(out);
+  free_problem(&p);
+  compute_destroy(c);
+  pool_destroy(pool);
+}
+
+/* A large score must not overflow, whatever its sign, and later larger ones take over. */
+static void attention_stands_scores_of_any_size(void **state) {
+  (void)state;
+  enum { D = 16, LENGTH = 40 };
+  struct problem p = {.n_segments = 1, .causal = true, .scale = 1, .n_heads = 1, .rows = LENGTH, .length = {LENGTH}, .ldq = D};
+  p.kv = kv_layout_make(1, 1, D, DTYPE_F16);
+  p.q = random_values(LENGTH * D, PLAIN), p.k[0] = random_values(LENGTH * D, PLAIN), p.v[0] = random_values(LENGTH * D, PLAIN);
+  for (size_t i = 0; i < LENGTH * D; i++) p.q[i] *= 300, p.k[0][i] *= 300;
+  struct pool *pool = pool_create(1, NULL);
+  struct compute *c = compute_create(COMPUTE_FAST, pool, COMPUTE_ISA_ALL, NULL),
+                 *truth = compute_create(COMPUTE_FAST, pool, COMPUTE_ISA_REF, NULL);
+  float *out = solve(c, &p, false), *expected = solve(truth, &p, false);
+  for (size_t i = 0; i < LENGTH * D; i++) assert_true(isfinite(out[i]) && fabsf(out[i]) <= 3.01f);
+  assert_memory_equal(out, expected, LENGTH * D * sizeof *out);
+  free(out), free(expected);
+  free_problem(&p);
+  compute_destroy(c), compute_destroy(truth);
+  pool_destroy(pool);
+}
+
+int main(void) {
+  unsetenv("PLINTH_ISA");
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(attention_has_equal_bits),
+      cmocka_unit_test(attention_is_close_to_exact_arithmetic),
+      cmocka_unit_test(attention_stands_scores_of_any_size),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
