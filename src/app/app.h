@@ -33,6 +33,7 @@ struct app_command {
 
 /* In the order of the help. */
 extern const struct app_command models_command;
+extern const struct app_command inspect_command;
 extern const struct app_command tokenize_command;
 extern const struct app_command eval_command;
 extern const struct app_command bench_command;
