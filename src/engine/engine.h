@@ -24,6 +24,7 @@ struct engine;
 struct engine_config {
   struct model *model;            /* borrowed */
   uint64_t kv_bytes_max;          /* MODEL_GENERATE; 0: a quarter of the memory that is free now, at least one full context */
+  unsigned kv_parts;              /* engines that share that quarter; 0: 1 */
   size_t running_max;             /* sequences in a step; 0: 64 */
   size_t prefill_rows_max;        /* prompt rows in one step; 0: 256 */
   /* The bytes that token i adds to the text, none for a special token: token_bytes(ctx, i). For stop strings. NULL: stop strings are refused. */
@@ -85,7 +86,7 @@ struct engine_event {
 };
 
 bool engine_busy(const struct engine *e); /* something waits or runs */
-/* One step; *ret_events are valid until the next call of any engine function. */
+/* One step; *ret_events are valid until the next call that changes the engine (engine_stats and engine_busy do not). */
 void engine_step(struct engine *e, const struct engine_event **ret_events, size_t *ret_n);
 
 struct engine_stats {

@@ -17,29 +17,46 @@
 
 struct serving;
 
+/* A model to serve: the name of its endpoint, and its folder or .gguf file. */
+struct serving_model {
+  const char *name, *path;
+};
+
+/* Everything is copied but what is said to be borrowed. */
 struct serving_config {
-  const char *models_dir;      /* every model in it becomes an endpoint named like its folder or file (without .gguf) */
+  const struct serving_model *models; /* in the order of the endpoints */
+  size_t n_models;
   const char *engine_program;  /* the program to start as engine ("/proc/self/exe"), with the argument "engine" */
+  const char *const *engine_args; /* further arguments for it, NULL-terminated; NULL: none */
   const char *compute;         /* "fast" or "f32" */
   int threads;                 /* compute threads; 0: the cores that may be used */
-  uint64_t kv_mib;             /* 0: the engine's default */
+  uint64_t kv_mib;             /* shared by the generating models; 0: the engine's default */
   unsigned request_timeout_ms; /* from submission to the last token; 0: 600,000 */
+  unsigned stall_ms;           /* an engine that has work and gives no sign for so long is killed and started again; 0: 120,000 */
+  unsigned restart_delay_ms;   /* before the second restart in a row; doubles up to ten times; 0: 500 */
   size_t waiting_max;          /* generations alive at once; over it 503; 0: 1,024 */
   bool no_auth;
-  struct loop *loop;           /* borrowed */
+  struct loop *loop;           /* borrowed until serving_stop */
   struct store *store;         /* borrowed */
 };
 
-/* Reads the models' texts (config, tokenizer, template) and starts the engine process. A model that cannot be read is an endpoint in
- * SERVING_FAILED, named in the log; no readable model at all is an error. */
+/* Reads the models' texts (config, tokenizer, template) and starts the engine process. A folder without a model is left out; a model
+ * that cannot be read is an endpoint in SERVING_FAILED, named in the log; no readable model at all is an error. An engine that
+ * cannot be started is none: it is tried again. */
 struct serving *serving_create(const struct serving_config *config, struct error *err);
-void serving_destroy(struct serving *s);
-/* New generations are refused with ERROR_UNAVAILABLE; on_idle(arg) when none is left. */
+/* New generations are refused with ERROR_UNAVAILABLE; on_idle(arg) from the loop when none is left. */
 void serving_drain(struct serving *s, void (*on_idle)(void *arg), void *arg);
+/* Every generation ends now with this error; new ones are refused. */
+void serving_abort(struct serving *s, const struct error *why);
+/* The last thing on the loop: generations end with ERROR_UNAVAILABLE, work that was given to workers is completed, the engine process
+ * ends. Afterwards the loop is not used any more, and every function here still may be called; then destroy net, then serving. */
+void serving_stop(struct serving *s);
+void serving_destroy(struct serving *s); /* stops first when that was not done; NULL is fine */
 
 /* ---- principals ---- */
 
-/* Whether token (from Bearer or Basic "token:") is known. Compares hashes in constant time. Always true with no_auth. */
+/* Whether token (from Bearer or Basic "token:") is known. Compares hashes in constant time. A token that is changed in the store counts
+ * within a second. Always true with no_auth. */
 bool serving_authenticate(struct serving *s, struct slice token);
 bool serving_auth_required(const struct serving *s);
 
@@ -54,9 +71,9 @@ struct endpoint {
   enum serving_state state;    /* READY once the engine decoded or embedded with it */
   const char *failure;         /* a sentence, when SERVING_FAILED */
   const char *architecture, *quantization;
-  size_t context_tokens;       /* window */
-  size_t n_embd;
-  uint64_t n_parameters;
+  size_t context_tokens;       /* window; 0 while unknown: some files tell only the engine */
+  size_t n_embd;               /* 0 while unknown */
+  uint64_t n_parameters;       /* 0 until the engine has loaded the model; so is quantization "" */
   int64_t created_s;
   const struct tokenizer *tokenizer;
   const struct chat_template *chat_template; /* NULL when it has none */
@@ -67,13 +84,14 @@ size_t serving_n_endpoints(const struct serving *s);
 const struct endpoint *serving_endpoint_at(const struct serving *s, size_t i);
 const struct endpoint *serving_endpoint(const struct serving *s, struct slice name); /* NULL when unknown */
 const char *serving_task_name(enum serving_task task); /* "llm/v1/chat", … */
-/* Every endpoint that can be read has decoded or embedded once, and the engine lives. */
+/* Every endpoint has decoded or embedded once since the engine's start, and the engine lives; false with an endpoint in SERVING_FAILED,
+ * and while draining. */
 bool serving_ready(const struct serving *s);
 bool serving_engine_alive(const struct serving *s);
 
 /* ---- text work off the loop ---- */
 
-/* work(arg) on a worker thread, then done(arg) on the loop thread, even when what started it is gone by then. */
+/* work(arg) on a worker thread, then done(arg) on the loop thread (or within serving_stop), even when what started it is gone by then. */
 void serving_work(struct serving *s, void (*work)(void *arg), void (*done)(void *arg), void *arg);
 
 /* ---- generations ---- */
@@ -97,7 +115,7 @@ struct serving_event {
   int n_top;
   const struct serving_logprob *top; /* borrowed for the call */
   const float *embedding;         /* n_embd values, borrowed for the call */
-  const struct error *error;      /* SERVING_ERROR: the last event; ERROR_UNAVAILABLE: the engine died; ERROR_TIMEOUT */
+  const struct error *error;      /* SERVING_ERROR: the last event; ERROR_UNAVAILABLE: the engine died; ERROR_TIMEOUT; what the engine says */
 };
 
 /* What is asked of the engine. Everything is copied. */
@@ -125,7 +143,7 @@ struct generation; /* one sequence under way: keeps prompt, sampling, seed and t
  * too many wait, or the engine cannot be restarted; ERROR_INVALID for what can be refused at once. */
 struct generation *serving_generate(struct serving *s, const struct serving_request *request,
                                     void (*on_event)(void *arg, const struct serving_event *event), void *arg, struct error *err);
-/* No further event; the engine stops within a step. */
+/* No further event; the engine stops within a step. Not after the last event, and not while it is being delivered. */
 void serving_cancel(struct generation *g);
 
 /* ---- figures for /metrics ---- */

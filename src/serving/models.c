@@ -1,0 +1,181 @@
+/* models: the endpoints, as far as the models' files tell: names, tokenizers, templates, windows. SPDX-License-Identifier: Apache-2.0
+ *
+ * Weights are the engine's; here only the text side is read, and closed again. What only a loaded model can tell (parameters, quantization)
+ * comes later over the wire. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/fs.h"
+#include "base/js.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/utf8.h"
+#include "file/file.h"
+#include "serving/state.h"
+
+static void set_text(char *to, size_t size, struct slice s) { snprintf(to, size, "%.*s", SLICE_ARG(s)); }
+
+void models_fail(struct model *m, const char *sentence, size_t len) {
+  set_text(m->failure, sizeof m->failure, slice_make(sentence, len));
+  m->door.failure = m->failure;
+  m->door.state = SERVING_FAILED;
+}
+
+/* Architectures that give embeddings and no tokens; the engine has the last word (models_take_figures). */
+static bool is_encoder(struct slice architecture) {
+  static const char *const names[] = {"bert", "nomic-bert", "nomic_bert", "jina-bert-v2", "roberta", "xlm-roberta", "distilbert", "mpnet"};
+  for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+    if (slice_eq(architecture, slice_cstr(names[i]))) return true;
+  return false;
+}
+
+static void read_gguf(struct model *m, const struct gguf *g) {
+  struct slice architecture = SLICE("");
+  gguf_str(g, "general.architecture", &architecture);
+  set_text(m->architecture, sizeof m->architecture, architecture);
+  char key[128];
+  uint64_t value;
+  snprintf(key, sizeof key, "%s.context_length", m->architecture);
+  if (gguf_u64(g, key, &value) && value <= INT32_MAX) m->door.context_tokens = value;
+  snprintf(key, sizeof key, "%s.embedding_length", m->architecture);
+  if (gguf_u64(g, key, &value) && value <= INT32_MAX) m->door.n_embd = value;
+}
+
+static size_t positive(const struct js *object, const char *key) {
+  int64_t value;
+  return js_int(js_get(object, key), &value) && value > 0 && value <= INT32_MAX ? (size_t)value : 0;
+}
+
+static int read_config(struct model *m, const struct file_model *file, struct error *err) {
+  struct slice type;
+  if (js_str(js_get(file->config, "model_type"), &type)) set_text(m->architecture, sizeof m->architecture, type);
+  m->door.context_tokens = positive(file->config, "max_position_embeddings");
+  m->door.n_embd = positive(file->config, "hidden_size");
+  struct js *sentence;
+  if (file_model_json(file, "sentence_bert_config.json", &sentence, err) < 0) return -1;
+  size_t window = positive(sentence, "max_seq_length");
+  if (window && (!m->door.context_tokens || window < m->door.context_tokens)) m->door.context_tokens = window;
+  js_free(sentence);
+  return 0;
+}
+
+static int read_text(struct model *m, const struct file_model *file, struct error *err) {
+  if (file->container == FILE_GGUF) read_gguf(m, file->gguf);
+  else if (read_config(m, file, err) < 0) return -1;
+  m->tokenizer = tokenizer_open(file, err);
+  if (!m->tokenizer) return -1;
+  m->door.tokenizer = m->tokenizer;
+  if (is_encoder(slice_cstr(m->architecture))) {
+    m->door.task = SERVING_EMBEDDINGS;
+    return 0;
+  }
+  m->chat_template = chat_template_open(file, m->tokenizer, err);
+  if (!m->chat_template && err->code != ERROR_NOT_FOUND) return error_prefix(err, "The chat template");
+  m->door.chat_template = m->chat_template;
+  m->door.task = m->chat_template ? SERVING_CHAT : SERVING_COMPLETIONS;
+  return 0;
+}
+
+/* A folder that has nothing of a model is no model; one that lacks a part is a model that cannot be read. */
+static bool holds_nothing(const char *path, const struct error *err) {
+  if (err->code != ERROR_NOT_FOUND || !fs_is_dir(path)) return false;
+  char *config = fs_join(path, "config.json");
+  bool nothing = !fs_exists(config);
+  free(config);
+  return nothing;
+}
+
+/* 1: an endpoint, maybe a failed one; 0: nothing to serve. */
+static int open_one(struct model *m, const struct serving_model *spec) {
+  struct error err = {0};
+  *m = (struct model){.name = mem_strdup(spec->name), .path = mem_strdup(spec->path)};
+  struct stat st;
+  m->door = (struct endpoint){.name = m->name, .architecture = m->architecture, .quantization = m->quantization, .state = SERVING_LOADING};
+  if (stat(spec->path, &st) == 0) m->door.created_s = st.st_mtime;
+  struct file_model *file = file_model_open_text(spec->path, &err);
+  int result = file ? read_text(m, file, &err) : -1;
+  file_model_close(file);
+  if (result == 0) return 1;
+  if (!file && holds_nothing(spec->path, &err)) {
+    log_line(LOG_INFO, "serving", "%s is left out: %s", spec->name, err.message);
+    return 0;
+  }
+  m->unreadable = true;
+  models_fail(m, err.message, strlen(err.message));
+  log_line(LOG_ERROR, "serving", "The model %s cannot be served: %s", spec->name, err.message);
+  return 1;
+}
+
+static void close_one(struct model *m) {
+  chat_template_close(m->chat_template);
+  tokenizer_close(m->tokenizer);
+  free(m->name);
+  free(m->path);
+}
+
+static bool is_taken(const struct models *m, const char *name) {
+  for (size_t i = 0; i < m->n; i++)
+    if (strcmp(m->items[i].name, name) == 0) return true;
+  return false;
+}
+
+/* The strings of a door point into its own model, so models are opened in their final place. */
+static int open_all(struct models *m, const struct serving_model *specs, size_t n) {
+  int n_readable = 0;
+  for (size_t i = 0; i < n; i++) {
+    if (!utf8_valid(slice_cstr(specs[i].name)) || is_taken(m, specs[i].name) || strlen(specs[i].path) > WIRE_TEXT_MAX) {
+      log_line(LOG_WARN, "serving", "The model at %s is left out: its name is taken, too long or not UTF-8.", specs[i].path);
+      continue;
+    }
+    struct model *model = &m->items[m->n];
+    if (!open_one(model, &specs[i])) {
+      close_one(model);
+      continue;
+    }
+    model->door.index = (int)m->n++;
+    n_readable += !model->unreadable;
+  }
+  return n_readable;
+}
+
+int models_open(struct models *m, const struct serving_model *specs, size_t n, struct error *err) {
+  if (n > WIRE_MODELS_MAX)
+    return error_set(err, ERROR_TOO_LARGE, "There are %zu models; at most %d can be served at once.", n, WIRE_MODELS_MAX);
+  m->items = mem_zalloc(n ? n : 1, sizeof *m->items);
+  if (open_all(m, specs, n) > 0) return 0;
+  if (m->n == 0) error_set(err, ERROR_NOT_FOUND, "There is no model to serve. Put a model's folder or .gguf file into the models folder.");
+  else if (m->n == 1)
+    error_set(err, ERROR_UNAVAILABLE, "The only model, %.64s, cannot be read: %.400s", m->items[0].name, m->items[0].failure);
+  else
+    error_set(err, ERROR_UNAVAILABLE, "None of the %zu models can be read; the first, %.64s: %.380s", m->n, m->items[0].name,
+              m->items[0].failure);
+  models_close(m);
+  return -1;
+}
+
+void models_close(struct models *m) {
+  for (size_t i = 0; i < m->n; i++) close_one(&m->items[i]);
+  free(m->items);
+  *m = (struct models){0};
+}
+
+size_t models_generating(const struct models *m) {
+  size_t n = 0;
+  for (size_t i = 0; i < m->n; i++) n += !m->items[i].unreadable && m->items[i].door.task != SERVING_EMBEDDINGS;
+  return n;
+}
+
+void models_take_figures(struct model *m, const struct wire_model *figures) {
+  struct endpoint *door = &m->door;
+  m->loaded = true;
+  m->n_vocab = figures->n_vocab;
+  door->context_tokens = figures->context_tokens;
+  door->n_embd = figures->n_embd;
+  door->n_parameters = figures->n_parameters;
+  set_text(m->architecture, sizeof m->architecture, figures->architecture);
+  set_text(m->quantization, sizeof m->quantization, figures->quantization);
+  if (figures->embeds) door->task = SERVING_EMBEDDINGS;
+  else door->task = m->chat_template ? SERVING_CHAT : SERVING_COMPLETIONS;
+}

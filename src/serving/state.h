@@ -1,0 +1,172 @@
+/* serving's own: what its files share. SPDX-License-Identifier: Apache-2.0
+ *
+ * Everything belongs to the loop thread; only workers.c has threads of its own. */
+#ifndef SERVING_STATE_H
+#define SERVING_STATE_H
+#include <sys/types.h>
+
+#include "serving/serving.h"
+#include "wire/wire.h"
+
+struct workers;
+
+/* An endpoint with what only this room needs of it. */
+struct model {
+  struct endpoint door; /* what the others see */
+  char *name, *path;
+  char failure[512];
+  char architecture[64], quantization[64];
+  struct tokenizer *tokenizer;
+  struct chat_template *chat_template;
+  bool unreadable;  /* the text could not be read: never sent to the engine */
+  bool loaded;      /* this engine process has it */
+  uint32_t n_vocab; /* as the engine says, when loaded */
+  struct wire_stats stats;
+};
+
+struct models {
+  struct model *items; /* fixed after models_open: pointers stay */
+  size_t n;
+};
+
+struct principals {
+  struct store_token *tokens;
+  size_t n, cap;
+  uint64_t read_ns; /* when they were read from the store */
+};
+
+/* A process that was told to end and has not been collected yet. */
+struct process {
+  pid_t pid; /* 0: none */
+  int fd;    /* our end of the socket pair, -1: closed */
+};
+
+/* The engine process and the conversation with it. */
+struct supervisor {
+  struct process process;
+  struct wire_io io;
+  struct loop_watch *watch;
+  bool writing; /* the watch asks for writability */
+  struct loop_timer *restart, *stall;
+  bool running;           /* frames can be sent */
+  bool down;              /* several starts in a row came to nothing */
+  bool any_ready;         /* an endpoint became ready in this process */
+  unsigned quick_deaths;  /* in a row, each soon after its start */
+  unsigned failed_starts; /* in a row, without any endpoint ready */
+  uint64_t n_starts, started_ns, heard_ns;
+  unsigned stale_ticks;
+  char last_error[512]; /* why the last process was given up */
+};
+
+enum generation_state {
+  GENERATION_WAITING, /* not with the engine */
+  GENERATION_SENT,    /* with the engine, no event yet: may be sent again to the next process */
+  GENERATION_BEGUN,
+};
+
+struct generation {
+  struct serving *serving;
+  struct generation *next, *prev, *hash_next; /* list: in order of arrival */
+  uint64_t id;
+  struct model *model;
+  enum generation_state state;
+  bool internal;          /* the proof of an endpoint; not counted and not refused */
+  bool gone;              /* out of list and table; memory only waits for the end of a callback */
+  unsigned deaths;        /* engine processes that ended while they had it */
+  struct wire_submit ask; /* owns prompt and stops: a later process can be asked the same */
+  struct ids tokens;      /* generated so far; with ask all that is needed to go on elsewhere */
+  struct loop_timer *timer;
+  unsigned timeout_ms;
+  void (*on_event)(void *arg, const struct serving_event *event);
+  void *arg;
+};
+
+enum { GENERATION_BUCKETS = 1024 };
+
+struct generations {
+  struct generation *first, *last;
+  struct generation *buckets[GENERATION_BUCKETS];
+  size_t n, n_waiting;  /* n: without internal ones */
+  size_t n_with_engine; /* sent or begun */
+  uint64_t next_id;
+  unsigned delivering; /* callbacks under way: memory of ended generations is kept until they return */
+  struct generation *kept;
+};
+
+struct serving {
+  struct serving_config config; /* its strings and lists are not kept, but these: */
+  char *engine_program, *compute;
+  char **engine_args; /* NULL-terminated */
+  struct loop *loop;
+  struct models models;
+  struct principals principals;
+  struct workers *workers;
+  struct supervisor engine;
+  struct generations generations;
+  bool draining, stopped;
+  struct error refusal; /* what new generations are told while draining */
+  void (*on_idle)(void *arg);
+  void *on_idle_arg;
+  bool idle_posted;
+};
+
+/* ---- models.c ---- */
+
+int models_open(struct models *m, const struct serving_model *specs, size_t n, struct error *err);
+void models_close(struct models *m);
+size_t models_generating(const struct models *m); /* how many share the KV memory */
+/* Figures that the engine found; they win over what the files seemed to say. */
+void models_take_figures(struct model *m, const struct wire_model *figures);
+void models_fail(struct model *m, const char *sentence, size_t len);
+
+/* ---- principals.c ---- */
+
+int principals_read(struct principals *p, struct store *store, struct error *err);
+bool principals_know(struct principals *p, struct store *store, struct slice token);
+void principals_free(struct principals *p);
+
+/* ---- workers.c ---- */
+
+struct workers *workers_create(struct loop *loop, unsigned n_threads);
+void workers_add(struct workers *w, void (*work)(void *arg), void (*done)(void *arg), void *arg);
+/* Completes all that was added, on this thread's behalf too; then the loop is not used any more. */
+void workers_stop(struct workers *w);
+void workers_destroy(struct workers *w);
+
+/* ---- process.c ---- */
+
+/* Starts program with argv; it finds its end of a new socket pair as descriptor 3. */
+int process_start(struct process *p, const char *program, char *const argv[], struct error *err);
+void process_kill(struct process *p); /* closes the socket and kills; collect afterwards */
+/* True when the process is gone; *ret_how then says how it ended ("ended with exit code 1"). */
+bool process_collect(struct process *p, char *ret_how, size_t how_size);
+/* Kills and waits. */
+void process_end(struct process *p);
+
+/* ---- supervisor.c ---- */
+
+void supervisor_start(struct serving *s);
+void supervisor_stop(struct serving *s);
+/* Sends waiting generations whose model is ready, as far as the socket's queue has room. */
+void supervisor_pump(struct serving *s);
+/* Tells the engine to forget g. */
+void supervisor_forget(struct serving *s, const struct generation *g);
+
+/* ---- generations.c ---- */
+
+/* A new one at the end of the list, waiting. Values were checked. */
+struct generation *generations_add(struct serving *s, struct model *model, const struct wire_submit *ask, unsigned timeout_ms);
+struct generation *generations_find(struct serving *s, uint64_t id);
+/* Takes g out and frees it, at once or after the callback that is under way. */
+void generations_remove(struct generation *g);
+void generations_set_state(struct generation *g, enum generation_state state);
+/* One event of the engine for g; removes g with its last event. */
+void generations_deliver(struct generation *g, const struct wire_event *event);
+/* Posts on_idle when draining and none is left; once. */
+void generations_tell_if_idle(struct serving *s);
+/* Ends g with an error. */
+void generations_fail(struct generation *g, const struct error *why);
+/* Ends those of model (NULL: of all), internal ones too, that are in state or an earlier one. */
+void generations_fail_all(struct serving *s, const struct model *model, enum generation_state state, const struct error *why);
+
+#endif

@@ -1,0 +1,150 @@
+/* An engine process without models: the real loop over engines that count. SPDX-License-Identifier: Apache-2.0
+ *
+ * Called as the real one is (engine --fd 3 …), with more arguments from the test: --delay-ms N (per step), --exit-if FILE (ends at once with
+ * code 7 while FILE exists), --no-load TEXT (models whose path holds TEXT cannot be loaded), --parrot FILE (writes its process id there).
+ *
+ * A generating model has 1,000 tokens; the answer to a prompt is last + 1, last + 2, … modulo 900. What the last token of a prompt asks for: */
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "app/engine_loop.h"
+#include "base/fs.h"
+#include "base/mem.h"
+
+enum { DIE_AT_ONCE = 901, DIE_AFTER_3, NONSENSE_AFTER_3, HANG, REFUSE, BAD_TOKEN };
+enum { N_VOCAB = 1000, N_EMBD = 4, CONTEXT = 128, RUNNING_MAX = 64 };
+
+struct sequence {
+  uint64_t id;
+  int32_t last;
+  size_t n_prompt, n_tokens, max_tokens;
+};
+
+struct engine {
+  bool embeds;
+  struct sequence running[RUNNING_MAX];
+  size_t n;
+  struct engine_event events[RUNNING_MAX];
+  struct engine_stats stats;
+};
+
+static const char *exit_if, *no_load, *parrot;
+static unsigned delay_ms;
+static int fd = 3;
+
+void engine_destroy(struct engine *e) { free(e); }
+
+int engine_submit(struct engine *e, const struct engine_request *r, struct error *err) {
+  int32_t last = r->prompt[r->n_prompt - 1];
+  if (last == REFUSE) return error_set(err, ERROR_TOO_LARGE, "This prompt needs 9 pages, but there are 8.");
+  if (e->n == RUNNING_MAX) return error_set(err, ERROR_TOO_LARGE, "Full.");
+  if (last == DIE_AT_ONCE) abort();
+  if (last == HANG) pause();
+  size_t most = CONTEXT - r->n_prompt;
+  e->running[e->n++] = (struct sequence){
+      .id = r->id, .last = last, .n_prompt = r->n_prompt, .max_tokens = r->max_tokens && r->max_tokens < most ? r->max_tokens : most};
+  return 0;
+}
+
+void engine_cancel(struct engine *e, uint64_t id) {
+  for (size_t i = 0; i < e->n; i++)
+    if (e->running[i].id == id) e->running[i] = e->running[--e->n];
+}
+
+bool engine_busy(const struct engine *e) { return e->n > 0; }
+
+static void misbehave(const struct sequence *s) {
+  if (s->n_tokens < 3) return;
+  if (s->last == DIE_AFTER_3) abort();
+  if (s->last == NONSENSE_AFTER_3) {
+    ssize_t n = write(fd, "This is no frame at all.", 24);
+    (void)n;
+    pause();
+  }
+}
+
+static struct engine_event step_one(const struct engine *e, struct sequence *s) {
+  static const float embedding[N_EMBD] = {0.5f, 0.5f, 0.5f, 0.5f};
+  if (e->embeds) return (struct engine_event){.id = s->id, .kind = ENGINE_EMBEDDING, .finish = ENGINE_STOP, .embedding = embedding};
+  misbehave(s);
+  s->n_tokens++;
+  bool ends = s->n_tokens == s->max_tokens;
+  int32_t token = s->last == BAD_TOKEN ? N_VOCAB : (int32_t)((size_t)s->last + s->n_tokens) % 900;
+  return (struct engine_event){.id = s->id, .token = token, .finish = ends ? ENGINE_LENGTH : ENGINE_RUNNING, .logprob = -1};
+}
+
+void engine_step(struct engine *e, const struct engine_event **ret_events, size_t *ret_n) {
+  size_t n = 0, kept = 0;
+  if (delay_ms) nanosleep(&(struct timespec){.tv_nsec = delay_ms * 1000000L}, NULL);
+  for (size_t i = 0; i < e->n; i++) {
+    struct sequence s = e->running[i];
+    e->events[n++] = step_one(e, &s);
+    if (e->events[n - 1].finish == ENGINE_RUNNING) e->running[kept++] = s;
+  }
+  e->n = kept;
+  e->stats.steps++;
+  e->stats.decode_tokens += n;
+  *ret_events = e->events;
+  *ret_n = n;
+}
+
+void engine_stats(const struct engine *e, struct engine_stats *out) {
+  *out = e->stats;
+  out->running = e->n;
+}
+
+static struct engine *load(void *ctx, const struct wire_load *request, struct wire_model *ret_figures, struct error *err) {
+  (void)ctx;
+  char *path = mem_dup(request->path.data, request->path.len);
+  bool refused = no_load && strstr(path, no_load), embeds = strstr(path, "embed") != NULL;
+  free(path);
+  if (refused) {
+    error_set(err, ERROR_NO_MEMORY, "This model needs 9 GiB, but 1 GiB is free.");
+    return NULL;
+  }
+  struct engine *e = mem_zalloc(1, sizeof *e);
+  e->embeds = embeds;
+  *ret_figures = (struct wire_model){.embeds = embeds,
+                                     .context_tokens = CONTEXT,
+                                     .n_embd = N_EMBD,
+                                     .n_vocab = N_VOCAB,
+                                     .n_parameters = 12345,
+                                     .architecture = SLICE("fake"),
+                                     .quantization = SLICE("F0")};
+  return e;
+}
+
+static void unload(void *ctx, uint32_t model) {
+  (void)ctx;
+  (void)model;
+}
+
+static void read_args(int argc, char **argv) {
+  static const struct option longs[] = {
+      {"fd", 1, NULL, 'f'},      {"compute", 1, NULL, 'c'}, {"threads", 1, NULL, 't'}, {"delay-ms", 1, NULL, 'd'},
+      {"exit-if", 1, NULL, 'e'}, {"no-load", 1, NULL, 'n'}, {"parrot", 1, NULL, 'p'},  {0}};
+  for (int c; (c = getopt_long(argc, argv, "", longs, NULL)) != -1;) {
+    if (c == 'f') fd = atoi(optarg);
+    if (c == 'd') delay_ms = (unsigned)atoi(optarg);
+    if (c == 'e') exit_if = optarg;
+    if (c == 'n') no_load = optarg;
+    if (c == 'p') parrot = optarg;
+  }
+}
+
+int main(int argc, char **argv) {
+  read_args(argc, argv);
+  if (exit_if && fs_exists(exit_if)) return 7;
+  if (parrot) {
+    char text[32];
+    snprintf(text, sizeof text, "%d", (int)getpid());
+    fs_write_atomic(parrot, slice_cstr(text), 0600, NULL);
+  }
+  struct engine_loop_config config = {.fd = fd, .load = load, .unload = unload};
+  return engine_loop_run(&config, NULL) < 0;
+}
