@@ -85,7 +85,8 @@ static int read_name(struct reader *r, const char *what, struct slice *out) {
   if (out->len == 0) return error_set(r->err, ERROR_CORRUPT, "%s is broken: %s at byte %zu is empty.", r->name, what, at);
   if (out->len > KEY_BYTES_MAX)
     return error_set(r->err, ERROR_CORRUPT, "%s is broken: %s at byte %zu is longer than %d bytes.", r->name, what, at, KEY_BYTES_MAX);
-  if (!utf8_valid(*out)) return error_set(r->err, ERROR_CORRUPT, "%s is broken: %s at byte %zu is not UTF-8.", r->name, what, at);
+  if (!utf8_valid(*out) || memchr(out->data, '\0', out->len))
+    return error_set(r->err, ERROR_CORRUPT, "%s is broken: %s at byte %zu is not UTF-8, or holds a NUL character.", r->name, what, at);
   return 0;
 }
 
@@ -274,6 +275,7 @@ static int set_shape(const struct reader *r, struct file_tensor *t, const uint64
   t->n_elements = 1;
   for (unsigned i = 0; i < t->rank; i++) {
     t->shape[i] = dims[t->rank - 1 - i];
+    if (t->shape[i] == 0) return tensor_error(r, t, ERROR_CORRUPT, "one of its dimensions is 0.");
     if (__builtin_mul_overflow(t->n_elements, t->shape[i], &t->n_elements) || t->n_elements > INT64_MAX)
       return tensor_error(r, t, ERROR_CORRUPT, "its dimensions multiply to more than 63 bits.");
   }

@@ -222,6 +222,9 @@ static void broken_values_are_refused(void **state) {
   put_key(&b, "\xC0\x80", GGUF_U8), buf_add(&b, "\1", 1);
   expect_error(&b, ERROR_CORRUPT, "not UTF-8");
   put_header(&b, 3, 0, 1);
+  put_u64(&b, 3), buf_add(&b, "a\0b", 3), put_u32(&b, GGUF_U8), buf_add(&b, "\1", 1);
+  expect_error(&b, ERROR_CORRUPT, "NUL");
+  put_header(&b, 3, 0, 1);
   put_key(&b, "b", GGUF_BOOL), buf_add(&b, "\2", 1);
   expect_error(&b, ERROR_CORRUPT, "neither 0 nor 1");
   put_header(&b, 3, 0, 1);
@@ -252,6 +255,8 @@ static void broken_tensors_are_refused_by_name(void **state) {
   expect_error(&b, ERROR_CORRUPT, "is empty");
   one_tensor(&b, "t", 5, (uint64_t[]){1, 1, 1, 1, 1}, 0, 0);
   expect_error(&b, ERROR_CORRUPT, "tensor \"t\": it claims 5 dimensions");
+  one_tensor(&b, "t", 2, (uint64_t[]){4, 0}, 0, 0);
+  expect_error(&b, ERROR_CORRUPT, "tensor \"t\": one of its dimensions is 0");
   one_tensor(&b, "t", 2, (uint64_t[]){1ull << 32, 1ull << 32}, 0, 0);
   expect_error(&b, ERROR_CORRUPT, "63 bits");
   one_tensor(&b, "t", 1, (uint64_t[]){1ull << 62}, 0, 0);
