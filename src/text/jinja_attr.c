@@ -261,6 +261,7 @@ static bool is_internal(struct slice name) { return slice_starts(name, SLICE("__
 struct jval jinja_attr_get(struct jinja_run *r, struct jval object, const struct jstr *name) {
   struct slice key = jinja_str_slice(name);
   if (object.type == JV_UNDEFINED) {
+    if (is_internal(key)) return unsafe(r, object, key);
     jinja_val_use_undefined(r, object);
     return object;
   }
@@ -313,7 +314,7 @@ struct jval jinja_attr_path(struct jinja_run *r, struct jval item, struct jval p
 /* ---- slices ---- */
 
 struct bounds {
-  int64_t start, step;
+  int64_t start, stop, step;
   size_t n;
 };
 
@@ -335,10 +336,9 @@ static struct bounds bounds(struct jinja_run *r, size_t len, struct jval start, 
   if (!slice_int(r, stop, &to)) to = by < 0 ? low : high;
   else if (to < 0) to = to + n < low ? low : to + n;
   else if (to > high) to = high;
-  struct bounds b = {.start = from, .step = by};
+  struct bounds b = {.start = from, .stop = to, .step = by};
   if (by > 0 && to > from) b.n = (size_t)((uint64_t)(to - from - 1) / (uint64_t)by + 1);
   if (by < 0 && to < from) b.n = (size_t)((uint64_t)(from - to - 1) / (0 - (uint64_t)by) + 1);
-  if (b.n <= 1) b.step = 1; /* keeps start + i * step in range */
   return b;
 }
 
@@ -380,7 +380,7 @@ struct jval jinja_attr_slice(struct jinja_run *r, struct jval object, struct jva
     part->start = jv_range_at(whole, (uint64_t)b.start);
     part->step = (int64_t)((uint64_t)whole->step * (uint64_t)b.step);
     part->n = b.n;
-    part->stop = jv_range_at(part, b.n);
+    part->stop = jv_range_at(whole, (uint64_t)b.stop);
     return (struct jval){.type = JV_RANGE, .range = part};
   }
   struct jlist *out = jinja_val_list(r, b.n);

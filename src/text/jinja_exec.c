@@ -128,11 +128,22 @@ struct filtered {
   struct jframe *frame;
 };
 
+/* What a target holds after an assignment: Jinja hands the unpacked items on, not the item itself. */
+static struct jval target_value(struct jinja_run *r, const struct jinja_node *target, struct jframe *f) {
+  if (target->kind != N_TUPLE) return *jinja_eval_slot(f, target->name.ref);
+  struct jlist *items = jinja_val_list(r, target->items.n);
+  size_t i = 0;
+  for (const struct jinja_node *t = target->items.first; t && i < items->n; t = t->next) items->items[i++] = target_value(r, t, f);
+  return jv_tuple(items);
+}
+
 static bool next_filtered(struct jinja_run *r, struct jiter *it, struct jval *out) {
   struct filtered *state = it->state;
   while (jinja_iter_next(r, it->inner, out)) {
     assign(r, state->loop->test_target, *out, state->frame);
-    if (jinja_val_true(jinja_eval(r, state->loop->test, state->frame))) return true;
+    if (!jinja_val_true(jinja_eval(r, state->loop->test, state->frame))) continue;
+    *out = target_value(r, state->loop->test_target, state->frame);
+    return true;
   }
   return false;
 }

@@ -308,6 +308,7 @@ static struct slice dotted_name(struct jinja_parser *p) {
   struct slice name = jinja_expr_expect(p, TOK_NAME)->text;
   while (jinja_expr_skip(p, TOK_DOT)) {
     struct slice part = jinja_expr_expect(p, TOK_NAME)->text;
+    if (p->failed) break;
     char *joined = arena_alloc(&p->jinja->arena, name.len + part.len + 1);
     memcpy(joined, name.data, name.len);
     joined[name.len] = '.';

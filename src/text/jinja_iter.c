@@ -35,7 +35,7 @@ static bool next_in_str(struct jinja_run *r, struct jiter *it, struct jval *out)
   size_t from = (size_t)it->pos, to = from;
   if (from >= s->len) return false;
   jinja_char_next(s, &to);
-  *out = jv_str(jinja_str_sub(r, s, from, to));
+  *out = jv_str(jinja_str_markup(r, jinja_str_sub(r, s, from, to), false)); /* characters of markup are plain, as in Python */
   it->pos = (int64_t)to;
   return true;
 }

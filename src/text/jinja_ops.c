@@ -206,8 +206,11 @@ static bool in_string(struct jinja_run *r, const struct jstr *s, struct jval ite
 bool jinja_ops_contains(struct jinja_run *r, struct jval container, struct jval item) {
   int64_t i;
   if (jv_is_str(container)) return in_string(r, container.str, item);
-  if (container.type == JV_DICT) return jinja_val_get(r, container.dict, item) || !jinja_val_hashable(item);
-  if (container.type == JV_VIEW && container.view->kind == JVIEW_KEYS) return jinja_val_get(r, container.view->dict, item) != NULL;
+  bool keys = container.type == JV_VIEW && container.view->kind == JVIEW_KEYS;
+  if (container.type == JV_DICT || keys) {
+    if (!jinja_val_hashable(item)) jinja_run_fail(r, "unhashable type: '%s'", jinja_val_type_name(item));
+    return !r->failed && jinja_val_get(r, keys ? container.view->dict : container.dict, item);
+  }
   if (container.type == JV_RANGE && jv_as_int(item, &i)) return in_range(container.range, i);
   struct jiter *it = jinja_iter_try(r, container);
   if (!it) jinja_run_fail(r, "argument of type '%s' is not iterable", jinja_val_type_name(container));

@@ -176,7 +176,13 @@ const struct jstr *jinja_repr_str(struct jinja_run *r, struct jval v) {
 
 enum { PPRINT_WIDTH = 80 };
 
-/* The value with every dictionary in the order of its keys, where they have one. */
+/* What keys are sorted by: numbers with numbers, strings with strings, and the kinds by their names. */
+static struct jval pprint_key(struct jinja_run *r, struct jval key) {
+  bool number = key.type == JV_BOOL || key.type == JV_INT || key.type == JV_FLOAT;
+  return jinja_val_pair(r, jinja_str_cstr(r, number ? "float" : jinja_val_type_name(key)), key);
+}
+
+/* The value with every dictionary in the order of its keys. */
 static struct jval sorted(struct jinja_run *r, struct jval v) {
   if ((v.type != JV_DICT && !jv_is_seq(v)) || !jinja_run_enter(r)) return v;
   if (jv_is_seq(v)) {
@@ -184,14 +190,15 @@ static struct jval sorted(struct jinja_run *r, struct jval v) {
     for (size_t i = 0; i < copy->n; i++) copy->items[i] = sorted(r, v.list->items[i]);
     v.list = copy;
   } else {
-    struct jlist *keys = jinja_val_list(r, v.dict->n), *values = jinja_val_list(r, v.dict->n);
-    for (size_t i = 0; i < values->n; i++) {
-      keys->items[i] = v.dict->entries[i].key;
-      values->items[i] = v.dict->entries[i].value;
+    struct jlist *keys = jinja_val_list(r, v.dict->n), *items = jinja_val_list(r, v.dict->n);
+    for (size_t i = 0; i < items->n && i < keys->n; i++) {
+      keys->items[i] = pprint_key(r, v.dict->entries[i].key);
+      items->items[i] = jinja_val_pair(r, v.dict->entries[i].key, v.dict->entries[i].value);
     }
-    jinja_seq_sort(r, keys, values, false);
+    jinja_seq_sort(r, keys, items, false);
     struct jdict *copy = jinja_val_dict(r);
-    for (size_t i = 0; i < values->n; i++) jinja_val_set(r, copy, keys->items[i], sorted(r, values->items[i]));
+    for (size_t i = 0; i < items->n && !r->failed; i++)
+      jinja_val_set(r, copy, items->items[i].list->items[0], sorted(r, items->items[i].list->items[1]));
     v.dict = copy;
   }
   jinja_run_leave(r);

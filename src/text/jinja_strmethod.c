@@ -334,7 +334,7 @@ static void split_at_space(struct jinja_run *r, const struct jstr *s, int64_t ma
     if (at == s->len) return;
     size_t begin = at, end = s->len;
     if (max >= 0 && (int64_t)out->n >= max) {
-      push_part(r, out, jinja_str_strip(r, s, NULL, false, true), begin, jinja_str_strip(r, s, NULL, false, true)->len);
+      push_part(r, out, s, begin, end);
       return;
     }
     while (at < s->len) {
@@ -365,8 +365,7 @@ static void rsplit_at_space(struct jinja_run *r, const struct jstr *s, int64_t m
     if (at == 0) return;
     size_t end = at;
     if (max >= 0 && (int64_t)out->n >= max) {
-      size_t begin = s->len - jinja_str_strip(r, s, NULL, true, false)->len;
-      push_part(r, out, s, begin, end);
+      push_part(r, out, s, 0, end);
       return;
     }
     while (at > 0 && !jinja_char_space(char_before(s, at, &before))) at = before;

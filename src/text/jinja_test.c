@@ -94,13 +94,19 @@ TEST(is_same) {
   UNUSED;
   return jv_bool(jinja_val_same(self, a[0]));
 }
+/* Python looks a name up in a dictionary, which a list cannot be. */
+static struct jval named(struct jinja_run *r, struct jval self, const struct jinja_builtin *(*find)(struct slice name)) {
+  if (!jinja_val_hashable(self)) jinja_run_fail(r, "unhashable type: '%s'", jinja_val_type_name(self));
+  return jv_bool(jv_is_str(self) && find(jinja_str_slice(self.str)));
+}
+
 TEST(is_filter) {
   UNUSED;
-  return jv_bool(jv_is_str(self) && jinja_filter_find(jinja_str_slice(self.str)));
+  return named(r, self, jinja_filter_find);
 }
 TEST(is_test) {
   UNUSED;
-  return jv_bool(jv_is_str(self) && jinja_test_find(jinja_str_slice(self.str)));
+  return named(r, self, jinja_test_find);
 }
 TEST(is_in) {
   UNUSED;

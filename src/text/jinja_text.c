@@ -94,11 +94,14 @@ FILTER(do_indent) { /* width first blank */
 
 FILTER(do_truncate) { /* length killwords end leeway */
   UNUSED;
-  const struct jstr *s = jinja_call_str(r, self), *end = jv_given(a[2]) ? jinja_call_str(r, a[2]) : jinja_str_cstr(r, "...").str;
+  const struct jstr *end = jv_given(a[2]) ? jinja_call_str(r, a[2]) : jinja_str_cstr(r, "...").str;
   int64_t length = jinja_call_int(r, a[0], 255, false), leeway = jinja_call_int(r, a[3], 5, true);
+  size_t n = 0;
   if (length < (int64_t)end->n_chars) jinja_run_fail(r, "expected length >= %zu, got %lld", end->n_chars, (long long)length);
   if (leeway < 0) jinja_run_fail(r, "expected leeway >= 0, got %lld", (long long)leeway);
-  if (r->failed || length > INT64_MAX - leeway || (int64_t)s->n_chars <= length + leeway) return jv_str(s);
+  if (!jinja_val_len(r, self, &n)) jinja_run_fail(r, "object of type '%s' has no len()", jinja_val_type_name(self));
+  if (r->failed || length > INT64_MAX - leeway || (int64_t)n <= length + leeway) return self;
+  const struct jstr *s = jinja_call_str(r, self);
   size_t cut = jinja_str_offset(s, (size_t)length - end->n_chars);
   if (!jinja_val_true(a[1])) {
     size_t blank = jinja_str_rfind(s, 0, cut, SLICE(" "));

@@ -60,7 +60,14 @@ static uint64_t hash_bytes(uint64_t h, const char *data, size_t len) {
   return mix(mix(h, tail), 0x2545F4914F6CDD1Du);
 }
 
-bool jinja_val_hashable(struct jval v) { return v.type != JV_LIST && v.type != JV_DICT && v.type != JV_VIEW; }
+static bool hashable(struct jval v, int depth) {
+  if (v.type == JV_TUPLE)
+    for (size_t i = 0; i < v.list->n && depth < 100; i++)
+      if (!hashable(v.list->items[i], depth + 1)) return false;
+  return v.type != JV_LIST && v.type != JV_DICT && v.type != JV_VIEW;
+}
+
+bool jinja_val_hashable(struct jval v) { return hashable(v, 0); }
 
 static uint64_t hash(struct jinja_run *r, struct jval v) {
   uint64_t h = r->seed;

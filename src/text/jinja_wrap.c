@@ -49,8 +49,8 @@ static size_t chunk_end(const struct wrapper *w, size_t i) {
   return end;
 }
 
-static void push_line(struct wrapper *w, const struct jstr *line, struct jlist *out, size_t begin, size_t end) {
-  while (end > begin && is_blank(w->chars[end - 1])) end--;
+static void push_line(struct wrapper *w, const struct jstr *line, struct jlist *out, size_t begin, size_t end, bool keep_blanks) {
+  while (!keep_blanks && end > begin && is_blank(w->chars[end - 1])) end--;
   if (end > begin) jinja_val_push(w->r, out, jv_str(jinja_str_sub(w->r, line, w->offsets[begin], w->offsets[end])));
 }
 
@@ -58,6 +58,7 @@ static void lay_out(struct wrapper *w, const struct jstr *line, int64_t width, b
   size_t i = 0;
   while (i < w->n && jinja_run_step(w->r, 1)) {
     size_t begin = i, end = chunk_end(w, i);
+    bool keep_blanks = false;
     if (is_blank(w->chars[i]) && out->n) begin = i = end; /* a line does not begin with white space, apart from the first */
     while (i < w->n) {
       end = chunk_end(w, i);
@@ -66,10 +67,11 @@ static void lay_out(struct wrapper *w, const struct jstr *line, int64_t width, b
     }
     if (i < w->n && (int64_t)(end - i) > width) { /* a chunk that fits on no line */
       size_t room = (int64_t)(i - begin) < width ? (size_t)width - (i - begin) : 0;
-      if (break_long) i += room ? room : 1;
+      keep_blanks = break_long && room == 0; /* Python puts an empty piece behind them, which hides them from its clean-up */
+      if (break_long) i += room;
       else if (i == begin) i = end;
     }
-    push_line(w, line, out, begin, i);
+    push_line(w, line, out, begin, i, keep_blanks);
     if (i == begin && i < w->n) i = chunk_end(w, i); /* never stand still */
   }
 }
