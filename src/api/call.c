@@ -19,6 +19,7 @@
 enum {
   INLINE_BYTES_MAX = 32 << 10,  /* a longer body is parsed by a worker */
   INLINE_VALUES_MAX = 16 << 10, /* more numbers than these are written by a worker */
+  FIGURES_POLL_MS = 50,         /* while only the engine can tell a model's window */
 };
 
 static void run(struct call *c);
@@ -65,6 +66,11 @@ static void on_gone(void *owner, bool left) {
   c->x = NULL;
   if (c->dirty) unlist(c);
   cancel_all(c);
+  if (c->wait) {
+    loop_timer_cancel(net_loop(c->api->net), c->wait);
+    c->wait = NULL;
+    drop(c);
+  }
   if (left) metrics_cancelled(c->api->metrics);
   drop(c);
 }
@@ -87,7 +93,7 @@ static void fail(struct call *c, const struct fault *f) {
 
 static void add_headers(struct call *c) {
   if (c->request.ignored) exchange_add_header(c->x, "X-Plinth-Ignored-Fields", slice_cstr(c->request.ignored));
-  if (c->dialect == DIALECT_DATABRICKS) exchange_add_header(c->x, "served-model-name", slice_cstr(c->endpoint->name));
+  if (c->dialect == DIALECT_DATABRICKS) exchange_add_header(c->x, "served-model-name", slice_cstr(c->model.name));
 }
 
 static void reply_whole(struct call *c) {
@@ -169,7 +175,7 @@ static void finish(struct call *c) {
   } else if (c->request.kind != REQUEST_EMBEDDING) {
     reply_generation(c, &c->out);
     reply_whole(c);
-  } else if (c->n_choices * c->endpoint->n_embd <= INLINE_VALUES_MAX) {
+  } else if (c->n_choices * c->model.n_embd <= INLINE_VALUES_MAX) {
     reply_embeddings(c, &c->out);
     reply_whole(c);
   } else {
@@ -183,7 +189,7 @@ static void finish(struct call *c) {
 static void choice_done(struct call *c, struct choice *ch) {
   c->n_alive--;
   c->n_done++;
-  metrics_tokens(c->api->metrics, c->endpoint->index, 0, c->request.prompt_only ? 0 : ch->completion_tokens);
+  metrics_tokens(c->api->metrics, c->model.index, 0, c->request.prompt_only ? 0 : ch->completion_tokens);
   if (c->request.kind == REQUEST_EMBEDDING) return;
   if (c->request.stream) reply_stream_finish(c, ch, &c->out);
 }
@@ -223,7 +229,7 @@ static void take_error(struct call *c, struct choice *ch, const struct error *er
 }
 
 static void take(struct call *c, struct choice *ch, const struct serving_event *event) {
-  size_t n_embd = c->endpoint->n_embd;
+  size_t n_embd = c->model.n_embd;
   switch (event->kind) {
     case SERVING_ERROR: take_error(c, ch, event->error); break;
     case SERVING_PROMPT_TOKEN: choice_prompt_token(ch, event); break;
@@ -317,12 +323,12 @@ static void start_choices(struct call *c) {
     ch->call = c;
     ch->index = i;
     ch->prompt_index = i / q->n;
-    if (!embeds) choice_init(ch, q, c->endpoint, &c->prompts.list[ch->prompt_index]);
+    if (!embeds) choice_init(ch, q, &c->model, &c->prompts.list[ch->prompt_index]);
   }
   for (size_t i = 0; i < c->prompts.n; i++) c->prompt_tokens += c->prompts.list[i].ids.len;
-  if (embeds) c->vectors = mem_zalloc(c->n_choices * c->endpoint->n_embd, sizeof *c->vectors);
+  if (embeds) c->vectors = mem_zalloc(c->n_choices * c->model.n_embd, sizeof *c->vectors);
   c->seed = q->seed;
-  metrics_tokens(c->api->metrics, c->endpoint->index, c->prompt_tokens, 0);
+  metrics_tokens(c->api->metrics, c->model.index, c->prompt_tokens, 0);
   if (!q->has_seed && getrandom(&c->seed, sizeof c->seed, 0) != sizeof c->seed) c->seed = clock_ns();
   run(c);
 }
@@ -332,7 +338,7 @@ static void start_choices(struct call *c) {
 static void read_work(void *arg) {
   struct call *c = arg;
   c->failed = request_read(c->root, &c->rules, &c->request, &c->fault) != 0;
-  if (!c->failed) c->failed = prompt_make(&c->request, c->endpoint, c->dialect, &c->prompts, &c->fault) != 0;
+  if (!c->failed) c->failed = prompt_make(&c->request, &c->model, c->dialect, &c->prompts, &c->fault) != 0;
   js_free(c->root); /* here, because a big one takes its time */
   c->root = NULL;
 }
@@ -383,29 +389,63 @@ static void make_id(struct call *c, enum request_kind kind) {
   c->id[n] = '\0';
 }
 
-static int resolve(struct call *c) {
+/* Some files leave a model's window to the engine, which has not said it yet. */
+static bool figures_known(const struct endpoint *e) { return e->context_tokens > 0 && (e->task != SERVING_EMBEDDINGS || e->n_embd > 0); }
+
+static int read_kind(struct call *c) {
   enum request_kind kind;
-  if (js_type(c->root) != JS_OBJECT)
-    return fault_field(&c->fault, "invalid_type", NULL, "The body must be a JSON object, not %s.", js_type_name(c->root));
-  if (find_endpoint(c) != 0) return -1;
-  const struct endpoint *e = c->endpoint;
+  c->model = *c->endpoint;
   c->rules = (struct request_rules){.dialect = c->dialect,
                                     .route = c->route,
-                                    .endpoint = slice_cstr(e->name),
-                                    .task = e->task,
-                                    .n_embd = e->n_embd,
-                                    .n_vocab = tokenizer_n_vocab(e->tokenizer)};
+                                    .endpoint = slice_cstr(c->model.name),
+                                    .task = c->model.task,
+                                    .n_embd = c->model.n_embd,
+                                    .n_vocab = tokenizer_n_vocab(c->model.tokenizer)};
   if (request_read_kind(c->root, &c->rules, &kind, &c->fault) != 0) return -1;
   make_id(c, kind);
   return 0;
 }
 
+static void resolve(struct call *c);
+
+static void look_again(void *arg) {
+  struct call *c = arg;
+  c->wait = NULL;
+  if (c->x) resolve(c);
+  drop(c);
+}
+
+static void wait_for_figures(struct call *c) {
+  if (time_left_ms(c) > 1) {
+    hold(c);
+    c->wait = loop_timer_start(net_loop(c->api->net), FIGURES_POLL_MS, false, look_again, c);
+    return;
+  }
+  fault_set(&c->fault, 504, "timeout", NULL, "Endpoint '%s' was not loaded within the time limit of the request.", c->endpoint->name);
+  fail(c, &c->fault);
+}
+
+/* From the parsed body to the worker that reads it. */
+static void resolve(struct call *c) {
+  if (find_endpoint(c) != 0) {
+    fail(c, &c->fault);
+  } else if (!figures_known(c->endpoint)) {
+    wait_for_figures(c);
+  } else if (read_kind(c) != 0) {
+    fail(c, &c->fault);
+  } else {
+    hold(c);
+    serving_work(c->api->serving, read_work, was_read, c);
+  }
+}
+
 static void parse(struct call *c, struct slice body) {
   struct error err;
   c->root = js_parse(body, &err);
-  c->failed = c->root == NULL;
+  c->failed = js_type(c->root) != JS_OBJECT;
   if (!c->failed) return;
-  if (body.len == 0) fault_field(&c->fault, "invalid_json", NULL, "The body is empty; it must be a JSON object.");
+  if (c->root) fault_field(&c->fault, "invalid_type", NULL, "The body must be a JSON object, not %s.", js_type_name(c->root));
+  else if (body.len == 0) fault_field(&c->fault, "invalid_json", NULL, "The body is empty; it must be a JSON object.");
   else fault_field(&c->fault, "invalid_json", NULL, "The body is not valid JSON: %s", err.message);
 }
 
@@ -417,12 +457,8 @@ static void parse_work(void *arg) {
 
 static void parsed(void *arg) {
   struct call *c = arg;
-  if (c->x && !c->failed) c->failed = resolve(c) != 0;
   if (c->x && c->failed) fail(c, &c->fault);
-  else if (c->x) {
-    hold(c);
-    serving_work(c->api->serving, read_work, was_read, c);
-  }
+  else if (c->x) resolve(c);
   drop(c);
 }
 

@@ -27,10 +27,12 @@ struct call {
   struct buf body;
   struct js *root;
   struct request_rules rules;
-  const struct endpoint *endpoint;
+  const struct endpoint *endpoint; /* loop thread */
+  struct endpoint model;           /* what it said when the request was read; any thread */
   struct request request;
   struct prompts prompts;
-  bool failed; /* fault is filled */
+  struct loop_timer *wait; /* until the model's figures are known */
+  bool failed;             /* fault is filled */
   struct fault fault;
 
   struct choice *choices;

@@ -26,7 +26,7 @@ static void write_head(const struct call *c, const char *object, struct jsonw *w
   jsonw_key_cstr(w, "id", c->id);
   jsonw_key_cstr(w, "object", object);
   jsonw_key_int(w, "created", c->created_s);
-  jsonw_key_cstr(w, "model", c->endpoint->name);
+  jsonw_key_cstr(w, "model", c->model.name);
 }
 
 /* first and end: which tokens of the choice. */
@@ -89,7 +89,7 @@ static void write_base64(const float *v, size_t n, struct buf *out) {
 }
 
 static void write_vector(const struct call *c, const float *v, struct jsonw *w) {
-  size_t n = c->endpoint->n_embd;
+  size_t n = c->model.n_embd;
   jsonw_key(w, "embedding");
   if (c->request.base64) {
     struct buf text = {0};
@@ -110,14 +110,14 @@ void reply_embeddings(const struct call *c, struct buf *out) {
   jsonw_object_begin(&w);
   if (!openai(c)) jsonw_key_cstr(&w, "id", c->id);
   jsonw_key_cstr(&w, "object", "list");
-  jsonw_key_cstr(&w, "model", c->endpoint->name);
+  jsonw_key_cstr(&w, "model", c->model.name);
   jsonw_key(&w, "data");
   jsonw_array_begin(&w);
   for (size_t i = 0; i < c->n_choices; i++) {
     jsonw_object_begin(&w);
     jsonw_key_int(&w, "index", (int64_t)i);
     jsonw_key_cstr(&w, "object", "embedding");
-    write_vector(c, c->vectors + i * c->endpoint->n_embd, &w);
+    write_vector(c, c->vectors + i * c->model.n_embd, &w);
     jsonw_object_end(&w);
   }
   jsonw_array_end(&w);

@@ -1,0 +1,181 @@
+/* Routes, lists, pages and the form of errors. SPDX-License-Identifier: Apache-2.0 */
+#include "drive.h"
+
+#include <string.h>
+
+static void unknown_paths_are_404_in_their_dialect(void **state) {
+  struct drive *d = *state;
+  assert_int_equal(drive_get(d, "/v1/nothing"), 404);
+  drive_str(d->reply, "error.type", "invalid_request_error");
+  const char *const others[] = {
+      "/.well-known/databricks-config",  "/api/2.0/clusters", "/serving-endpoints", "/serving-endpoints/a/b/invocations",
+      "/serving-endpoints//invocations", "/nothing",          "/v2/models"};
+  for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+    assert_int_equal(drive_get(d, others[i]), 404);
+    drive_str(d->reply, "error_code", "ENDPOINT_NOT_FOUND");
+  }
+}
+
+static void a_wrong_method_is_405_with_what_is_allowed(void **state) {
+  struct drive *d = *state;
+  assert_int_equal(drive_get(d, "/v1/chat/completions"), 405);
+  assert_string_equal(fake_net_header(&d->x, "Allow"), "POST");
+  assert_int_equal(drive(d, "DELETE", "/v1/models", NULL), 405);
+  assert_string_equal(fake_net_header(&d->x, "Allow"), "GET, HEAD");
+  assert_int_equal(drive_post(d, "/api/2.0/serving-endpoints", "{}"), 405);
+  drive_str(d->reply, "error_code", "METHOD_NOT_ALLOWED");
+  assert_int_equal(drive(d, "HEAD", "/serving-endpoints/chat/invocations", NULL), 405);
+}
+
+static void head_is_answered_like_get(void **state) {
+  struct drive *d = *state;
+  assert_int_equal(drive(d, "HEAD", "/v1/models", NULL), 200);
+  assert_int_equal(drive(d, "HEAD", "/health", NULL), 200);
+}
+
+static void models_are_listed_and_found(void **state) {
+  struct drive *d = *state;
+  assert_int_equal(drive_get(d, "/v1/models"), 200);
+  drive_str(d->reply, "object", "list");
+  drive_str(d->reply, "data.0.id", "chat");
+  drive_str(d->reply, "data.0.object", "model");
+  drive_int(d->reply, "data.0.created", 1700000000);
+  assert_int_equal(js_len(js_get(d->reply, "data")), 4);
+  assert_int_equal(drive_get(d, "/v1/models/embed"), 200);
+  drive_str(d->reply, "id", "embed");
+  assert_int_equal(drive_get(d, "/v1/models/none"), 404);
+  drive_str(d->reply, "error.code", "model_not_found");
+}
+
+static void endpoints_are_listed_with_and_without_a_slash(void **state) {
+  struct drive *d = *state;
+  const char *const paths[] = {"/api/2.0/serving-endpoints", "/api/2.0/serving-endpoints/"};
+  for (int i = 0; i < 2; i++) {
+    assert_int_equal(drive_get(d, paths[i]), 200);
+    drive_str(d->reply, "endpoints.0.name", "chat");
+    drive_str(d->reply, "endpoints.0.state.ready", "READY");
+    drive_str(d->reply, "endpoints.0.config.served_entities.0.name", "chat");
+    drive_str(d->reply, "endpoints.2.task", "llm/v1/embeddings");
+    drive_str(d->reply, "endpoints.3.state.ready", "NOT_READY");
+    drive_str(d->reply, "endpoints.3.config.served_entities.0.state.deployment", "DEPLOYMENT_FAILED");
+  }
+}
+
+static void an_endpoint_has_what_clients_bind_to(void **state) {
+  struct drive *d = *state;
+  assert_int_equal(drive_get(d, "/api/2.0/serving-endpoints/embed"), 200);
+  drive_str(d->reply, "name", "embed");
+  drive_int(d->reply, "creation_timestamp", 1700000000000);
+  drive_str(d->reply, "state.config_update", "NOT_UPDATING");
+  drive_int(d->reply, "config.traffic_config.routes.0.traffic_percentage", 100);
+  struct slice id;
+  assert_true(js_str(js_get(d->reply, "id"), &id) && id.len == 32);
+  assert_int_equal(drive_get(d, "/api/2.0/serving-endpoints/none"), 404);
+  drive_str(d->reply, "error_code", "RESOURCE_DOES_NOT_EXIST");
+  drive_str(d->reply, "message", "Endpoint with name 'none' does not exist.");
+}
+
+static void health_is_the_engine_and_ready_is_every_model(void **state) {
+  struct drive *d = *state;
+  assert_int_equal(drive_get(d, "/health"), 200);
+  assert_int_equal(drive_get(d, "/readyz"), 200);
+  drive_str(d->reply, "endpoints.chat", "ready");
+  drive_str(d->reply, "endpoints.broken", "failed");
+  d->engine->ready = false;
+  assert_int_equal(drive_get(d, "/readyz"), 503);
+  assert_int_equal(drive_get(d, "/health"), 200);
+  d->engine->alive = false;
+  assert_int_equal(drive_get(d, "/health"), 503);
+}
+
+static void draining_turns_readyz_away(void **state) {
+  struct drive *d = *state;
+  api_drain(d->api);
+  assert_int_equal(drive_get(d, "/readyz"), 503);
+  drive_str(d->reply, "status", "draining");
+  assert_int_equal(drive_get(d, "/health"), 200);
+}
+
+static void expect_line(struct drive *d, const char *line) {
+  if (!memmem(d->x.out.data, d->x.out.len, line, strlen(line))) fail_msg("no line \"%s\" in:\n%s", line, d->x.out.data);
+}
+
+static void metrics_count_requests_tokens_and_times(void **state) {
+  struct drive *d = *state;
+  assert_int_equal(drive_post(d, "/v1/completions", "{\"model\": \"base\", \"prompt\": \"abc\", \"max_tokens\": 4}"), 200);
+  assert_int_equal(drive_post(d, "/serving-endpoints/base/invocations", "{\"prompt\": 5}"), 400);
+  struct buf ignored = {0};
+  fake_net_error(d->net, "", 408, "Too slow.", &ignored);
+  buf_free(&ignored);
+  assert_int_equal(drive_get(d, "/metrics"), 200);
+  assert_string_equal(d->x.content_type, "text/plain; version=0.0.4; charset=utf-8");
+  expect_line(d, "plinth_build_info{version=\"1.2.3\"} 1\n");
+  expect_line(d, "plinth_http_requests_total{route=\"/v1/completions\",status=\"200\"} 1\n");
+  expect_line(d, "plinth_http_requests_total{route=\"/serving-endpoints/{name}/invocations\",status=\"400\"} 1\n");
+  expect_line(d, "plinth_http_requests_total{route=\"refused\",status=\"408\"} 1\n");
+  expect_line(d, "plinth_time_to_first_token_seconds_count 1\n");
+  expect_line(d, "plinth_inter_token_seconds_count 3\n");
+  expect_line(d, "plinth_prompt_tokens_total{endpoint=\"base\"} 3\n");
+  expect_line(d, "plinth_completion_tokens_total{endpoint=\"base\"} 4\n");
+  expect_line(d, "plinth_engine_up 1\n");
+  expect_line(d, "process_resident_memory_bytes ");
+}
+
+static void the_page_shows_a_curl_line_for_every_endpoint(void **state) {
+  struct drive *d = *state;
+  assert_int_equal(drive_get(d, "/"), 200);
+  assert_string_equal(d->x.content_type, "text/html; charset=utf-8");
+  expect_line(d, "curl http://127.0.0.1:8080/v1/chat/completions -d '{\"model\": \"chat\"");
+  expect_line(d, "/v1/embeddings -d '{\"model\": \"embed\"");
+}
+
+static void a_host_header_cannot_write_onto_the_page(void **state) {
+  struct drive *d = *state;
+  d->x = (struct exchange){.method = "GET", .path = "/", .host = "<script>alert(1)</script>"};
+  fake_net_arrive(d->net, &d->x);
+  assert_null(memmem(d->x.out.data, d->x.out.len, "<script>", 8));
+  exchange_free(&d->x);
+  d->x = (struct exchange){.method = "GET", .path = "/", .host = "box.example:9000"};
+  fake_net_arrive(d->net, &d->x);
+  expect_line(d, "curl http://box.example:9000/v1/");
+}
+
+static void bodies_are_limited_by_dialect(void **state) {
+  struct drive *d = *state;
+  assert_int_equal(fake_net_body_limit(d->net, "/serving-endpoints/x/invocations"), 4 << 20);
+  assert_int_equal(fake_net_body_limit(d->net, "/v1/embeddings"), 16 << 20);
+  assert_true(fake_net_body_limit(d->net, "/health") <= 1 << 20);
+}
+
+static void what_net_refuses_is_told_in_the_dialect(void **state) {
+  struct drive *d = *state;
+  struct buf out = {0};
+  fake_net_error(d->net, "/v1/chat/completions", 413, "Too big.", &out);
+  assert_string_equal(
+      out.data, "{\"error\":{\"message\":\"Too big.\",\"type\":\"invalid_request_error\",\"param\":null,\"code\":\"request_too_large\"}}");
+  buf_clear(&out);
+  fake_net_error(d->net, "/serving-endpoints/a/invocations", 413, "Too big.", &out);
+  assert_string_equal(out.data, "{\"error_code\":\"REQUEST_TOO_LARGE\",\"message\":\"Too big.\"}");
+  buf_free(&out);
+}
+
+#define DRIVEN(f) cmocka_unit_test_setup_teardown(f, drive_setup, drive_teardown)
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      DRIVEN(unknown_paths_are_404_in_their_dialect),
+      DRIVEN(a_wrong_method_is_405_with_what_is_allowed),
+      DRIVEN(head_is_answered_like_get),
+      DRIVEN(models_are_listed_and_found),
+      DRIVEN(endpoints_are_listed_with_and_without_a_slash),
+      DRIVEN(an_endpoint_has_what_clients_bind_to),
+      DRIVEN(health_is_the_engine_and_ready_is_every_model),
+      DRIVEN(draining_turns_readyz_away),
+      DRIVEN(metrics_count_requests_tokens_and_times),
+      DRIVEN(the_page_shows_a_curl_line_for_every_endpoint),
+      DRIVEN(a_host_header_cannot_write_onto_the_page),
+      DRIVEN(bodies_are_limited_by_dialect),
+      DRIVEN(what_net_refuses_is_told_in_the_dialect),
+  };
+  return cmocka_run_group_tests_name("api/api", tests, NULL, NULL);
+}
