@@ -32,11 +32,14 @@ struct app_command {
 };
 
 /* In the order of the help. */
+extern const struct app_command serve_command;
+extern const struct app_command token_command;
 extern const struct app_command models_command;
 extern const struct app_command inspect_command;
 extern const struct app_command tokenize_command;
 extern const struct app_command eval_command;
 extern const struct app_command bench_command;
+extern const struct app_command engine_command;
 
 /* "plinth: <message>" on stderr; returns APP_FAILED. */
 int app_fail(const struct error *err);

@@ -8,7 +8,7 @@
 #include "app/suggest.h"
 
 static const struct app_command *const commands[] = {
-    &models_command, &inspect_command, &tokenize_command, &eval_command, &bench_command,
+    &serve_command, &token_command, &models_command, &inspect_command, &tokenize_command, &eval_command, &bench_command, &engine_command,
 };
 enum { N_COMMANDS = sizeof commands / sizeof commands[0] };
 

@@ -1,0 +1,240 @@
+/* engine: `plinth engine`, the process that owns weights, KV memory and compute. SPDX-License-Identifier: Apache-2.0
+ *
+ * The gateway starts it with a socket and says over it which models to load. It ends when the gateway says so or is gone: the socket tells,
+ * and where the gateway dies without a word the kernel does. Signals of the terminal and of service managers are the gateway's business: it
+ * lets streams end first. */
+#include <errno.h>
+#include <fcntl.h>
+#include <malloc.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "app/app.h"
+#include "app/engine_loop.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "text/text.h"
+
+struct engine_args {
+  int64_t fd, threads;
+  const char *compute, *log_level, *log_format;
+};
+
+static const struct options_row rows[] = {
+    {.name = "fd",
+     OPTION_INT_TO(struct engine_args, fd),
+     .metavar = "N",
+     .fallback = "3",
+     .ranged = true,
+     .min = 0,
+     .max = 1e6,
+     .help = "The socket to the gateway."},
+    {.name = "threads",
+     OPTION_INT_TO(struct engine_args, threads),
+     .metavar = "N",
+     .fallback = "0",
+     .ranged = true,
+     .min = 0,
+     .max = 1024,
+     .help = "Compute threads; 0: the cores that may be used."},
+    {.name = "compute",
+     OPTION_STRING_TO(struct engine_args, compute),
+     .metavar = "MODE",
+     .fallback = "fast",
+     .choices = "fast|f32",
+     .help = "How models compute."},
+    {.name = "log-level",
+     OPTION_STRING_TO(struct engine_args, log_level),
+     .metavar = "LEVEL",
+     .fallback = "info",
+     .choices = "error|warn|info|debug",
+     .help = "The least important lines that are logged."},
+    {.name = "log-format",
+     OPTION_STRING_TO(struct engine_args, log_format),
+     .metavar = "FORMAT",
+     .fallback = "text",
+     .choices = "text|json",
+     .help = "How lines are logged."},
+};
+
+/* What a loaded model needs beside its engine. */
+struct loaded {
+  struct model *model;
+  struct buf bytes; /* of all tokens, one after the other; none for a special token */
+  uint32_t *begin;  /* [n_vocab + 1] offsets into bytes */
+  int32_t n_vocab;
+  int32_t *stop_ids;
+  size_t n_stop_ids;
+};
+
+struct host {
+  struct compute *compute;
+  struct loaded *loaded[WIRE_MODELS_MAX];
+};
+
+/* ---- what stop strings need of a tokenizer ---- */
+
+static struct slice token_bytes(void *ctx, int32_t id) {
+  const struct loaded *l = ctx;
+  if (id < 0 || id >= l->n_vocab) return (struct slice){0};
+  return slice_make(l->bytes.data + l->begin[id], l->begin[id + 1] - l->begin[id]);
+}
+
+/* Copies what is needed and lets the rest of the tokenizer go. */
+static int read_tokens(struct loaded *l, const struct file_model *file, struct error *err) {
+  struct tokenizer *t = tokenizer_open(file, err);
+  if (!t) return -1;
+  size_t n_stop;
+  const int32_t *stop = tokenizer_stop_ids(t, &n_stop);
+  l->stop_ids = mem_dup(stop, n_stop * sizeof *stop);
+  l->n_stop_ids = n_stop;
+  l->n_vocab = tokenizer_n_vocab(t);
+  l->begin = mem_zalloc((size_t)l->n_vocab + 1, sizeof *l->begin);
+  buf_add_cstr(&l->bytes, "");
+  for (int32_t id = 0; id < l->n_vocab; id++) {
+    if (!tokenizer_is_special(t, id)) buf_add_slice(&l->bytes, tokenizer_token_bytes(t, id));
+    l->begin[id + 1] = (uint32_t)l->bytes.len;
+  }
+  tokenizer_close(t);
+  return 0;
+}
+
+/* ---- loading ---- */
+
+static void loaded_free(struct loaded *l) {
+  model_free(l->model);
+  buf_free(&l->bytes);
+  free(l->begin);
+  free(l->stop_ids);
+  free(l);
+}
+
+static int open_parts(struct loaded *l, struct host *h, const char *path, struct error *err) {
+  struct file_model *file = file_model_open(path, err);
+  int result = file ? 0 : -1;
+  if (result == 0 && !(l->model = model_load(file, h->compute, &(struct model_options){0}, err))) result = -1;
+  if (result == 0 && model_info(l->model)->task == MODEL_GENERATE) result = read_tokens(l, file, err);
+  file_model_close(file);
+  return result;
+}
+
+static struct engine *make_engine(struct loaded *l, const struct wire_load *request, struct error *err) {
+  struct engine_config config = {.model = l->model,
+                                 .kv_bytes_max = request->kv_bytes,
+                                 .kv_parts = request->kv_parts,
+                                 .token_bytes = token_bytes,
+                                 .token_bytes_ctx = l,
+                                 .stop_ids = l->stop_ids,
+                                 .n_stop_ids = l->n_stop_ids};
+  return engine_create(&config, err);
+}
+
+static uint64_t kv_bytes(const struct model *m, const struct engine *e) {
+  if (model_info(m)->task != MODEL_GENERATE) return 0;
+  struct engine_stats stats;
+  engine_stats(e, &stats);
+  return stats.pages_total * (uint64_t)model_kv_layout(m).page_bytes;
+}
+
+static void tell(const struct model *m, const struct engine *e, uint64_t begin_ns, struct wire_model *out) {
+  const struct model_info *info = model_info(m);
+  *out = (struct wire_model){.embeds = info->task == MODEL_EMBED,
+                             .context_tokens = (uint32_t)info->context_tokens,
+                             .n_embd = (uint32_t)info->n_embd,
+                             .n_vocab = (uint32_t)info->n_vocab,
+                             .n_parameters = info->n_parameters,
+                             .weight_bytes = model_weight_bytes(m),
+                             .kv_bytes = kv_bytes(m, e),
+                             .load_ms = (clock_ns() - begin_ns) / 1000000,
+                             .architecture = slice_cstr(info->architecture),
+                             .quantization = slice_cstr(info->quantization)};
+}
+
+static struct engine *load(void *ctx, const struct wire_load *request, struct wire_model *ret_figures, struct error *err) {
+  struct host *h = ctx;
+  struct loaded *l = mem_zalloc(1, sizeof *l);
+  uint64_t begin_ns = clock_ns();
+  char *path = mem_dup(request->path.data, request->path.len);
+  struct engine *e = open_parts(l, h, path, err) < 0 ? NULL : make_engine(l, request, err);
+  free(path);
+  malloc_trim(0); /* the tokenizer's and the repacking's memory goes back to the system */
+  if (!e) {
+    loaded_free(l);
+    return NULL;
+  }
+  h->loaded[request->model] = l;
+  tell(l->model, e, begin_ns, ret_figures);
+  return e;
+}
+
+static void unload(void *ctx, uint32_t model) {
+  struct host *h = ctx;
+  loaded_free(h->loaded[model]);
+  h->loaded[model] = NULL;
+}
+
+/* ---- the process ---- */
+
+/* The kernel's killer takes the engine first: it holds the memory, and the gateway can start another. */
+static void prefer_as_victim(void) {
+  int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+  if (fd < 0) return;
+  ssize_t ignored = write(fd, "300", 3);
+  (void)ignored;
+  close(fd);
+}
+
+static void settle(void) {
+  static const int ignored[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
+  for (size_t i = 0; i < sizeof ignored / sizeof ignored[0]; i++) signal(ignored[i], SIG_IGN);
+  prctl(PR_SET_PDEATHSIG, SIGKILL); /* a gateway that died before this line is seen by the closed socket */
+  prctl(PR_SET_NAME, "plinth-engine");
+  prefer_as_victim();
+}
+
+static int run_host(struct host *h, const struct engine_args *a, struct error *err) {
+  struct pool *pool = pool_create((int)a->threads, err);
+  if (!pool) return -1;
+  int result = -1;
+  h->compute = compute_create((enum compute_mode)compute_mode_parse(a->compute), pool, COMPUTE_ISA_ALL, err);
+  if (h->compute) {
+    log_line(LOG_INFO, "engine", "Computing with %d threads, mode %s, %s.", pool_threads(pool), a->compute, compute_isa_name(h->compute));
+    struct engine_loop_config config = {.fd = (int)a->fd, .load = load, .unload = unload, .ctx = h};
+    result = engine_loop_run(&config, err);
+  }
+  compute_destroy(h->compute);
+  pool_destroy(pool);
+  return result;
+}
+
+static int run(const struct options *o) {
+  const struct engine_args *a = o->args;
+  struct error err = {0};
+  log_setup((enum log_level)log_level_parse(a->log_level), strcmp(a->log_format, "json") == 0 ? LOG_JSON : LOG_TEXT);
+  if (fcntl((int)a->fd, F_SETFD, FD_CLOEXEC) < 0) {
+    error_set(&err, ERROR_INVALID, "The engine is started by `plinth serve`, with a socket as descriptor %d: %s.", (int)a->fd,
+              strerror(errno));
+    return app_fail(&err);
+  }
+  settle();
+  struct host *h = mem_zalloc(1, sizeof *h);
+  int result = run_host(h, a, &err);
+  free(h);
+  if (result == 0) return APP_OK;
+  log_line(LOG_ERROR, "engine", "%s", err.message);
+  return APP_FAILED;
+}
+
+const struct app_command engine_command = {
+    .spec = {.command = "engine",
+             .summary = "The engine process; started by serve",
+             .description = "The process that loads models and computes. `plinth serve` starts it; there is no reason to call it.",
+             OPTIONS_ROWS(rows),
+             .args_bytes = sizeof(struct engine_args)},
+    .run = run,
+    .hidden = true,
+};

@@ -1,0 +1,364 @@
+/* serve: `plinth serve`, the gateway: wires the rooms, says how to reach them, ends in good order. SPDX-License-Identifier: Apache-2.0
+ *
+ *     running --SIGTERM, SIGINT--> draining --all replies ended, or --drain-s--> stopped
+ *
+ * While draining, connections are still taken: new requests get 503, streams go on. A second SIGINT ends the process at once; the kernel takes
+ * the engine process with it. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "api/api.h"
+#include "app/app.h"
+#include "app/banner.h"
+#include "app/data_dir.h"
+#include "app/notify.h"
+#include "app/paths.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+struct serve_args {
+  const char *host, *data_dir, *models_dir, *compute, *log_level, *log_format;
+  int64_t port, threads, kv_mib, drain_s, request_timeout_s, stall_s;
+  bool no_auth, show_token;
+  struct options_list cors_origins;
+};
+
+#define TO_STRING(member) OPTION_STRING_TO(struct serve_args, member)
+#define TO_INT(member) OPTION_INT_TO(struct serve_args, member)
+#define RANGE(min_, max_) .ranged = true, .min = (min_), .max = (max_)
+
+static const struct options_row rows[] = {
+    {.name = "host",
+     TO_STRING(host),
+     .metavar = "ADDRESS",
+     .fallback = "127.0.0.1",
+     .env = "PLINTH_HOST",
+     .key = "host",
+     .help = "Address to listen on. 0.0.0.0 or :: for all."},
+    {.name = "port",
+     .letter = 'p',
+     TO_INT(port),
+     .metavar = "PORT",
+     .fallback = "8080",
+     .env = "PLINTH_PORT",
+     .key = "port",
+     RANGE(0, 65535),
+     .help = "Port to listen on; 0 picks a free one."},
+    {.name = "data-dir",
+     TO_STRING(data_dir),
+     .metavar = "DIR",
+     .fallback_note = "${XDG_DATA_HOME:-~/.local/share}/plinth/data",
+     .env = "PLINTH_DATA_DIR",
+     .key = "data_dir",
+     .help = "Folder for what outlives the server: the store and the admin token."},
+    {.name = "models-dir",
+     TO_STRING(models_dir),
+     .metavar = "DIR",
+     .fallback_note = "${XDG_DATA_HOME:-~/.local/share}/plinth/models",
+     .env = "PLINTH_MODELS_DIR",
+     .key = "models_dir",
+     .help = "Every model in this folder is served under the name of its folder or .gguf file."},
+    {.name = "threads",
+     TO_INT(threads),
+     .metavar = "N",
+     .fallback = "0",
+     .env = "PLINTH_THREADS",
+     .key = "threads",
+     RANGE(0, 1024),
+     .help = "Compute threads; 0 takes the cores that may be used."},
+    {.name = "compute",
+     TO_STRING(compute),
+     .metavar = "MODE",
+     .fallback = "fast",
+     .env = "PLINTH_COMPUTE",
+     .key = "compute",
+     .choices = "fast|f32",
+     .help = "fast: integer dot products with 8-bit activations. f32: everything in fp32, for comparison."},
+    {.name = "kv-mib",
+     TO_INT(kv_mib),
+     .metavar = "MIB",
+     .fallback = "0",
+     .fallback_note = "a quarter of the free memory",
+     .env = "PLINTH_KV_MIB",
+     .key = "kv_mib",
+     RANGE(0, 1 << 30),
+     .help = "Memory for the KV cache of all models together; at least one full context each. 0: a quarter of the free memory."},
+    {.name = "no-auth",
+     OPTION_BOOL_TO(struct serve_args, no_auth),
+     .env = "PLINTH_NO_AUTH",
+     .key = "no_auth",
+     .help = "Ask for no token. Only with a loopback address."},
+    {.name = "show-token",
+     OPTION_BOOL_TO(struct serve_args, show_token),
+     .env = "PLINTH_SHOW_TOKEN",
+     .key = "show_token",
+     .help = "Print the admin token at the start. Done anyway when standard output is a terminal."},
+    {.name = "drain-s",
+     TO_INT(drain_s),
+     .metavar = "SECONDS",
+     .fallback = "30",
+     .env = "PLINTH_DRAIN_S",
+     .key = "drain_s",
+     RANGE(0, 86400),
+     .help = "How long streams may go on after SIGTERM."},
+    {.name = "request-timeout-s",
+     TO_INT(request_timeout_s),
+     .metavar = "SECONDS",
+     .fallback = "600",
+     .env = "PLINTH_REQUEST_TIMEOUT_S",
+     .key = "request_timeout_s",
+     RANGE(1, 86400),
+     .help = "Time limit of a request, waiting included."},
+    {.name = "engine-stall-s",
+     TO_INT(stall_s),
+     .metavar = "SECONDS",
+     .fallback = "120",
+     .env = "PLINTH_ENGINE_STALL_S",
+     .key = "engine_stall_s",
+     RANGE(1, 86400),
+     .help = "An engine process that has work and gives no sign for so long is started again."},
+    {.name = "cors-origin",
+     OPTION_LIST_TO(struct serve_args, cors_origins),
+     .metavar = "ORIGIN",
+     .env = "PLINTH_CORS_ORIGIN",
+     .key = "cors_origin",
+     .help = "Origin whose web pages may call the server, or *; may be given several times. Default: none."},
+    {.name = "log-level",
+     TO_STRING(log_level),
+     .metavar = "LEVEL",
+     .fallback = "info",
+     .env = "PLINTH_LOG_LEVEL",
+     .key = "log_level",
+     .choices = "error|warn|info|debug",
+     .help = "The least important lines that are logged."},
+    {.name = "log-format",
+     TO_STRING(log_format),
+     .metavar = "FORMAT",
+     .fallback = "text",
+     .env = "PLINTH_LOG_FORMAT",
+     .key = "log_format",
+     .choices = "text|json",
+     .help = "How lines are logged."},
+};
+
+enum { LOOK_MS = 25, FLUSH_MS = 1000 };
+
+struct server {
+  const struct serve_args *args;
+  char *data_dir, *models_dir;
+  int lock_fd, signal_fd;
+  struct store *store;
+  struct api *api;
+  struct net *net;
+  struct serving *serving;
+  struct loop_watch *signal_watch;
+  struct loop_timer *look;
+  uint64_t begin_ns, drain_until_ns, flush_until_ns; /* 0: not yet */
+  bool told_ready;
+};
+
+/* ---- the end ---- */
+
+/* All replies have ended, or time is up: then what is left gets an error, and a moment to read it. */
+static void look_at_drain(struct server *v) {
+  uint64_t now = clock_ns();
+  bool time_is_up = v->flush_until_ns ? now > v->flush_until_ns : now > v->drain_until_ns;
+  if (net_n_exchanges(v->net) == 0 || (v->flush_until_ns && time_is_up)) {
+    net_stop(v->net);
+  } else if (time_is_up) {
+    struct error why;
+    error_set(&why, ERROR_UNAVAILABLE, "The server is shutting down, and the time for requests under way is over.");
+    log_line(LOG_WARN, "app", "The time for streams is over; %u are ended.", net_n_exchanges(v->net));
+    v->flush_until_ns = now + FLUSH_MS * 1000000ull;
+    serving_abort(v->serving, &why);
+  }
+}
+
+static void look_at_ready(struct server *v) {
+  if (v->told_ready || !serving_ready(v->serving)) return;
+  v->told_ready = true;
+  log_line(LOG_INFO, "app", "Every endpoint is ready, %.1f s after the start.", (double)(clock_ns() - v->begin_ns) / 1e9);
+  notify_send("READY=1");
+}
+
+static void on_look(void *arg) {
+  struct server *v = arg;
+  if (v->drain_until_ns) look_at_drain(v);
+  else look_at_ready(v);
+}
+
+static void begin_drain(struct server *v, const char *signal_name) {
+  log_line(LOG_INFO, "app", "%s: new requests are refused; streams get %lld s.", signal_name, (long long)v->args->drain_s);
+  notify_send("STOPPING=1");
+  v->drain_until_ns = clock_ns() + (uint64_t)v->args->drain_s * 1000000000u;
+  api_drain(v->api);
+  serving_drain(v->serving, NULL, NULL);
+}
+
+static void on_signal(void *arg, bool readable, bool writable) {
+  (void)writable;
+  struct server *v = arg;
+  struct signalfd_siginfo info;
+  if (!readable || read(v->signal_fd, &info, sizeof info) != (ssize_t)sizeof info) return;
+  if (!v->drain_until_ns) begin_drain(v, info.ssi_signo == SIGINT ? "SIGINT" : info.ssi_signo == SIGHUP ? "SIGHUP" : "SIGTERM");
+  else if (info.ssi_signo == SIGINT) _exit(128 + SIGINT);
+}
+
+/* ---- the start ---- */
+
+/* One that the caller has us ignore (nohup, a script's background job) stays ignored. */
+static void add_signal(sigset_t *set, int number) {
+  struct sigaction action;
+  if (sigaction(number, NULL, &action) == 0 && action.sa_handler != SIG_IGN) sigaddset(set, number);
+}
+
+/* Before any thread exists, so that all inherit it: signals are read from a descriptor. */
+static int take_signals(struct server *v, struct error *err) {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGTERM);
+  add_signal(&set, SIGINT);
+  add_signal(&set, SIGHUP);
+  sigprocmask(SIG_BLOCK, &set, NULL);
+  v->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+  return v->signal_fd < 0 ? error_set(err, ERROR_IO, "Cannot take signals: %s.", strerror(errno)) : 0;
+}
+
+static bool is_loopback(const char *host) {
+  return strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0 || strcmp(host, "localhost") == 0;
+}
+
+static int check_args(const struct serve_args *a, struct error *err) {
+  if (!a->no_auth || is_loopback(a->host)) return 0;
+  return error_set(err, ERROR_INVALID,
+                   "--no-auth is only for a loopback address, and %.100s is none: anybody who reaches it could use the server.", a->host);
+}
+
+static int open_data(struct server *v, struct error *err) {
+  v->data_dir = data_dir_path(v->args->data_dir);
+  if (data_dir_make(v->data_dir, err) < 0) return -1;
+  v->lock_fd = data_dir_lock(v->data_dir, err);
+  if (v->lock_fd < 0) return -1;
+  v->store = store_open(v->data_dir, err);
+  if (!v->store) return -1;
+  return v->args->no_auth ? 0 : data_dir_token_ensure(v->data_dir, v->store, err);
+}
+
+static int open_net(struct server *v, struct error *err) {
+  const struct serve_args *a = v->args;
+  struct api_config config = {.version = PLINTH_VERSION, .request_timeout_ms = (unsigned)a->request_timeout_s * 1000};
+  struct net_config net = {
+      .host = a->host, .port = (int)a->port, .cors_origins = a->cors_origins.items, .n_cors_origins = a->cors_origins.n};
+  v->api = api_create(&config);
+  api_hook(v->api, &net);
+  v->net = net_create(&net, err);
+  return v->net ? 0 : -1;
+}
+
+static int open_serving(struct server *v, const struct paths_models *models, struct error *err) {
+  const struct serve_args *a = v->args;
+  const char *const engine_args[] = {"--log-level", a->log_level, "--log-format", a->log_format, NULL};
+  struct serving_model *specs = mem_zalloc(models->n + 1, sizeof *specs);
+  for (size_t i = 0; i < models->n; i++) specs[i] = (struct serving_model){models->items[i].name, models->items[i].path};
+  struct serving_config config = {.models = specs,
+                                  .n_models = models->n,
+                                  .engine_program = "/proc/self/exe",
+                                  .engine_args = engine_args,
+                                  .compute = a->compute,
+                                  .threads = (int)a->threads,
+                                  .kv_mib = (uint64_t)a->kv_mib,
+                                  .request_timeout_ms = (unsigned)a->request_timeout_s * 1000,
+                                  .stall_ms = (unsigned)a->stall_s * 1000,
+                                  .no_auth = a->no_auth,
+                                  .loop = net_loop(v->net),
+                                  .store = v->store};
+  v->serving = serving_create(&config, err);
+  free(specs);
+  return v->serving ? 0 : -1;
+}
+
+static int open_models(struct server *v, struct error *err) {
+  struct paths_models models;
+  v->models_dir = v->args->models_dir ? mem_strdup(v->args->models_dir) : paths_models_dir();
+  if (paths_list(v->models_dir, &models, err) < 0) return -1;
+  int result = open_serving(v, &models, err);
+  if (result < 0 && err->code == ERROR_NOT_FOUND) error_prefix(err, "%s", v->models_dir);
+  paths_list_free(&models);
+  return result;
+}
+
+static int start(struct server *v, struct error *err) {
+  v->begin_ns = clock_ns();
+  if (check_args(v->args, err) < 0 || take_signals(v, err) < 0 || open_data(v, err) < 0 || open_net(v, err) < 0 || open_models(v, err) < 0)
+    return -1;
+  api_attach(v->api, v->net, v->serving);
+  v->signal_watch = loop_watch_start(net_loop(v->net), v->signal_fd, on_signal, v);
+  v->look = loop_timer_start(net_loop(v->net), LOOK_MS, true, on_look, v);
+  return 0;
+}
+
+static void close_all(struct server *v) {
+  if (v->net) {
+    loop_watch_stop(net_loop(v->net), v->signal_watch);
+    loop_timer_cancel(net_loop(v->net), v->look);
+  }
+  if (v->serving) serving_stop(v->serving);
+  if (v->net) net_destroy(v->net);
+  serving_destroy(v->serving);
+  api_destroy(v->api);
+  store_close(v->store);
+  if (v->signal_fd >= 0) close(v->signal_fd);
+  if (v->lock_fd >= 0) close(v->lock_fd);
+  free(v->data_dir);
+  free(v->models_dir);
+}
+
+static int say_hello(const struct server *v) {
+  struct buf text = {0};
+  struct banner b = {.host = v->args->host,
+                     .port = net_port(v->net),
+                     .data_dir = v->data_dir,
+                     .store = v->store,
+                     .serving = v->serving,
+                     .auth = !v->args->no_auth,
+                     .show_token = v->args->show_token || isatty(STDOUT_FILENO)};
+  banner_write(&b, &text);
+  int code = app_print(&text);
+  buf_free(&text);
+  return code;
+}
+
+static int run(const struct options *o) {
+  const struct serve_args *a = o->args;
+  struct server v = {.args = a, .lock_fd = -1, .signal_fd = -1};
+  struct error err = {0};
+  log_setup((enum log_level)log_level_parse(a->log_level), strcmp(a->log_format, "json") == 0 ? LOG_JSON : LOG_TEXT);
+  int code = start(&v, &err) < 0 ? app_fail(&err) : say_hello(&v);
+  if (code == APP_OK) net_run(v.net);
+  close_all(&v);
+  if (code == APP_OK) log_line(LOG_INFO, "app", "Ended.");
+  return code;
+}
+
+const struct app_command serve_command = {
+    .spec =
+        {.command = "serve",
+         .summary = "Serve models over HTTP",
+         .description =
+             "Serves every model of the models folder over HTTP, in the dialects of OpenAI (/v1) and Databricks (/serving-endpoints).\n\n"
+             "The first start writes the admin token to DATA/admin-token. A second process, the engine, computes; it is started again when "
+             "it "
+             "dies. SIGTERM and SIGINT end both: new requests are refused, streams get --drain-s; a second SIGINT ends at once.",
+         .examples =
+             "plinth serve\nplinth serve --host 0.0.0.0 --port 9000 --models-dir /srv/models\nplinth serve --print-config > plinth.yaml",
+         OPTIONS_ROWS(rows),
+         .args_bytes = sizeof(struct serve_args),
+         .has_config = true},
+    .run = run,
+};
