@@ -3,9 +3,9 @@
  *   READ --request whole--> BUSY --reply ended--> READ ... --last reply--> FLUSH --all sent--> LINGER --client closes--> DEAD
  *
  * Invariants
- *  1. Reading is never switched off while a request waits, so a client's leaving is seen: an end of file while BUSY is a leave. What
- *     comes behind a request that waits is kept, up to READ_AHEAD_BYTES; from there on the socket is asked every
- *     POLL_MS whether its peer is still there (data that nobody reads would hide the end behind it).
+ *  1. Reading goes on while a request waits, so a client's leaving is seen: an end of file while BUSY is a leave. What comes behind a
+ *     request that waits is kept; from READ_AHEAD_BYTES on reading pauses, and the socket is asked every POLL_MS whether its peer is
+ *     still there (data that nobody reads would hide the end behind it).
  *  2. A connection is freed only by the reaper, from the loop: no function frees what its caller still uses.
  *  3. Each state has a deadline but BUSY, whose deadline is the caller's. Writing has libevent's own: no progress, no connection.
  *
@@ -57,7 +57,7 @@ static uint64_t deadline(const struct net__conn *c) {
       if (!c->x) return c->since_ms + config->idle_timeout_ms;
       if (!http1_has_head(&c->x->request)) return c->since_ms + config->header_timeout_ms;
       return config->body_timeout_ms + min_u64(c->progress_ms, c->since_ms + c->x->request.body.len * (uint64_t)1000 / BODY_BYTES_A_SECOND);
-    case NET__BUSY: return unread(c) >= READ_AHEAD_BYTES ? net__now_ms() + POLL_MS : 0;
+    case NET__BUSY: return c->reading ? 0 : net__now_ms() + POLL_MS;
     case NET__LINGER: return min_u64(c->progress_ms + LINGER_QUIET_MS, c->since_ms + LINGER_MS);
     case NET__FLUSH:
     case NET__DEAD: break;
@@ -79,6 +79,16 @@ static void arm(struct net__conn *c) {
 static void begin_wait(struct net__conn *c) {
   c->since_ms = c->progress_ms = net__now_ms();
   arm(c);
+}
+
+/* Reads on while there is room for what comes. (libevent's own high watermark would call on_read without end.) */
+static void pace(struct net__conn *c) {
+  bool room = c->state == NET__FLUSH || c->state == NET__LINGER || unread(c) < READ_AHEAD_BYTES;
+  if (c->eof || c->state == NET__DEAD || room == c->reading) return;
+  c->reading = room;
+  if (room) bufferevent_enable(c->bev, EV_READ);
+  else bufferevent_disable(c->bev, EV_READ);
+  if (c->state == NET__BUSY) arm(c);
 }
 
 /* ---- the end ---- */
@@ -134,6 +144,7 @@ void net__conn_finish(struct net__conn *c) {
   c->discarded = 0;
   event_del(&c->timer);
   evbuffer_drain(bufferevent_get_input(c->bev), unread(c));
+  pace(c);
   if (net__conn_unsent(c) == 0) half_close(c);
 }
 
@@ -329,7 +340,7 @@ void net__conn_open(struct net *n, evutil_socket_t fd, const struct sockaddr *pe
     return;
   }
   struct net__conn *c = mem_zalloc(1, sizeof *c);
-  *c = (struct net__conn){.net = n, .bev = bev, .state = NET__READ, .listed_idle = true};
+  *c = (struct net__conn){.net = n, .bev = bev, .state = NET__READ, .listed_idle = true, .reading = true};
   TAILQ_INSERT_TAIL(&n->idle, c, link);
   n->n_conns++;
   name_peer(c, peer);
@@ -338,7 +349,6 @@ void net__conn_open(struct net *n, evutil_socket_t fd, const struct sockaddr *pe
   event_assign(&c->resume, n->loop.base, -1, 0, on_resume, c);
   struct timeval writing = net__timeval(n->config.write_timeout_ms);
   bufferevent_set_timeouts(bev, NULL, &writing);
-  bufferevent_setwatermark(bev, EV_READ, 0, READ_AHEAD_BYTES);
   bufferevent_setcb(bev, on_read, on_sent, on_event, c);
   bufferevent_enable(bev, EV_READ | EV_WRITE);
   begin_wait(c);

@@ -98,6 +98,7 @@ struct net__conn {
   size_t discarded;     /* while FLUSH and LINGER */
   enum net__state state;
   bool listed_idle, pumping, eof;
+  bool reading; /* EV_READ is on */
   char peer[INET6_ADDRSTRLEN];
 };
 
