@@ -19,13 +19,31 @@ struct bench_args {
   {.name = n, OPTION_INT_TO(struct bench_args, m), .metavar = "N", .fallback = f, .ranged = true, .min = 1, .max = hi, .help = text}
 
 static const struct options_row rows[] = {
-    COUNT_ROW("prompt-tokens", prompt_tokens, "512", 8192, "Tokens of the prompt in the prefill measurement; of a text for embeddings at most its window."),
+    COUNT_ROW("prompt-tokens", prompt_tokens, "512", 8192,
+              "Tokens of the prompt in the prefill measurement; of a text for embeddings at most its window."),
     COUNT_ROW("decode-tokens", decode_tokens, "128", 8192, "Tokens that each stream decodes."),
     COUNT_ROW("streams", streams, "1", 64, "Streams that decode at once."),
     COUNT_ROW("repeats", repeats, "5", 100, "Runs of each measurement; the median is printed."),
-    {.name = "compute", OPTION_STRING_TO(struct bench_args, compute), .metavar = "MODE", .fallback = "fast", .choices = "fast|f32", .help = "The compute mode."},
-    {.name = "threads", OPTION_INT_TO(struct bench_args, threads), .metavar = "N", .fallback = "0", .ranged = true, .min = 0, .max = 1024, .env = "PLINTH_THREADS", .help = "Compute threads; 0 takes the cores that may be used."},
-    {.name = "models-dir", OPTION_STRING_TO(struct bench_args, models_dir), .metavar = "DIR", .env = "PLINTH_MODELS_DIR", .help = "Where models are sought by name."},
+    {.name = "compute",
+     OPTION_STRING_TO(struct bench_args, compute),
+     .metavar = "MODE",
+     .fallback = "fast",
+     .choices = "fast|f32",
+     .help = "The compute mode."},
+    {.name = "threads",
+     OPTION_INT_TO(struct bench_args, threads),
+     .metavar = "N",
+     .fallback = "0",
+     .ranged = true,
+     .min = 0,
+     .max = 1024,
+     .env = "PLINTH_THREADS",
+     .help = "Compute threads; 0 takes the cores that may be used."},
+    {.name = "models-dir",
+     OPTION_STRING_TO(struct bench_args, models_dir),
+     .metavar = "DIR",
+     .env = "PLINTH_MODELS_DIR",
+     .help = "Where models are sought by name."},
     {.name = "json", OPTION_BOOL_TO(struct bench_args, json), .help = "Print one JSON object."},
 };
 
@@ -45,7 +63,8 @@ static int32_t token_at(const struct bench *b, size_t stream, size_t i) {
 static int submit(struct bench *b, uint64_t id, size_t n_prompt, size_t n_decode, struct error *err) {
   int32_t *prompt = mem_alloc(n_prompt * sizeof *prompt);
   for (size_t i = 0; i < n_prompt; i++) prompt[i] = token_at(b, id, i);
-  struct engine_request r = {.id = id, .prompt = prompt, .n_prompt = n_prompt, .max_tokens = n_decode, .ignore_eos = true, .top_logprobs = -1};
+  struct engine_request r = {
+      .id = id, .prompt = prompt, .n_prompt = n_prompt, .max_tokens = n_decode, .ignore_eos = true, .top_logprobs = -1};
   int result = engine_submit(b->engine, &r, err);
   free(prompt);
   return result;
@@ -110,9 +129,7 @@ static int measure_all(struct bench *b, struct error *err) {
 }
 
 /* Operations of the weights' products for one token. */
-static double token_operations(const struct bench *b) {
-  return 2.0 * (double)b->local.info->n_parameters;
-}
+static double token_operations(const struct bench *b) { return 2.0 * (double)b->local.info->n_parameters; }
 
 static void write_json(const struct bench *b, struct buf *out) {
   struct jsonw w = {.out = out};
@@ -151,16 +168,17 @@ static void write_text(const struct bench *b, struct buf *out) {
     return;
   }
   double read = b->decode / (double)b->args->streams * (double)model_stream_bytes(b->local.model), work = b->prefill * token_operations(b);
-  buf_printf(out, "prefill %8.1f tokens/s  %6.0f GOP/s, %.0f %% of the peak (%lld tokens)\n", b->prefill, work * 1e-9, 100 * work / b->dot_peak,
-             (long long)b->args->prompt_tokens);
-  buf_printf(out, "decode  %8.1f tokens/s  %6.1f GB/s, %.0f %% of the bandwidth (%lld streams)\n", b->decode, read * 1e-9, 100 * read / b->bandwidth,
-             (long long)b->args->streams);
+  buf_printf(out, "prefill %8.1f tokens/s  %6.0f GOP/s, %.0f %% of the peak (%lld tokens)\n", b->prefill, work * 1e-9,
+             100 * work / b->dot_peak, (long long)b->args->prompt_tokens);
+  buf_printf(out, "decode  %8.1f tokens/s  %6.1f GB/s, %.0f %% of the bandwidth (%lld streams)\n", b->decode, read * 1e-9,
+             100 * read / b->bandwidth, (long long)b->args->streams);
 }
 
 static int run(const struct options *o) {
   struct bench b = {.args = o->args};
   struct error err;
-  struct local_options local = {.model = o->operands[0], .models_dir = b.args->models_dir, .compute = b.args->compute, .threads = (int)b.args->threads};
+  struct local_options local = {
+      .model = o->operands[0], .models_dir = b.args->models_dir, .compute = b.args->compute, .threads = (int)b.args->threads};
   int code = APP_FAILED;
   if (local_open(&b.local, &local, &err) < 0 || !(b.engine = local_engine(&b.local, 0, &err)) || measure_all(&b, &err) < 0) {
     app_fail(&err);
@@ -182,7 +200,8 @@ const struct app_command bench_command = {
              .operands_min = 1,
              .operands_max = 1,
              .summary = "measure prefill, decode and embeddings offline",
-             .description = "Runs the engine in this process, without HTTP, and prints medians with the bound beside each: decode against the read bandwidth "
+             .description = "Runs the engine in this process, without HTTP, and prints medians with the bound beside each: decode against "
+                            "the read bandwidth "
                             "and prefill against the peak of the integer kernel, both measured in the same run.",
              .examples = "plinth bench smollm2-135m-instruct\nplinth bench smollm2-135m-instruct --streams 16 --json",
              OPTIONS_ROWS(rows),

@@ -22,10 +22,32 @@ struct eval_args {
 
 static const struct options_row rows[] = {
     {.name = "text", OPTION_STRING_TO(struct eval_args, text), .metavar = "FILE", .help = "The text to measure on; at least 512 tokens."},
-    {.name = "compute", OPTION_STRING_TO(struct eval_args, compute), .metavar = "MODE", .fallback = "fast", .choices = "fast|f32", .help = "The compute mode to measure."},
-    {.name = "against", OPTION_STRING_TO(struct eval_args, against), .metavar = "MODE", .fallback = "f32", .choices = "fast|f32", .help = "The mode to compare with."},
-    {.name = "threads", OPTION_INT_TO(struct eval_args, threads), .metavar = "N", .fallback = "0", .ranged = true, .min = 0, .max = 1024, .env = "PLINTH_THREADS", .help = "Compute threads; 0 takes the cores that may be used."},
-    {.name = "models-dir", OPTION_STRING_TO(struct eval_args, models_dir), .metavar = "DIR", .env = "PLINTH_MODELS_DIR", .help = "Where models are sought by name."},
+    {.name = "compute",
+     OPTION_STRING_TO(struct eval_args, compute),
+     .metavar = "MODE",
+     .fallback = "fast",
+     .choices = "fast|f32",
+     .help = "The compute mode to measure."},
+    {.name = "against",
+     OPTION_STRING_TO(struct eval_args, against),
+     .metavar = "MODE",
+     .fallback = "f32",
+     .choices = "fast|f32",
+     .help = "The mode to compare with."},
+    {.name = "threads",
+     OPTION_INT_TO(struct eval_args, threads),
+     .metavar = "N",
+     .fallback = "0",
+     .ranged = true,
+     .min = 0,
+     .max = 1024,
+     .env = "PLINTH_THREADS",
+     .help = "Compute threads; 0 takes the cores that may be used."},
+    {.name = "models-dir",
+     OPTION_STRING_TO(struct eval_args, models_dir),
+     .metavar = "DIR",
+     .env = "PLINTH_MODELS_DIR",
+     .help = "Where models are sought by name."},
     {.name = "json", OPTION_BOOL_TO(struct eval_args, json), .help = "Print one JSON object."},
 };
 
@@ -44,9 +66,11 @@ struct result {
 };
 
 static int open_side(struct side *s, const struct eval_args *a, const char *model, const char *mode, struct error *err) {
-  struct local_options o = {.model = model, .models_dir = a->models_dir, .compute = mode, .threads = (int)a->threads, .rows_max = WINDOW, .out_rows_max = SCORED};
+  struct local_options o = {
+      .model = model, .models_dir = a->models_dir, .compute = mode, .threads = (int)a->threads, .rows_max = WINDOW, .out_rows_max = SCORED};
   if (local_open(&s->local, &o, err) < 0) return -1;
-  if (s->local.info->task != MODEL_GENERATE) return error_set(err, ERROR_INVALID, "%s makes embeddings; eval needs a model that generates text.", model);
+  if (s->local.info->task != MODEL_GENERATE)
+    return error_set(err, ERROR_INVALID, "%s makes embeddings; eval needs a model that generates text.", model);
   s->kv = model_kv_layout(s->local.model);
   for (size_t i = 0; i < WINDOW / KV_PAGE_TOKENS; i++) s->pages[i] = mem_aligned(64, s->kv.page_bytes);
   s->logits = mem_aligned(64, (size_t)SCORED * s->local.info->n_vocab * sizeof *s->logits);
@@ -63,8 +87,13 @@ static void run_window(struct side *s, const int32_t *tokens) {
   int32_t out_rows[SCORED];
   for (int i = 0; i < SCORED; i++) out_rows[i] = FIRST + i;
   struct kv_segment segment = {.n_rows = WINDOW, .pages = s->pages};
-  model_forward(s->local.model, &(struct model_batch){.n_rows = WINDOW, .tokens = tokens, .segments = &segment, .n_segments = 1, .out_rows = out_rows,
-                                                      .n_out_rows = SCORED, .logits = s->logits});
+  model_forward(s->local.model, &(struct model_batch){.n_rows = WINDOW,
+                                                      .tokens = tokens,
+                                                      .segments = &segment,
+                                                      .n_segments = 1,
+                                                      .out_rows = out_rows,
+                                                      .n_out_rows = SCORED,
+                                                      .logits = s->logits});
 }
 
 static double log_norm(const float *x, size_t n) {
@@ -118,8 +147,10 @@ static int print_result(const struct eval_args *a, const struct result *r, const
     jsonw_object_end(&w);
     buf_add_byte(&out, '\n');
   } else {
-    buf_printf(&out, "%s against %s on %zu tokens: mean KL %.6f (median %.6f, 99 %% %.6f, max %.6f), top-1 %.2f %%, perplexity %.4f against %.4f\n",
-               a->compute, a->against, r->tokens, mean, median, p99, max, 100 * top1, ppl, ppl_base);
+    buf_printf(
+        &out,
+        "%s against %s on %zu tokens: mean KL %.6f (median %.6f, 99 %% %.6f, max %.6f), top-1 %.2f %%, perplexity %.4f against %.4f\n",
+        a->compute, a->against, r->tokens, mean, median, p99, max, 100 * top1, ppl, ppl_base);
   }
   int code = app_print(&out);
   buf_free(&out);
@@ -141,7 +172,8 @@ static int measure(const struct eval_args *a, const char *model, struct error *e
   struct ids ids = {0};
   struct result r = {0};
   int code = -1;
-  if (open_side(&p, a, model, a->against, err) == 0 && open_side(&q, a, model, a->compute, err) == 0 && encode_text(&p, a, &ids, err) == 0) {
+  if (open_side(&p, a, model, a->against, err) == 0 && open_side(&q, a, model, a->compute, err) == 0 &&
+      encode_text(&p, a, &ids, err) == 0) {
     r.windows = ids.len / WINDOW;
     r.kl = mem_alloc(r.windows * SCORED * sizeof *r.kl);
     for (size_t w = 0; w < r.windows; w++) {
@@ -165,15 +197,17 @@ static int run(const struct options *o) {
 }
 
 const struct app_command eval_command = {
-    .spec = {.command = "eval",
-             .operands = "MODEL",
-             .operands_min = 1,
-             .operands_max = 1,
-             .summary = "measure what a compute mode costs in exactness",
-             .description = "Compares the logits of a compute mode with those of another on a text: KL divergence, agreement of the most likely token and "
-                            "perplexity, counted as llama-perplexity --kl-divergence does (windows of 512 tokens, the second half of each).",
-             .examples = "plinth eval smollm2-135m-instruct --text bench/text.txt --compute fast --against f32 --json",
-             OPTIONS_ROWS(rows),
-             .args_bytes = sizeof(struct eval_args)},
+    .spec =
+        {.command = "eval",
+         .operands = "MODEL",
+         .operands_min = 1,
+         .operands_max = 1,
+         .summary = "measure what a compute mode costs in exactness",
+         .description =
+             "Compares the logits of a compute mode with those of another on a text: KL divergence, agreement of the most likely token and "
+             "perplexity, counted as llama-perplexity --kl-divergence does (windows of 512 tokens, the second half of each).",
+         .examples = "plinth eval smollm2-135m-instruct --text bench/text.txt --compute fast --against f32 --json",
+         OPTIONS_ROWS(rows),
+         .args_bytes = sizeof(struct eval_args)},
     .run = run,
 };

@@ -44,7 +44,8 @@ static struct slice token_bytes(void *ctx, int32_t id) {
 }
 
 struct engine *local_engine(struct local *l, uint64_t kv_mib, struct error *err) {
-  struct engine_config config = {.model = l->model, .kv_bytes_max = kv_mib << 20, .token_bytes = token_bytes, .token_bytes_ctx = l->tokenizer};
+  struct engine_config config = {
+      .model = l->model, .kv_bytes_max = kv_mib << 20, .token_bytes = token_bytes, .token_bytes_ctx = l->tokenizer};
   config.stop_ids = tokenizer_stop_ids(l->tokenizer, &config.n_stop_ids);
   return engine_create(&config, err);
 }

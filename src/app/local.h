@@ -5,10 +5,10 @@
 #include "text/text.h"
 
 struct local_options {
-  const char *model;      /* FILE, DIR or the name of an installed model */
-  const char *models_dir; /* NULL: the default folder */
-  const char *compute;    /* "fast" or "f32" */
-  int threads;            /* 0: the cores that may be used */
+  const char *model;             /* FILE, DIR or the name of an installed model */
+  const char *models_dir;        /* NULL: the default folder */
+  const char *compute;           /* "fast" or "f32" */
+  int threads;                   /* 0: the cores that may be used */
   size_t rows_max, out_rows_max; /* 0: the model's defaults */
 };
 

@@ -20,7 +20,8 @@ static struct sequence *find(const struct sequence_list *l, uint64_t id) {
 
 static int init_pages(struct engine *e, struct error *err) {
   e->kv = model_kv_layout(e->model);
-  uint64_t bytes = e->config.kv_bytes_max ? e->config.kv_bytes_max : pages_memory_free() / 4 / (e->config.kv_parts ? e->config.kv_parts : 1);
+  uint64_t bytes =
+      e->config.kv_bytes_max ? e->config.kv_bytes_max : pages_memory_free() / 4 / (e->config.kv_parts ? e->config.kv_parts : 1);
   size_t context_pages = sequence_pages_for(e->info->context_tokens);
   size_t n = (size_t)(bytes / e->kv.page_bytes);
   if (n < context_pages && e->config.kv_bytes_max)
@@ -70,7 +71,8 @@ void engine_destroy(struct engine *e) {
   while (e->running.first) engine__finish(e, &e->running, e->running.first);
   for (size_t i = 0; e->samplers && e->samplers[i]; i++) sampler_destroy(e->samplers[i]);
   pages_deinit(&e->pages);
-  void *memory[] = {(void *)e->config.stop_ids, e->tokens, e->out_rows, e->segments, e->offsets, e->logits, e->scored, e->samplers, e->events};
+  void *memory[] = {
+      (void *)e->config.stop_ids, e->tokens, e->out_rows, e->segments, e->offsets, e->logits, e->scored, e->samplers, e->events};
   for (size_t i = 0; i < sizeof memory / sizeof memory[0]; i++) free(memory[i]);
   free(e);
 }
@@ -91,17 +93,20 @@ static int check_tokens(const struct engine *e, const struct engine_request *r, 
 
 static int check_generation(const struct engine *e, const struct engine_request *r, struct error *err) {
   if (r->n_done >= r->n_prompt || (r->max_tokens && r->n_done >= r->max_tokens))
-    return error_set(err, ERROR_INVALID, "A resumed request has %zu generated tokens among %zu, with a limit of %zu.", r->n_done, r->n_prompt,
-                     r->max_tokens);
-  if (r->n_stops && !e->config.token_bytes) return error_set(err, ERROR_UNSUPPORTED, "This engine was started without token texts, so it takes no stop strings.");
-  if (r->n_stops > ENGINE_STOPS_MAX) return error_set(err, ERROR_INVALID, "There are %zu stop strings; at most %d are taken.", r->n_stops, ENGINE_STOPS_MAX);
+    return error_set(err, ERROR_INVALID, "A resumed request has %zu generated tokens among %zu, with a limit of %zu.", r->n_done,
+                     r->n_prompt, r->max_tokens);
+  if (r->n_stops && !e->config.token_bytes)
+    return error_set(err, ERROR_UNSUPPORTED, "This engine was started without token texts, so it takes no stop strings.");
+  if (r->n_stops > ENGINE_STOPS_MAX)
+    return error_set(err, ERROR_INVALID, "There are %zu stop strings; at most %d are taken.", r->n_stops, ENGINE_STOPS_MAX);
   for (size_t i = 0; i < r->n_stops; i++)
     if (r->stops[i].len == 0) return error_set(err, ERROR_INVALID, "A stop string is empty.");
   if (r->top_logprobs > ENGINE_TOP_LOGPROBS_MAX)
     return error_set(err, ERROR_INVALID, "top_logprobs is %d; at most %d are given.", r->top_logprobs, ENGINE_TOP_LOGPROBS_MAX);
   size_t need = sequence_pages_for(r->n_prompt + 1);
   if (need > e->pages.n_pages)
-    return error_set(err, ERROR_TOO_LARGE, "The prompt needs %zu KV pages, but the engine has %zu; raise --kv-mib.", need, e->pages.n_pages);
+    return error_set(err, ERROR_TOO_LARGE, "The prompt needs %zu KV pages, but the engine has %zu; raise --kv-mib.", need,
+                     e->pages.n_pages);
   return 0;
 }
 

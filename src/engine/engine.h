@@ -22,15 +22,15 @@ enum { ENGINE_TOP_LOGPROBS_MAX = 20, ENGINE_STOPS_MAX = 16 };
 struct engine;
 
 struct engine_config {
-  struct model *model;            /* borrowed */
-  uint64_t kv_bytes_max;          /* MODEL_GENERATE; 0: a quarter of the memory that is free now, at least one full context */
-  unsigned kv_parts;              /* engines that share that quarter; 0: 1 */
-  size_t running_max;             /* sequences in a step; 0: 64 */
-  size_t prefill_rows_max;        /* prompt rows in one step; 0: 256 */
+  struct model *model;     /* borrowed */
+  uint64_t kv_bytes_max;   /* MODEL_GENERATE; 0: a quarter of the memory that is free now, at least one full context */
+  unsigned kv_parts;       /* engines that share that quarter; 0: 1 */
+  size_t running_max;      /* sequences in a step; 0: 64 */
+  size_t prefill_rows_max; /* prompt rows in one step; 0: 256 */
   /* The bytes that token i adds to the text, none for a special token: token_bytes(ctx, i). For stop strings. NULL: stop strings are refused. */
   struct slice (*token_bytes)(void *ctx, int32_t id);
   void *token_bytes_ctx;
-  const int32_t *stop_ids;        /* end-of-generation ids, copied */
+  const int32_t *stop_ids; /* end-of-generation ids, copied */
   size_t n_stop_ids;
 };
 
@@ -38,25 +38,25 @@ struct engine *engine_create(const struct engine_config *config, struct error *e
 void engine_destroy(struct engine *e); /* NULL is fine */
 
 struct engine_sampling {
-  float temperature;   /* 0: greedy */
-  float top_p;         /* (0, 1]; 1: off */
-  int32_t top_k;       /* 0: off */
-  uint64_t seed;       /* with the position it determines each draw (Philox 4x32-10) */
+  float temperature; /* 0: greedy */
+  float top_p;       /* (0, 1]; 1: off */
+  int32_t top_k;     /* 0: off */
+  uint64_t seed;     /* with the position it determines each draw (Philox 4x32-10) */
 };
 
 /* All pointers are copied. */
 struct engine_request {
-  uint64_t id;                 /* the caller's, unique among those alive */
-  const int32_t *prompt;       /* 1 … context tokens; for embeddings the text */
+  uint64_t id;           /* the caller's, unique among those alive */
+  const int32_t *prompt; /* 1 … context tokens; for embeddings the text */
   size_t n_prompt;
   struct engine_sampling sampling;
-  size_t max_tokens;           /* 0: up to the context */
+  size_t max_tokens; /* 0: up to the context */
   bool ignore_eos;
-  const struct slice *stops;   /* stop strings, none empty; a match ends the sequence with the token that completes it */
+  const struct slice *stops; /* stop strings, none empty; a match ends the sequence with the token that completes it */
   size_t n_stops;
-  int top_logprobs;            /* -1: no logprobs; 0 … 20 alternatives beside the chosen one */
-  bool prompt_logprobs;        /* report the prompt's tokens too (with the same number of alternatives) */
-  size_t n_done;               /* the last n_done ids of prompt were generated earlier by this request (resumption): positions of draws,
+  int top_logprobs;     /* -1: no logprobs; 0 … 20 alternatives beside the chosen one */
+  bool prompt_logprobs; /* report the prompt's tokens too (with the same number of alternatives) */
+  size_t n_done;        /* the last n_done ids of prompt were generated earlier by this request (resumption): positions of draws,
                                   max_tokens and stop matching count them; 0 for a new one */
 };
 
@@ -76,13 +76,13 @@ struct engine_logprob {
 struct engine_event {
   uint64_t id;
   enum engine_event_kind kind;
-  int32_t token;                     /* chosen id; an end-of-generation id comes with finish ENGINE_STOP and is no text */
-  bool is_eos;                       /* token is an end-of-generation id that ended the sequence */
-  enum engine_finish finish;         /* the last event of a sequence says how it ended */
-  float logprob;                     /* of token, under the model's distribution (temperature 1, no filter); NAN for the first prompt token */
-  int n_top;                         /* alternatives, most likely first */
-  const struct engine_logprob *top;  /* borrowed until the next step */
-  const float *embedding;            /* ENGINE_EMBEDDING: [n_embd], borrowed until the next step */
+  int32_t token;             /* chosen id; an end-of-generation id comes with finish ENGINE_STOP and is no text */
+  bool is_eos;               /* token is an end-of-generation id that ended the sequence */
+  enum engine_finish finish; /* the last event of a sequence says how it ended */
+  float logprob;             /* of token, under the model's distribution (temperature 1, no filter); NAN for the first prompt token */
+  int n_top;                 /* alternatives, most likely first */
+  const struct engine_logprob *top; /* borrowed until the next step */
+  const float *embedding;           /* ENGINE_EMBEDDING: [n_embd], borrowed until the next step */
 };
 
 bool engine_busy(const struct engine *e); /* something waits or runs */

@@ -13,8 +13,8 @@ struct candidate {
 
 struct sampler {
   size_t n_vocab;
-  float *weights;                /* [n_vocab] exp((logit - max) / temperature) */
-  struct candidate *candidates;  /* [n_vocab] */
+  float *weights;               /* [n_vocab] exp((logit - max) / temperature) */
+  struct candidate *candidates; /* [n_vocab] */
 };
 
 struct sampler *sampler_create(size_t n_vocab) {

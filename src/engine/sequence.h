@@ -6,22 +6,22 @@
 #include "engine/engine.h"
 
 struct sequence {
-  struct sequence *next;        /* in the waiting or the running list */
-  struct engine_request request;/* its prompt and stops point into this sequence */
-  int32_t *tokens;              /* [n_tokens] prompt, then what was generated */
+  struct sequence *next;         /* in the waiting or the running list */
+  struct engine_request request; /* its prompt and stops point into this sequence */
+  int32_t *tokens;               /* [n_tokens] prompt, then what was generated */
   size_t n_tokens, cap_tokens;
-  size_t n_prompt;              /* tokens not generated here: request.n_prompt - request.n_done */
-  size_t n_tokens_max;          /* generation ends when n_tokens reaches it */
-  size_t n_computed;            /* positions whose K and V lie in pages */
-  size_t n_reported;            /* prompt tokens whose logprobs were reported */
-  void **pages;                 /* [n_pages] */
+  size_t n_prompt;     /* tokens not generated here: request.n_prompt - request.n_done */
+  size_t n_tokens_max; /* generation ends when n_tokens reaches it */
+  size_t n_computed;   /* positions whose K and V lie in pages */
+  size_t n_reported;   /* prompt tokens whose logprobs were reported */
+  void **pages;        /* [n_pages] */
   size_t n_pages, cap_pages;
-  struct slice *stops;          /* [request.n_stops] copies */
-  size_t stop_bytes_max;        /* longest stop string */
-  struct buf tail;              /* last bytes of the generated text, enough to see a stop string */
+  struct slice *stops;   /* [request.n_stops] copies */
+  size_t stop_bytes_max; /* longest stop string */
+  struct buf tail;       /* last bytes of the generated text, enough to see a stop string */
   /* of the step under way */
-  size_t n_rows;                /* rows in this step; 0: none */
-  bool samples;                 /* the last row's logits choose a token */
+  size_t n_rows; /* rows in this step; 0: none */
+  bool samples;  /* the last row's logits choose a token */
 };
 
 struct sequence *sequence_create(const struct engine_request *r, size_t context_tokens);

@@ -10,8 +10,8 @@
 struct scored {
   struct sequence *sequence;
   const float *logits;
-  bool prompt;                 /* the token is known: report its logprob */
-  size_t position;             /* of the token */
+  bool prompt;     /* the token is known: report its logprob */
+  size_t position; /* of the token */
   int32_t token;
   float logprob;
   int n_top;
@@ -28,10 +28,10 @@ struct engine {
   /* the step under way; arrays sized for the model's rows */
   int32_t *tokens, *out_rows;
   struct kv_segment *segments;
-  size_t *offsets;             /* embedding: where each text begins */
-  float *logits;               /* [out_rows_max, n_vocab], or [rows_max, n_embd] of an embedding model */
-  struct scored *scored;       /* [out_rows_max] */
-  struct sampler **samplers;   /* one per compute thread */
+  size_t *offsets;           /* embedding: where each text begins */
+  float *logits;             /* [out_rows_max, n_vocab], or [rows_max, n_embd] of an embedding model */
+  struct scored *scored;     /* [out_rows_max] */
+  struct sampler **samplers; /* one per compute thread */
   struct engine_event *events;
   size_t n_events, cap_events;
   struct engine_stats stats;

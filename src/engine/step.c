@@ -208,8 +208,13 @@ void step_generate(struct engine *e) {
   admit(e);
   struct plan plan = make_plan(e);
   assert(plan.n_rows > 0);
-  struct model_batch batch = {.n_rows = plan.n_rows, .tokens = e->tokens, .segments = e->segments, .n_segments = plan.n_segments,
-                              .out_rows = e->out_rows, .n_out_rows = plan.n_out, .logits = e->logits};
+  struct model_batch batch = {.n_rows = plan.n_rows,
+                              .tokens = e->tokens,
+                              .segments = e->segments,
+                              .n_segments = plan.n_segments,
+                              .out_rows = e->out_rows,
+                              .n_out_rows = plan.n_out,
+                              .logits = e->logits};
   model_forward(e->model, &batch);
   for (struct sequence *s = e->running.first; s; s = s->next) s->n_computed += s->n_rows;
   pool_run(compute_pool(model_compute(e->model)), score_row, e, (int)plan.n_out);

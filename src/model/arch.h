@@ -8,10 +8,10 @@
 struct model {
   const struct model_arch *arch;
   struct model_info info;
-  struct compute *compute;   /* borrowed */
+  struct compute *compute; /* borrowed */
   size_t rows_max, out_rows_max;
-  size_t weight_bytes;       /* in memory */
-  size_t stream_bytes;       /* read to decode one token */
+  size_t weight_bytes; /* in memory */
+  size_t stream_bytes; /* read to decode one token */
 };
 
 struct model_arch {
@@ -24,8 +24,8 @@ struct model_arch {
   struct model *(*load)(const struct file_model *file, const struct model_info *info, struct compute *c,
                         const struct model_options *options, struct error *err);
   void (*free)(struct model *m);
-  void (*forward)(struct model *m, const struct model_batch *batch);                                  /* or NULL */
-  void (*embed)(struct model *m, const int32_t *tokens, const size_t *offset, size_t n, float *out);  /* or NULL */
+  void (*forward)(struct model *m, const struct model_batch *batch);                                 /* or NULL */
+  void (*embed)(struct model *m, const int32_t *tokens, const size_t *offset, size_t n, float *out); /* or NULL */
 };
 
 extern const struct model_arch llama_arch;
@@ -41,7 +41,8 @@ struct config {
 /* Required: an error that names the key when it is missing, of a wrong type, or outside [min, max]. */
 int config_size(const struct config *c, const char *gguf_key, const char *hf_key, size_t min, size_t max, size_t *out, struct error *err);
 /* Optional: *out keeps its value when the key is absent. */
-int config_size_or(const struct config *c, const char *gguf_key, const char *hf_key, size_t min, size_t max, size_t *out, struct error *err);
+int config_size_or(const struct config *c, const char *gguf_key, const char *hf_key, size_t min, size_t max, size_t *out,
+                   struct error *err);
 int config_real_or(const struct config *c, const char *gguf_key, const char *hf_key, double *out, struct error *err);
 int config_bool_or(const struct config *c, const char *gguf_key, const char *hf_key, bool *out, struct error *err);
 /* Empty when absent. */
@@ -58,9 +59,9 @@ struct weight_name {
 struct weights {
   const struct file_model *file;
   struct compute *compute;
-  const char *hf_prefix;  /* put in front of HF names, "" for none */
-  size_t bytes;           /* packed so far, in memory */
-  size_t stream_bytes;    /* of matrices, read by one product each */
+  const char *hf_prefix; /* put in front of HF names, "" for none */
+  size_t bytes;          /* packed so far, in memory */
+  size_t stream_bytes;   /* of matrices, read by one product each */
 };
 
 /* NULL when absent. */

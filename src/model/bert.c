@@ -19,30 +19,30 @@
 enum { TEXTS_MAX = 64 }; /* texts in one pass; more are done in several */
 
 struct bert_layer {
-  struct weight *wq, *wk, *wv, *wo;                     /* [D, D] */
-  float *bq, *bk, *bv, *bo;                             /* [D] */
-  float *attn_norm, *attn_norm_bias;                    /* [D] */
-  struct weight *w_in, *w_out;                          /* [F, D], [D, F] */
-  float *b_in, *b_out;                                  /* [F], [D] */
-  float *ffn_norm, *ffn_norm_bias;                      /* [D] */
+  struct weight *wq, *wk, *wv, *wo;  /* [D, D] */
+  float *bq, *bk, *bv, *bo;          /* [D] */
+  float *attn_norm, *attn_norm_bias; /* [D] */
+  struct weight *w_in, *w_out;       /* [F, D], [D, F] */
+  float *b_in, *b_out;               /* [F], [D] */
+  float *ffn_norm, *ffn_norm_bias;   /* [D] */
 };
 
 struct bert {
   struct model base;
   float eps;
-  struct weight *word;            /* [V, D] */
-  float *position;                /* [positions, D] */
-  float *type;                    /* [D]: row 0 of the table; NULL without token types */
-  float *norm, *norm_bias;        /* [D] */
+  struct weight *word;     /* [V, D] */
+  float *position;         /* [positions, D] */
+  float *type;             /* [D]: row 0 of the table; NULL without token types */
+  float *norm, *norm_bias; /* [D] */
   struct bert_layer *layers;
   /* one pass */
   struct act *act;
-  float *x;                       /* [T, D] */
-  float *q, *k, *v, *attn;        /* [T, D] */
-  float *inner;                   /* [T, F] */
-  struct kv_layout kv;            /* one layer, fp32 */
-  unsigned char *pages;           /* n_pages · kv.page_bytes */
-  void **page_list;               /* [n_pages] */
+  float *x;                /* [T, D] */
+  float *q, *k, *v, *attn; /* [T, D] */
+  float *inner;            /* [T, F] */
+  struct kv_layout kv;     /* one layer, fp32 */
+  unsigned char *pages;    /* n_pages · kv.page_bytes */
+  void **page_list;        /* [n_pages] */
   struct kv_segment segments[TEXTS_MAX];
 };
 
@@ -83,10 +83,11 @@ static const char *hf_prefix(const struct file_model *file) {
 static int refuse_unsupported(const struct config *c, struct error *err) {
   struct slice act = config_str(c, NULL, "hidden_act"), position = config_str(c, NULL, "position_embedding_type");
   if (act.len && !slice_eq(act, SLICE("gelu")))
-    return error_set(err, ERROR_UNSUPPORTED, "%s: hidden_act = \"%.*s\" is not supported; BERT models use \"gelu\".", c->file->path, SLICE_ARG(act));
+    return error_set(err, ERROR_UNSUPPORTED, "%s: hidden_act = \"%.*s\" is not supported; BERT models use \"gelu\".", c->file->path,
+                     SLICE_ARG(act));
   if (position.len && !slice_eq(position, SLICE("absolute")))
-    return error_set(err, ERROR_UNSUPPORTED, "%s: position_embedding_type = \"%.*s\" is not supported; only \"absolute\" is.", c->file->path,
-                     SLICE_ARG(position));
+    return error_set(err, ERROR_UNSUPPORTED, "%s: position_embedding_type = \"%.*s\" is not supported; only \"absolute\" is.",
+                     c->file->path, SLICE_ARG(position));
   bool causal = false;
   if (config_bool_or(c, "%s.attention.causal", "is_decoder", &causal, err) < 0) return -1;
   return causal ? error_set(err, ERROR_UNSUPPORTED, "%s: a causal BERT is not supported.", c->file->path) : 0;
@@ -142,7 +143,8 @@ static int read_modules(const struct file_model *file, struct model_info *info, 
     if (slice_eq(kind, SLICE("Transformer"))) continue;
     if (slice_eq(kind, SLICE("Normalize"))) info->normalize = true;
     else if (slice_eq(kind, SLICE("Pooling"))) result = read_pooling_file(file, module, info, err);
-    else result = error_set(err, ERROR_UNSUPPORTED, "%s: the module \"%.*s\" in modules.json is not supported.", file->path, SLICE_ARG(kind));
+    else
+      result = error_set(err, ERROR_UNSUPPORTED, "%s: the module \"%.*s\" in modules.json is not supported.", file->path, SLICE_ARG(kind));
   }
   js_free(modules);
   return result;
@@ -162,7 +164,8 @@ static int read_gguf_pooling(const struct config *c, struct model_info *info, st
   size_t type = 1;
   if (config_size_or(c, "%s.pooling_type", NULL, 0, 100, &type, err) < 0) return -1;
   if (type != 1 && type != 2)
-    return error_set(err, ERROR_UNSUPPORTED, "%s: bert.pooling_type %zu is not supported; it must be 1 (mean) or 2 (CLS).", c->file->path, type);
+    return error_set(err, ERROR_UNSUPPORTED, "%s: bert.pooling_type %zu is not supported; it must be 1 (mean) or 2 (CLS).", c->file->path,
+                     type);
   info->pooling = type == 2 ? MODEL_POOL_CLS : MODEL_POOL_MEAN;
   info->normalize = true; /* GGUF has no key for it; the models kept in this form are normalized */
   return 0;
@@ -178,7 +181,8 @@ static int bert_inspect(const struct file_model *file, struct model_info *info, 
       config_size(&c, "%s.context_length", "max_position_embeddings", 1, 1 << 20, &info->context_tokens, err) < 0)
     return -1;
   if (info->n_embd % info->n_heads)
-    return error_set(err, ERROR_UNSUPPORTED, "%s: a width of %zu cannot be split evenly over %zu heads.", file->path, info->n_embd, info->n_heads);
+    return error_set(err, ERROR_UNSUPPORTED, "%s: a width of %zu cannot be split evenly over %zu heads.", file->path, info->n_embd,
+                     info->n_heads);
   info->n_kv_heads = info->n_heads;
   info->head_dim = info->n_embd / info->n_heads;
   struct weights w = {.file = file, .hf_prefix = hf_prefix(file)};
@@ -200,7 +204,8 @@ static int load_layer(struct weights *w, const struct model_info *s, size_t n, s
             (l->attn_norm = weights_vector(w, &N_ATTN_NORM, n, D, NULL, err)) &&
             (l->attn_norm_bias = weights_vector(w, &N_ATTN_NORM_BIAS, n, D, NULL, err)) &&
             (l->w_in = weights_matrix(w, &N_IN, n, F, D, NULL, false, err)) && (l->b_in = weights_vector(w, &N_IN_BIAS, n, F, NULL, err)) &&
-            (l->w_out = weights_matrix(w, &N_OUT, n, D, F, NULL, false, err)) && (l->b_out = weights_vector(w, &N_OUT_BIAS, n, D, NULL, err)) &&
+            (l->w_out = weights_matrix(w, &N_OUT, n, D, F, NULL, false, err)) &&
+            (l->b_out = weights_vector(w, &N_OUT_BIAS, n, D, NULL, err)) &&
             (l->ffn_norm = weights_vector(w, &N_FFN_NORM, n, D, NULL, err)) &&
             (l->ffn_norm_bias = weights_vector(w, &N_FFN_NORM_BIAS, n, D, NULL, err));
   return ok ? 0 : -1;
@@ -312,8 +317,13 @@ static void attend(struct bert *m, const struct bert_layer *l, size_t n_segments
                          {.w = l->wv, .bias = l->bv, .y = m->v, .ldy = D}};
   op_linear(c, m->act, qkv, 3, NULL, T);
   op_kv_store(c, &m->kv, 0, m->segments, n_segments, m->k, m->v, D);
-  struct attention a = {.kv = &m->kv, .n_heads = s->n_heads, .scale = (float)(1.0 / sqrt((double)s->head_dim)), .q = m->q, .ldq = D,
-                        .out = m->attn, .ldo = D};
+  struct attention a = {.kv = &m->kv,
+                        .n_heads = s->n_heads,
+                        .scale = (float)(1.0 / sqrt((double)s->head_dim)),
+                        .q = m->q,
+                        .ldq = D,
+                        .out = m->attn,
+                        .ldo = D};
   op_attention(c, &a, m->segments, n_segments);
   op_prepare(c, m->act, weight_act_form(l->wo), m->attn, D, T, D);
   op_linear(c, m->act, &(struct linear){.w = l->wo, .bias = l->bo, .y = m->x, .ldy = D, .add = true}, 1, NULL, T);

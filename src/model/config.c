@@ -8,8 +8,8 @@
 /* A value as found in either container. */
 struct found {
   bool present;
-  char key[96];              /* as the user knows it */
-  const struct js *json;     /* config.json */
+  char key[96];          /* as the user knows it */
+  const struct js *json; /* config.json */
   bool gguf;
 };
 
@@ -37,7 +37,8 @@ static bool as_u64(const struct config *c, const struct found *f, uint64_t *out)
   return true;
 }
 
-int config_size_or(const struct config *c, const char *gguf_key, const char *hf_key, size_t min, size_t max, size_t *out, struct error *err) {
+int config_size_or(const struct config *c, const char *gguf_key, const char *hf_key, size_t min, size_t max, size_t *out,
+                   struct error *err) {
   struct found f = find(c, gguf_key, hf_key);
   if (!f.present) return 0;
   uint64_t value;
@@ -64,8 +65,7 @@ int config_real_or(const struct config *c, const char *gguf_key, const char *hf_
   if (!f.present) return 0;
   double value;
   bool ok = f.gguf ? gguf_f64(c->file->gguf, f.key, &value) : js_real(f.json, &value);
-  if (!ok || !isfinite(value))
-    return error_set(err, ERROR_UNSUPPORTED, "%s: the value of %s is not a number.", c->file->path, f.key);
+  if (!ok || !isfinite(value)) return error_set(err, ERROR_UNSUPPORTED, "%s: the value of %s is not a number.", c->file->path, f.key);
   *out = value;
   return 0;
 }

@@ -28,19 +28,19 @@ struct llama_layer {
 struct llama {
   struct model base;
   float eps;
-  float *inv_freq;             /* [d/2] */
-  struct weight *embedding;    /* [V, D] */
-  struct weight *head;         /* [V, D]; the embedding itself when tied */
-  float *norm;                 /* [D] */
+  float *inv_freq;          /* [d/2] */
+  struct weight *embedding; /* [V, D] */
+  struct weight *head;      /* [V, D]; the embedding itself when tied */
+  float *norm;              /* [D] */
   struct llama_layer *layers;
   /* activations of one pass, rows_max rows each */
   struct act *act;
-  float *x;                    /* [T, D] residual stream */
-  float *q, *k, *v, *attn;     /* [T, H·d], [T, K·d], [T, K·d], [T, H·d] */
-  float *gate, *up;            /* [T, F] */
-  float *cos, *sin;            /* [T, d/2] */
-  float *x_out;                /* [out_rows_max, D] */
-  int32_t *pos;                /* [T] */
+  float *x;                /* [T, D] residual stream */
+  float *q, *k, *v, *attn; /* [T, H·d], [T, K·d], [T, K·d], [T, H·d] */
+  float *gate, *up;        /* [T, F] */
+  float *cos, *sin;        /* [T, d/2] */
+  float *x_out;            /* [out_rows_max, D] */
+  int32_t *pos;            /* [T] */
 };
 
 static const struct weight_name N_EMBED = {"token_embd.weight", "embed_tokens.weight", NULL};
@@ -71,7 +71,8 @@ static int refuse_unsupported(const struct config *c, struct error *err) {
   if (experts > 0) return error_set(err, ERROR_UNSUPPORTED, "%s: mixtures of experts (%zu experts) are not supported.", path, experts);
   struct slice act = config_str(c, NULL, "hidden_act");
   if (act.len && !slice_eq(act, SLICE("silu")))
-    return error_set(err, ERROR_UNSUPPORTED, "%s: hidden_act = \"%.*s\" is not supported; Llama models use \"silu\".", path, SLICE_ARG(act));
+    return error_set(err, ERROR_UNSUPPORTED, "%s: hidden_act = \"%.*s\" is not supported; Llama models use \"silu\".", path,
+                     SLICE_ARG(act));
   bool mlp_bias = false;
   if (config_bool_or(c, NULL, "mlp_bias", &mlp_bias, err) < 0) return -1;
   if (mlp_bias) return error_set(err, ERROR_UNSUPPORTED, "%s: mlp_bias = true is not supported.", path);
@@ -106,8 +107,9 @@ static int check_sizes(const struct config *c, const struct model_info *info, st
   size_t rotated = info->head_dim;
   if (config_size_or(c, "%s.rope.dimension_count", NULL, 0, 4096, &rotated, err) < 0) return -1;
   if (rotated != info->head_dim)
-    return error_set(err, ERROR_UNSUPPORTED, "%s: rope.dimension_count is %zu, but the head size is %zu; partial rotation is not supported.",
-                     path, rotated, info->head_dim);
+    return error_set(err, ERROR_UNSUPPORTED,
+                     "%s: rope.dimension_count is %zu, but the head size is %zu; partial rotation is not supported.", path, rotated,
+                     info->head_dim);
   return 0;
 }
 
@@ -158,11 +160,14 @@ static int load_bias(struct weights *w, const struct weight_name *name, size_t l
 static int load_layer(struct weights *w, const struct model_info *s, size_t n, struct llama_layer *l, const uint32_t *q_order,
                       const uint32_t *k_order, struct error *err) {
   size_t D = s->n_embd, Hd = s->n_heads * s->head_dim, Kd = s->n_kv_heads * s->head_dim, F = s->n_ff;
-  bool ok = (l->attn_norm = weights_vector(w, &N_ATTN_NORM, n, D, NULL, err)) && (l->wq = weights_matrix(w, &N_Q, n, Hd, D, q_order, false, err)) &&
-            (l->wk = weights_matrix(w, &N_K, n, Kd, D, k_order, false, err)) && (l->wv = weights_matrix(w, &N_V, n, Kd, D, NULL, false, err)) &&
-            (l->wo = weights_matrix(w, &N_O, n, D, Hd, NULL, false, err)) && (l->ffn_norm = weights_vector(w, &N_FFN_NORM, n, D, NULL, err)) &&
-            (l->w_gate = weights_matrix(w, &N_GATE, n, F, D, NULL, false, err)) && (l->w_up = weights_matrix(w, &N_UP, n, F, D, NULL, false, err)) &&
-            (l->w_down = weights_matrix(w, &N_DOWN, n, D, F, NULL, false, err));
+  bool ok =
+      (l->attn_norm = weights_vector(w, &N_ATTN_NORM, n, D, NULL, err)) &&
+      (l->wq = weights_matrix(w, &N_Q, n, Hd, D, q_order, false, err)) &&
+      (l->wk = weights_matrix(w, &N_K, n, Kd, D, k_order, false, err)) && (l->wv = weights_matrix(w, &N_V, n, Kd, D, NULL, false, err)) &&
+      (l->wo = weights_matrix(w, &N_O, n, D, Hd, NULL, false, err)) && (l->ffn_norm = weights_vector(w, &N_FFN_NORM, n, D, NULL, err)) &&
+      (l->w_gate = weights_matrix(w, &N_GATE, n, F, D, NULL, false, err)) &&
+      (l->w_up = weights_matrix(w, &N_UP, n, F, D, NULL, false, err)) &&
+      (l->w_down = weights_matrix(w, &N_DOWN, n, D, F, NULL, false, err));
   if (!ok) return -1;
   if (load_bias(w, &N_Q_BIAS, n, Hd, q_order, &l->bq, err) < 0 || load_bias(w, &N_K_BIAS, n, Kd, k_order, &l->bk, err) < 0 ||
       load_bias(w, &N_V_BIAS, n, Kd, NULL, &l->bv, err) < 0)
@@ -240,7 +245,8 @@ static struct model *llama_load(const struct file_model *file, const struct mode
   if (config_real_or(&config, "%s.attention.layer_norm_rms_epsilon", "rms_norm_eps", &eps, err) < 0) goto fail;
   m->eps = (float)eps;
   m->inv_freq = rope_frequencies(&config, s->head_dim, err);
-  if (!m->inv_freq || load_ends(&w, m, s, &config, err) < 0 || load_layers(&w, m, s, err) < 0 || make_scratch(m, s, c, o, err) < 0) goto fail;
+  if (!m->inv_freq || load_ends(&w, m, s, &config, err) < 0 || load_layers(&w, m, s, err) < 0 || make_scratch(m, s, c, o, err) < 0)
+    goto fail;
   m->base.weight_bytes = w.bytes;
   m->base.stream_bytes = w.stream_bytes;
   return &m->base;
@@ -263,8 +269,7 @@ static void llama_free(struct model *base) {
   if (m->head != m->embedding) weight_free(m->head);
   weight_free(m->embedding);
   act_free(m->act);
-  void *memory[] = {m->inv_freq, m->norm, m->x,   m->q,   m->k,     m->v,  m->attn,
-                    m->gate,     m->up,   m->cos, m->sin, m->x_out, m->pos};
+  void *memory[] = {m->inv_freq, m->norm, m->x, m->q, m->k, m->v, m->attn, m->gate, m->up, m->cos, m->sin, m->x_out, m->pos};
   for (size_t i = 0; i < sizeof memory / sizeof memory[0]; i++) free(memory[i]);
   free(m);
 }
@@ -283,8 +288,15 @@ static void attend(struct llama *m, struct llama_layer *l, size_t n, const struc
   op_rope(c, m->q, Hd, m->cos, m->sin, T, s->n_heads, s->head_dim);
   op_rope(c, m->k, Kd, m->cos, m->sin, T, s->n_kv_heads, s->head_dim);
   op_kv_store(c, kv, n, b->segments, b->n_segments, m->k, m->v, Kd);
-  struct attention a = {.kv = kv, .layer = n, .n_heads = s->n_heads, .scale = (float)(1.0 / sqrt((double)s->head_dim)), .causal = true,
-                        .q = m->q, .ldq = Hd, .out = m->attn, .ldo = Hd};
+  struct attention a = {.kv = kv,
+                        .layer = n,
+                        .n_heads = s->n_heads,
+                        .scale = (float)(1.0 / sqrt((double)s->head_dim)),
+                        .causal = true,
+                        .q = m->q,
+                        .ldq = Hd,
+                        .out = m->attn,
+                        .ldo = Hd};
   op_attention(c, &a, b->segments, b->n_segments);
   op_prepare(c, m->act, weight_act_form(l->wo), m->attn, Hd, T, Hd);
   op_linear(c, m->act, &(struct linear){.w = l->wo, .bias = l->bo, .y = m->x, .ldy = D, .add = true}, 1, NULL, T);

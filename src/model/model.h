@@ -17,17 +17,17 @@ enum model_pooling { MODEL_POOL_MEAN, MODEL_POOL_CLS };
 
 /* What a file says about its model; filled without loading weights. */
 struct model_info {
-  char architecture[32];   /* "llama", "bert" */
+  char architecture[32]; /* "llama", "bert" */
   enum model_task task;
-  char name[96];           /* general.name or _name_or_path; may be empty */
+  char name[96]; /* general.name or _name_or_path; may be empty */
   size_t n_layers, n_embd, n_heads, n_kv_heads, head_dim, n_ff, n_vocab;
-  size_t context_tokens;   /* window: positions, or max_seq_length of an embedding model */
+  size_t context_tokens; /* window: positions, or max_seq_length of an embedding model */
   uint64_t n_parameters, file_bytes;
-  char quantization[32];   /* "Q4_1" : the type that holds most of the bytes */
-  uint64_t weight_bytes;   /* tensors as stored */
+  char quantization[32];       /* "Q4_1" : the type that holds most of the bytes */
+  uint64_t weight_bytes;       /* tensors as stored */
   uint64_t kv_bytes_per_token; /* under COMPUTE_FAST; 0 for encoders */
-  enum model_pooling pooling; /* MODEL_EMBED */
-  bool normalize;             /* MODEL_EMBED: unit L2 */
+  enum model_pooling pooling;  /* MODEL_EMBED */
+  bool normalize;              /* MODEL_EMBED: unit L2 */
 };
 
 /* Reads and checks config and tensor list; refuses an unknown architecture or unsupported value with its key. */
@@ -36,7 +36,7 @@ int model_inspect(const struct file_model *file, struct model_info *info, struct
 struct model;
 
 struct model_options {
-  size_t rows_max; /* most rows of one forward pass; 0: 512 */
+  size_t rows_max;     /* most rows of one forward pass; 0: 512 */
   size_t out_rows_max; /* most rows with logits in one pass; 0: 64 */
 };
 
@@ -47,8 +47,8 @@ const struct model_info *model_info(const struct model *m);
 struct compute *model_compute(const struct model *m);
 size_t model_rows_max(const struct model *m);
 size_t model_out_rows_max(const struct model *m);
-size_t model_weight_bytes(const struct model *m); /* in memory, as packed */
-size_t model_stream_bytes(const struct model *m); /* weights read to decode one token of one stream */
+size_t model_weight_bytes(const struct model *m);        /* in memory, as packed */
+size_t model_stream_bytes(const struct model *m);        /* weights read to decode one token of one stream */
 struct kv_layout model_kv_layout(const struct model *m); /* MODEL_GENERATE */
 
 /* One forward pass over rows of several sequences.  Generating models. */
@@ -57,9 +57,9 @@ struct model_batch {
   const int32_t *tokens;             /* [n_rows], each in [0, n_vocab): asserted */
   const struct kv_segment *segments; /* rows in order, pages already assigned for every position of the rows */
   size_t n_segments;
-  const int32_t *out_rows;           /* rows whose logits are wanted, ascending */
-  size_t n_out_rows;                 /* <= out_rows_max */
-  float *logits;                     /* [n_out_rows, n_vocab] */
+  const int32_t *out_rows; /* rows whose logits are wanted, ascending */
+  size_t n_out_rows;       /* <= out_rows_max */
+  float *logits;           /* [n_out_rows, n_vocab] */
 };
 void model_forward(struct model *m, const struct model_batch *batch);
 

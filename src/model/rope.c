@@ -54,7 +54,8 @@ static int scale_by_config(const struct config *c, float *inv, size_t half, stru
     for (size_t i = 0; i < half; i++) inv[i] = inv[i] / (float)factor;
     return 0;
   }
-  return error_set(err, ERROR_UNSUPPORTED, "%s: the rope scaling rule rope_type = \"%.*s\" is not supported.", c->file->path, SLICE_ARG(type));
+  return error_set(err, ERROR_UNSUPPORTED, "%s: the rope scaling rule rope_type = \"%.*s\" is not supported.", c->file->path,
+                   SLICE_ARG(type));
 }
 
 /* GGUF: a linear rule in metadata, or one divisor per frequency in a tensor. */

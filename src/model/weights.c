@@ -61,8 +61,7 @@ struct weight *weights_matrix(struct weights *w, const struct weight_name *name,
                               const uint32_t *row_order, bool head, struct error *err) {
   const struct file_tensor *t = find_shaped(w, name, layer, n_out, n_in, err);
   if (!t) return NULL;
-  struct weight_source source = {
-      .dtype = t->dtype, .data = t->data, .n_out = n_out, .n_in = n_in, .row_order = row_order, .head = head};
+  struct weight_source source = {.dtype = t->dtype, .data = t->data, .n_out = n_out, .n_in = n_in, .row_order = row_order, .head = head};
   struct weight *packed = weight_pack(w->compute, &source, err);
   if (!packed) {
     error_prefix(err, "%s, tensor %.*s", w->file->path, SLICE_ARG(t->name));
@@ -81,8 +80,8 @@ static float *to_f32(struct weights *w, const struct file_tensor *t, struct erro
     return NULL;
   }
   if (!dtype_to_f32(t->dtype, t->data, out, n)) {
-    error_set(err, ERROR_UNSUPPORTED, "%s: the tensor %.*s has the type %s, which Plinth cannot convert.", w->file->path, SLICE_ARG(t->name),
-              dtype_info(t->dtype)->name);
+    error_set(err, ERROR_UNSUPPORTED, "%s: the tensor %.*s has the type %s, which Plinth cannot convert.", w->file->path,
+              SLICE_ARG(t->name), dtype_info(t->dtype)->name);
     free(out);
     return NULL;
   }

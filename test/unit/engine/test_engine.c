@@ -48,7 +48,9 @@ static struct rig rig_open(struct rig_options o) {
   if (!r.model) fail_msg("%s", err.message);
   file_model_close(file);
   struct kv_layout kv = model_kv_layout(r.model);
-  struct engine_config config = {.model = r.model, .kv_bytes_max = (o.pages ? o.pages : 400) * kv.page_bytes, .prefill_rows_max = o.prefill_rows_max,
+  struct engine_config config = {.model = r.model,
+                                 .kv_bytes_max = (o.pages ? o.pages : 400) * kv.page_bytes,
+                                 .prefill_rows_max = o.prefill_rows_max,
                                  .token_bytes = token_text};
   r.engine = engine_create(&config, &err);
   if (!r.engine) fail_msg("%s", err.message);
@@ -265,7 +267,8 @@ static void end_of_generation_ids_stop_unless_ignored(void **state) {
   assert_non_null(rig.engine);
   struct outcome stopped[2] = {0};
   submit(&rig, &(struct engine_request){.id = 0, .prompt = (int32_t[]){1, 2}, .n_prompt = 2, .max_tokens = 9, .top_logprobs = -1});
-  submit(&rig, &(struct engine_request){.id = 1, .prompt = (int32_t[]){1, 2}, .n_prompt = 2, .max_tokens = 9, .top_logprobs = -1, .ignore_eos = true});
+  submit(&rig, &(struct engine_request){
+                   .id = 1, .prompt = (int32_t[]){1, 2}, .n_prompt = 2, .max_tokens = 9, .top_logprobs = -1, .ignore_eos = true});
   collect(&rig, stopped);
   assert_int_equal(stopped[0].finish, ENGINE_STOP);
   assert_true(stopped[0].n <= 5);
@@ -309,7 +312,8 @@ static void waiting_sequences_start_in_order_when_pages_are_free(void **state) {
   struct rig rig = rig_open((struct rig_options){.mode = COMPUTE_FAST, .pages = PAGES_MIN});
   int32_t prompt[200];
   for (int i = 0; i < 200; i++) prompt[i] = i;
-  for (uint64_t id = 0; id < 3; id++) submit(&rig, &(struct engine_request){.id = id, .prompt = prompt, .n_prompt = 200, .max_tokens = 2, .top_logprobs = -1});
+  for (uint64_t id = 0; id < 3; id++)
+    submit(&rig, &(struct engine_request){.id = id, .prompt = prompt, .n_prompt = 200, .max_tokens = 2, .top_logprobs = -1});
   uint64_t order[3];
   size_t finished = 0;
   while (engine_busy(rig.engine)) {
@@ -333,7 +337,8 @@ static void cancel_takes_effect_within_one_step_and_frees_pages(void **state) {
   const struct engine_event *events;
   struct engine_stats stats;
   size_t n;
-  for (uint64_t id = 0; id < 2; id++) submit(&rig, &(struct engine_request){.id = id, .prompt = (int32_t[]){1, 2}, .n_prompt = 2, .max_tokens = 50, .top_logprobs = -1});
+  for (uint64_t id = 0; id < 2; id++)
+    submit(&rig, &(struct engine_request){.id = id, .prompt = (int32_t[]){1, 2}, .n_prompt = 2, .max_tokens = 50, .top_logprobs = -1});
   engine_step(rig.engine, &events, &n);
   assert_int_equal(n, 2);
   engine_cancel(rig.engine, 0);
@@ -360,7 +365,8 @@ static void bad_requests_are_refused_with_the_numbers(void **state) {
   prompt[1] = TINY_VOCAB;
   assert_int_equal(engine_submit(rig.engine, &(struct engine_request){.prompt = prompt, .n_prompt = 2}, &err), -1);
   assert_non_null(strstr(err.message, "320"));
-  assert_int_equal(engine_submit(rig.engine, &(struct engine_request){.prompt = prompt, .n_prompt = 1, .stops = &SLICE(""), .n_stops = 1}, &err), -1);
+  assert_int_equal(
+      engine_submit(rig.engine, &(struct engine_request){.prompt = prompt, .n_prompt = 1, .stops = &SLICE(""), .n_stops = 1}, &err), -1);
   assert_false(engine_busy(rig.engine));
   rig_close(&rig);
 }

@@ -120,7 +120,9 @@ static void draws_follow_the_distribution(void **state) {
   float *x = logits(3);
   for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
     double *share = exact(x, cases[i].temperature, cases[i].top_k, cases[i].top_p);
-    check_shares(&(struct engine_sampling){.temperature = cases[i].temperature, .top_p = cases[i].top_p, .top_k = cases[i].top_k, .seed = 11}, x, share);
+    check_shares(
+        &(struct engine_sampling){.temperature = cases[i].temperature, .top_p = cases[i].top_p, .top_k = cases[i].top_k, .seed = 11}, x,
+        share);
     free(share);
   }
   free(x);

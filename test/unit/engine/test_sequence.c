@@ -64,10 +64,8 @@ static void the_limit_is_the_context_or_max_tokens(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_stop_string_is_found_across_tokens),
-      cmocka_unit_test(a_stop_string_inside_one_token_is_found),
-      cmocka_unit_test(each_of_several_stop_strings_counts),
-      cmocka_unit_test(what_ended_before_the_new_bytes_is_not_found_again),
+      cmocka_unit_test(a_stop_string_is_found_across_tokens),   cmocka_unit_test(a_stop_string_inside_one_token_is_found),
+      cmocka_unit_test(each_of_several_stop_strings_counts),    cmocka_unit_test(what_ended_before_the_new_bytes_is_not_found_again),
       cmocka_unit_test(the_limit_is_the_context_or_max_tokens),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

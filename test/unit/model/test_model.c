@@ -52,7 +52,8 @@ static void refused(const char *name, const char *from, const char *to, enum err
   struct pool *pool = pool_create(1, &err);
   struct compute *c = compute_create(COMPUTE_F32, pool, COMPUTE_ISA_ALL, &err);
   assert_null(model_load(file, c, NULL, &err));
-  if (err.code != code || !strstr(err.message, has) || !strstr(err.message, has_too)) fail_msg("%s: %s", error_code_name(err.code), err.message);
+  if (err.code != code || !strstr(err.message, has) || !strstr(err.message, has_too))
+    fail_msg("%s: %s", error_code_name(err.code), err.message);
   compute_destroy(c);
   pool_destroy(pool);
   file_model_close(file);
@@ -87,14 +88,17 @@ static void a_tensor_of_another_shape_is_refused_with_both_shapes(void **state) 
 
 static void a_missing_tensor_is_named(void **state) {
   (void)state;
-  refused("llama-llama3-rope", "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3", ERROR_CORRUPT, "model.layers.2.input_layernorm.weight", "missing");
+  refused("llama-llama3-rope", "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3", ERROR_CORRUPT,
+          "model.layers.2.input_layernorm.weight", "missing");
 }
 
 static void sizes_that_cannot_be_are_refused(void **state) {
   (void)state;
   refused("llama-llama3-rope", "\"num_attention_heads\": 4", "\"num_attention_heads\": 0", ERROR_UNSUPPORTED, "num_attention_heads", "0");
-  refused("llama-llama3-rope", "\"num_attention_heads\": 4", "\"num_attention_heads\": -4", ERROR_UNSUPPORTED, "num_attention_heads", "whole number");
-  refused("llama-llama3-rope", "\"num_key_value_heads\": 2", "\"num_key_value_heads\": 3", ERROR_UNSUPPORTED, "4 attention heads", "3 key-value heads");
+  refused("llama-llama3-rope", "\"num_attention_heads\": 4", "\"num_attention_heads\": -4", ERROR_UNSUPPORTED, "num_attention_heads",
+          "whole number");
+  refused("llama-llama3-rope", "\"num_key_value_heads\": 2", "\"num_key_value_heads\": 3", ERROR_UNSUPPORTED, "4 attention heads",
+          "3 key-value heads");
   refused("llama-llama3-rope", "\"hidden_size\": 48", "\"hidden_size\": \"wide\"", ERROR_UNSUPPORTED, "hidden_size", "whole number");
 }
 

@@ -102,8 +102,13 @@ static void forward(struct model *m, const struct prompt *p, float *logits) {
     struct kv_segment segment = {.n_rows = rows, .pos_begin = begin, .pages = pages};
     int32_t last = (int32_t)rows - 1;
     bool end = begin + rows == p->n_ids;
-    model_forward(m, &(struct model_batch){.n_rows = rows, .tokens = p->ids + begin, .segments = &segment, .n_segments = 1, .out_rows = &last,
-                                           .n_out_rows = end ? 1 : 0, .logits = logits});
+    model_forward(m, &(struct model_batch){.n_rows = rows,
+                                           .tokens = p->ids + begin,
+                                           .segments = &segment,
+                                           .n_segments = 1,
+                                           .out_rows = &last,
+                                           .n_out_rows = end ? 1 : 0,
+                                           .logits = logits});
   }
   for (size_t i = 0; i < n_pages; i++) free(pages[i]);
 }
@@ -139,7 +144,8 @@ static void greedy_continuations_in_f32_equal_transformers(void **state) {
   struct engine *e = engine_create(&(struct engine_config){.model = l.model, .kv_bytes_max = (uint64_t)1 << 30}, &err);
   if (!e) fail_msg("%s", err.message);
   for (uint32_t i = 0; i < n; i++) {
-    struct engine_request r = {.id = i, .prompt = prompts[i].ids, .n_prompt = prompts[i].n_ids, .max_tokens = prompts[i].n_next, .top_logprobs = -1};
+    struct engine_request r = {
+        .id = i, .prompt = prompts[i].ids, .n_prompt = prompts[i].n_ids, .max_tokens = prompts[i].n_next, .top_logprobs = -1};
     if (engine_submit(e, &r, &err) < 0) fail_msg("%s", err.message);
   }
   while (engine_busy(e)) {
@@ -149,7 +155,8 @@ static void greedy_continuations_in_f32_equal_transformers(void **state) {
     for (size_t k = 0; k < n_events; k++) {
       const struct prompt *p = &prompts[events[k].id];
       size_t *at = &done[events[k].id];
-      if (events[k].token != p->next[*at]) fail_msg("prompt %u, token %zu: %d, not %d", (unsigned)events[k].id, *at, events[k].token, p->next[*at]);
+      if (events[k].token != p->next[*at])
+        fail_msg("prompt %u, token %zu: %d, not %d", (unsigned)events[k].id, *at, events[k].token, p->next[*at]);
       ++*at;
     }
   }

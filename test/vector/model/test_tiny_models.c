@@ -84,8 +84,13 @@ static void check_llama(const char *name) {
       size_t end = begin == 0 && first ? first : n;
       struct kv_segment segment = {.n_rows = end - begin, .pos_begin = begin, .pages = pages};
       int32_t last = (int32_t)(end - begin) - 1;
-      model_forward(c.model, &(struct model_batch){.n_rows = end - begin, .tokens = ids + begin, .segments = &segment, .n_segments = 1, .out_rows = &last,
-                                                   .n_out_rows = end == n ? 1 : 0, .logits = logits});
+      model_forward(c.model, &(struct model_batch){.n_rows = end - begin,
+                                                   .tokens = ids + begin,
+                                                   .segments = &segment,
+                                                   .n_segments = 1,
+                                                   .out_rows = &last,
+                                                   .n_out_rows = end == n ? 1 : 0,
+                                                   .logits = logits});
       if (end == n) break;
     }
     worst = fmaxf(worst, worst_difference(logits, js_get(js_at(c.cases, i), "logits")));
