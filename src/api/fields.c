@@ -26,7 +26,7 @@ static int read_bool(struct reader *r, const char *name, const struct js *v, boo
 }
 
 static int read_int(struct reader *r, const char *name, const struct js *v, int64_t min, int64_t max, int64_t *out) {
-  int64_t n;
+  int64_t n = 0;
   if (!js_int(v, &n)) return wrong_type(r, name, "an integer", v);
   if (n < min && max == INT64_MAX)
     return fault_field(r->fault, "invalid_value", name, "`%s` must be at least %lld, not %lld.", name, (long long)min, (long long)n);
@@ -149,7 +149,7 @@ int fields_stream_options(struct reader *r, const char *name, const struct js *v
 }
 
 int fields_n(struct reader *r, const char *name, const struct js *v) {
-  int64_t n;
+  int64_t n = 0;
   if (read_int(r, name, v, 1, REQUEST_N_MAX, &n) != 0) return -1;
   r->out->n = (size_t)n;
   return 0;
@@ -169,7 +169,7 @@ int fields_top_p(struct reader *r, const char *name, const struct js *v) {
 int fields_top_k(struct reader *r, const char *name, const struct js *v) { return read_int(r, name, v, 1, INT32_MAX, &r->out->top_k); }
 
 int fields_max_tokens(struct reader *r, const char *name, const struct js *v) {
-  int64_t n;
+  int64_t n = 0;
   int64_t min = r->out->kind == REQUEST_COMPLETION ? 0 : 1; /* 0 is for echo; looked at when all fields are read */
   if (read_int(r, name, v, min, INT32_MAX, &n) != 0) return -1;
   if (r->has_max_tokens && n != r->max_tokens)
@@ -204,7 +204,7 @@ int fields_stop(struct reader *r, const char *name, const struct js *v) {
 }
 
 int fields_seed(struct reader *r, const char *name, const struct js *v) {
-  int64_t seed;
+  int64_t seed = 0;
   if (read_int(r, name, v, INT64_MIN, INT64_MAX, &seed) != 0) return -1;
   r->out->seed = (uint64_t)seed;
   r->out->has_seed = true;
@@ -236,7 +236,7 @@ int fields_top_logprobs(struct reader *r, const char *name, const struct js *v) 
 }
 
 int fields_completion_logprobs(struct reader *r, const char *name, const struct js *v) {
-  int64_t n;
+  int64_t n = 0;
   if (read_int(r, name, v, 0, SERVING_TOP_LOGPROBS_MAX, &n) != 0) return -1;
   r->out->top_logprobs = (int)n;
   return 0;
@@ -283,7 +283,7 @@ int fields_encoding_format(struct reader *r, const char *name, const struct js *
 }
 
 int fields_dimensions(struct reader *r, const char *name, const struct js *v) {
-  int64_t n;
+  int64_t n = 0;
   if (read_int(r, name, v, 1, INT32_MAX, &n) != 0) return -1;
   if ((size_t)n == r->rules->n_embd) return 0;
   return fault_field(r->fault, "invalid_value", name,
@@ -292,7 +292,7 @@ int fields_dimensions(struct reader *r, const char *name, const struct js *v) {
 }
 
 int fields_truncate_tokens(struct reader *r, const char *name, const struct js *v) {
-  int64_t n;
+  int64_t n = 0;
   if (!js_int(v, &n)) return wrong_type(r, name, "an integer", v);
   if (n != -1 && (n < 1 || n > INT32_MAX))
     return fault_field(r->fault, "invalid_value", name, "`%s` must be at least 1, or -1 for the window of the model; not %lld.", name,
