@@ -24,7 +24,7 @@ PROGRAM = Path(os.environ.get("PLINTH_PROGRAM") or TOP / "build/plinth")
 ECHO = Path(os.environ.get("PLINTH_ECHO_SERVER") or PROGRAM.parent / "test/unit/net/http_echo")
 WAIT_S = 20  # for what must happen; only a broken server makes a test wait so long
 
-pytestmark = pytest.mark.skipif(not ECHO.exists(), reason=f"{ECHO} is not built")
+pytestmark = [pytest.mark.smoke, pytest.mark.skipif(not ECHO.exists(), reason=f"{ECHO} is not built")]
 
 
 # ---- a client that hides nothing ----
@@ -119,6 +119,21 @@ class Server:
         line = self.process.stdout.readline()
         assert line.startswith("port "), line
         self.port = int(line.split()[1])
+        self.idle_sockets = self.sockets()
+
+    def sockets(self):
+        return sum(os.readlink(fd).startswith("socket:") for fd in Path(f"/proc/{self.process.pid}/fd").iterdir() if fd.is_symlink())
+
+    def wait_for_sockets(self, n):
+        """Waits until one request was seen beside those that ask for it here, and then until the server has closed all sockets but n."""
+        end = time.monotonic() + WAIT_S
+        asked = 1
+        while self.stats()["requests"] <= asked:
+            assert time.monotonic() < end, "the request was not seen"
+            asked += 1
+        while self.sockets() > n:
+            assert time.monotonic() < end, "the connection was not closed"
+            time.sleep(0.02)
 
     def client(self, **more):
         return Client(self.port, **more)
@@ -616,9 +631,8 @@ def test_a_reply_that_nobody_reads_is_given_up(start):
     s = start("--write-timeout-ms", 300)
     with s.client(receive_bytes=4096) as c:
         c.send(get("/big?8000000"))
-        time.sleep(0.5)
+        s.wait_for_sockets(s.idle_sockets)
         with pytest.raises(AssertionError, match="early"):
-            time.sleep(1)
             c.reply()
 
 
@@ -657,9 +671,9 @@ def test_a_drain_ends_idle_connections_and_lets_others_finish(start):
     s = start()
     with s.client() as idle, s.client() as streaming, s.client() as waiting:
         idle.send(get("/hello")).reply()
-        streaming.send(get("/stream?60"))
+        streaming.send(get("/stream?400"))
         assert streaming.head()["Connection"] is None  # begun before the drain
-        waiting.send(get("/slow?300"))
+        waiting.send(get("/slow?2000"))
         s.wait_for(exchanges=3)
         assert s.get("/drain")["Connection"] == "close"
         assert idle.closed()
@@ -668,7 +682,7 @@ def test_a_drain_ends_idle_connections_and_lets_others_finish(start):
         r = waiting.reply()
         assert (r.body, r["Connection"]) == (b"slow", "close")
         assert waiting.closed()
-        assert streaming.until(b"piece 59\n")
+        assert streaming.until(b"piece 399\n")
         streaming.until(b"0\r\n\r\n")
 
 
