@@ -2,7 +2,8 @@
  *
  * A job is published by its generation. `ticket` holds (generation, next tile); a thread takes a tile by compare-and-swap of the whole
  * word, so a thread that was late for a finished job can never take a tile of the next one with the old job's function:
- *   1. the caller writes fn, job and n_tiles only while the ticket of the last generation is used up;
+ *   1. the caller closes the ticket before it writes fn, job and n_tiles, and opens it afterwards: otherwise a late thread could hold the
+ *      used-up ticket of the last job against the n_tiles of the next one, and take a tile of it that is then done twice;
  *   2. a thread reads them between loading the ticket and swapping it; when the swap succeeds, the generation did not change meanwhile.
  * Waiting has three stages: spin with pauses, spin with yields (so that a thread with work gets the core), sleep on a futex. */
 #include "base/pool.h"
@@ -62,9 +63,7 @@ static void cpu_pause(void) {
 #endif
 }
 
-static void futex_wait(_Atomic uint32_t *word, uint32_t value) {
-  syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0);
-}
+static void futex_wait(_Atomic uint32_t *word, uint32_t value) { syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0); }
 
 static void futex_wake(_Atomic uint32_t *word, int n) { syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, n, NULL, NULL, 0); }
 
@@ -83,6 +82,9 @@ static bool spin(const struct pool *p, _Atomic uint32_t *word, uint32_t value, b
   }
 }
 
+/* The tile number of a ticket that no thread may swap. */
+#define TILE_CLOSED UINT32_MAX
+
 /* Takes tiles of the job that is published until there are none; tells how many were done at the end. */
 static void work(struct pool *p, int worker) {
   uint32_t n_done = 0;
@@ -90,11 +92,11 @@ static void work(struct pool *p, int worker) {
   for (;;) {
     pool_fn *fn = atomic_load_explicit(&p->fn, memory_order_relaxed);
     void *job = atomic_load_explicit(&p->job, memory_order_relaxed);
-    int n_tiles = atomic_load_explicit(&p->n_tiles, memory_order_relaxed);
-    int tile = (int)(uint32_t)ticket;
-    if (tile >= n_tiles) break;
+    int n_tiles = atomic_load_explicit(&p->n_tiles, memory_order_acquire); /* who sees the new one sees the ticket closed: the swap fails */
+    uint32_t tile = (uint32_t)ticket;
+    if (tile >= (uint32_t)n_tiles) break;
     if (!atomic_compare_exchange_weak_explicit(&p->ticket, &ticket, ticket + 1, memory_order_acq_rel, memory_order_acquire)) continue;
-    fn(job, tile, worker);
+    fn(job, (int)tile, worker);
     n_done++;
     /* While this thread has tiles to report, the caller waits, so the generation stands still. */
     ticket = atomic_load_explicit(&p->ticket, memory_order_acquire);
@@ -137,11 +139,12 @@ void pool_run(struct pool *p, pool_fn *fn, void *job, int n_tiles) {
   bool was_busy = atomic_exchange_explicit(&p->busy, true, memory_order_acquire);
   assert(!was_busy);
   (void)was_busy;
+  uint32_t next = atomic_load_explicit(&p->generation, memory_order_relaxed) + 1;
+  atomic_store_explicit(&p->ticket, (uint64_t)next << 32 | TILE_CLOSED, memory_order_relaxed);
+  atomic_store_explicit(&p->n_tiles, n_tiles, memory_order_release);
   atomic_store_explicit(&p->fn, fn, memory_order_relaxed);
   atomic_store_explicit(&p->job, job, memory_order_relaxed);
-  atomic_store_explicit(&p->n_tiles, n_tiles, memory_order_relaxed);
   atomic_store_explicit(&p->done, 0, memory_order_relaxed);
-  uint32_t next = atomic_load_explicit(&p->generation, memory_order_relaxed) + 1;
   atomic_store_explicit(&p->ticket, (uint64_t)next << 32, memory_order_release);
   publish(p, n_tiles - 1);
   work(p, 0);
@@ -183,7 +186,8 @@ static void stop_threads(struct pool *p, int n) {
 
 struct pool *pool_create(int n_threads, struct error *err) {
   if (n_threads < 0 || n_threads > THREADS_MAX) {
-    error_set(err, ERROR_INVALID, "The number of compute threads must be between 1 and %d (or 0 for all cores), not %d.", THREADS_MAX, n_threads);
+    error_set(err, ERROR_INVALID, "The number of compute threads must be between 1 and %d (or 0 for all cores), not %d.", THREADS_MAX,
+              n_threads);
     return NULL;
   }
   int cores = pool_cores_usable();
@@ -200,7 +204,8 @@ struct pool *pool_create(int n_threads, struct error *err) {
   stop_threads(p, started);
   free(p->threads);
   free(p);
-  error_set(err, ERROR_NO_MEMORY, "Only %d of %d compute threads could be started; ask for fewer threads or raise the limit of processes (ulimit -u).",
+  error_set(err, ERROR_NO_MEMORY,
+            "Only %d of %d compute threads could be started; ask for fewer threads or raise the limit of processes (ulimit -u).",
             started + 1, n_threads);
   return NULL;
 }
@@ -244,8 +249,12 @@ static bool read_line(const char *dir, const char *name, char *line, int size) {
 static double quota_of(const char *dir, bool v2) {
   char line[128], period_line[64];
   long long quota, period;
-  if (v2) return read_line(dir, "cpu.max", line, sizeof line) && sscanf(line, "%lld %lld", &quota, &period) == 2 && period > 0 ? (double)quota / (double)period : 0;
-  if (!read_line(dir, "cpu.cfs_quota_us", line, sizeof line) || !read_line(dir, "cpu.cfs_period_us", period_line, sizeof period_line)) return 0;
+  if (v2)
+    return read_line(dir, "cpu.max", line, sizeof line) && sscanf(line, "%lld %lld", &quota, &period) == 2 && period > 0
+               ? (double)quota / (double)period
+               : 0;
+  if (!read_line(dir, "cpu.cfs_quota_us", line, sizeof line) || !read_line(dir, "cpu.cfs_period_us", period_line, sizeof period_line))
+    return 0;
   quota = atoll(line);
   period = atoll(period_line);
   return quota > 0 && period > 0 ? (double)quota / (double)period : 0;
