@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,8 +35,13 @@ static int read_all(int fd, const char *path, size_t bytes_max, struct buf *out,
 int fs_read(const char *path, size_t bytes_max, struct buf *out, struct error *err) {
   int fd = open(path, O_RDONLY | O_CLOEXEC);
   if (fd < 0) return io_error(err, "open", path);
+  size_t len_before = out->len;
   int result = read_all(fd, path, bytes_max, out, err);
   close(fd);
+  if (result < 0) { /* all or nothing */
+    out->len = len_before;
+    out->data[out->len] = '\0';
+  }
   return result;
 }
 
@@ -50,10 +56,12 @@ static int write_all(int fd, struct slice data) {
 }
 
 int fs_write_atomic(const char *path, struct slice data, unsigned mode, struct error *err) {
+  static atomic_uint serial; /* two threads may write the same file */
   struct buf temporary = {0};
-  buf_printf(&temporary, "%s.%ld.tmp", path, (long)getpid());
+  buf_printf(&temporary, "%s.%ld-%u.tmp", path, (long)getpid(), atomic_fetch_add(&serial, 1));
   int result = -1;
-  int fd = open(temporary.data, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
+  unlink(temporary.data); /* left by a process that had this number before: neither its mode nor a link may live on */
+  int fd = open(temporary.data, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
   if (fd < 0) {
     io_error(err, "create", temporary.data);
     goto out;
@@ -118,7 +126,7 @@ static int map_fd(struct fs_map *m, int fd, const char *path, struct error *err)
 }
 
 int fs_map_open(struct fs_map *m, const char *path, struct error *err) {
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO in place of a file must not hold us up */
   if (fd < 0) return io_error(err, "open", path);
   int result = map_fd(m, fd, path, err);
   close(fd);

@@ -7,7 +7,7 @@
 #include "base/buf.h"
 #include "base/error.h"
 
-/* Appends the file's bytes to out. A file over bytes_max is refused (ERROR_TOO_LARGE). */
+/* Appends the file's bytes to out; nothing when it fails. A file over bytes_max is refused (ERROR_TOO_LARGE). */
 int fs_read(const char *path, size_t bytes_max, struct buf *out, struct error *err);
 /* Writes to a temporary name beside path, syncs, renames: a reader sees the old bytes or the new ones. mode: e.g. 0600. */
 int fs_write_atomic(const char *path, struct slice data, unsigned mode, struct error *err);

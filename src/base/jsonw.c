@@ -1,6 +1,7 @@
 /* jsonw: see jsonw.h. SPDX-License-Identifier: Apache-2.0 */
 #include "base/jsonw.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -91,7 +92,8 @@ void jsonw_real(struct jsonw *w, double v) {
     return;
   }
   char text[40];
-  for (int digits = 15; digits <= 17; digits++) {
+  /* 15 digits always survive, and %g drops their zeros; below the normal numbers there are fewer to begin with. */
+  for (int digits = fabs(v) < DBL_MIN ? 1 : 15; digits <= 17; digits++) {
     snprintf(text, sizeof text, "%.*g", digits, v);
     if (strtod(text, NULL) == v) break;
   }
@@ -105,7 +107,7 @@ void jsonw_float(struct jsonw *w, float v) {
     return;
   }
   char text[40];
-  for (int digits = 6; digits <= 9; digits++) {
+  for (int digits = fabsf(v) < FLT_MIN ? 1 : 6; digits <= 9; digits++) {
     snprintf(text, sizeof text, "%.*g", digits, (double)v);
     if (strtof(text, NULL) == v) break;
   }

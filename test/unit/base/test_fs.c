@@ -1,127 +1,148 @@
-/* Tests of base/fs: whole files, maps, atomic replacement. SPDX-License-Identifier: Apache-2.0 */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-#include <stdio.h>
+/* Tests of base/fs. SPDX-License-Identifier: Apache-2.0 */
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/fs.h"
+#include "check.h"
 
-static char folder[64];
+static char dir[64];
 
-static int make_folder(void **state) {
+static int make_dir(void **state) {
   (void)state;
-  strcpy(folder, "/tmp/plinth-fs-XXXXXX");
-  return mkdtemp(folder) ? 0 : -1;
+  snprintf(dir, sizeof dir, "/tmp/plinth-test-XXXXXX");
+  return mkdtemp(dir) ? 0 : -1;
 }
 
-static int remove_folder(void **state) {
+static int remove_dir(void **state) {
   (void)state;
   char command[128];
-  snprintf(command, sizeof command, "rm -rf %s", folder);
+  snprintf(command, sizeof command, "rm -rf '%s'", dir);
   return system(command);
 }
 
-static void a_written_file_reads_back_and_has_its_mode(void **state) {
+static const char *in(const char *name) {
+  static char paths[4][256];
+  static unsigned turn;
+  char *path = paths[turn++ % 4];
+  snprintf(path, sizeof paths[0], "%s/%s", dir, name);
+  return path;
+}
+
+static void what_is_written_is_read(void **state) {
   (void)state;
-  char *path = fs_join(folder, "token");
+  struct buf b = {0};
   struct error err = {0};
-  assert_int_equal(fs_write_atomic(path, SLICE("first"), 0600, &err), 0);
-  assert_int_equal(fs_write_atomic(path, SLICE("a\0b"), 0600, &err), 0);
+  assert_int_equal(fs_write_atomic(in("a"), SLICE("one\0two"), 0640, &err), 0);
+  assert_int_equal(fs_read(in("a"), 7, &b, &err), 0);
+  assert_true(slice_eq(buf_view(&b), SLICE("one\0two")));
+  assert_int_equal(fs_read(in("a"), 100, &b, &err), 0); /* appends */
+  assert_int_equal(b.len, 14);
   struct stat st;
-  assert_int_equal(stat(path, &st), 0);
+  assert_int_equal(stat(in("a"), &st), 0);
+  assert_int_equal(st.st_mode & 0777 & ~(unsigned)0640, 0);
+  assert_int_equal(fs_write_atomic(in("a"), SLICE(""), 0600, &err), 0);
+  buf_clear(&b);
+  assert_int_equal(fs_read(in("a"), 0, &b, &err), 0);
+  assert_int_equal(b.len, 0);
+  assert_int_equal(stat(in("a"), &st), 0);
   assert_int_equal(st.st_mode & 0777, 0600);
-  struct buf text = {0};
-  assert_int_equal(fs_read(path, 3, &text, &err), 0);
-  assert_true(slice_eq(buf_view(&text), SLICE("a\0b")));
-  buf_free(&text);
-  free(path);
+  buf_free(&b);
 }
 
-static void a_file_over_the_limit_is_refused_and_nothing_is_appended(void **state) {
+static void a_file_over_the_limit_is_refused(void **state) {
   (void)state;
-  char *path = fs_join(folder, "large");
+  struct buf b = {0};
   struct error err = {0};
-  assert_int_equal(fs_write_atomic(path, SLICE("12345"), 0644, &err), 0);
-  struct buf text = {0};
-  assert_int_equal(fs_read(path, 4, &text, &err), -1);
+  assert_int_equal(fs_write_atomic(in("large"), SLICE("12345678"), 0600, NULL), 0);
+  assert_int_equal(fs_read(in("large"), 7, &b, &err), -1);
   assert_int_equal(err.code, ERROR_TOO_LARGE);
-  assert_int_equal(text.len, 0);
-  buf_free(&text);
-  free(path);
+  assert_int_equal(fs_read("/dev/zero", 200000, &b, &err), -1);
+  assert_int_equal(err.code, ERROR_TOO_LARGE);
+  assert_int_equal(b.len, 0); /* nothing was appended */
+  buf_free(&b);
 }
 
-static void what_is_missing_is_named(void **state) {
+static void failures_name_the_path_and_the_reason(void **state) {
   (void)state;
-  char *path = fs_join(folder, "no-such-file");
+  struct buf b = {0};
   struct error err = {0};
-  struct buf text = {0};
-  struct fs_map map;
-  assert_int_equal(fs_read(path, 100, &text, &err), -1);
-  assert_non_null(strstr(err.message, path));
-  assert_int_equal(fs_map_open(&map, path, &err), -1);
-  assert_non_null(strstr(err.message, path));
-  assert_false(fs_exists(path));
-  free(path);
+  assert_int_equal(fs_read(in("none"), 10, &b, &err), -1);
+  assert_int_equal(err.code, ERROR_NOT_FOUND);
+  assert_non_null(strstr(err.message, in("none")));
+  assert_non_null(strstr(err.message, "No such file"));
+  assert_int_equal(fs_read(dir, 10, &b, &err), -1);
+  assert_int_equal(err.code, ERROR_IO);
+  assert_int_equal(fs_write_atomic(in("no/such/dir"), SLICE("x"), 0600, &err), -1);
+  assert_int_equal(err.code, ERROR_NOT_FOUND);
+  buf_free(&b);
 }
 
-static void a_failed_replacement_leaves_the_old_file_and_no_scrap(void **state) {
+static void a_failed_write_leaves_the_old_file_and_no_other(void **state) {
   (void)state;
-  char *path = fs_join(folder, "no/such/folder/file");
   struct error err = {0};
-  assert_int_equal(fs_write_atomic(path, SLICE("x"), 0644, &err), -1);
-  assert_true(strlen(err.message) > 10);
-  free(path);
+  assert_int_equal(fs_mkdirs(in("keep/target"), 0700, NULL), 0);
+  assert_int_equal(fs_write_atomic(in("keep/target"), SLICE("x"), 0600, &err), -1); /* a folder of that name is in the way */
+  assert_true(fs_is_dir(in("keep/target")));
+  assert_int_equal(rmdir(in("keep/target")), 0);
+  assert_int_equal(rmdir(in("keep")), 0); /* empty: no temporary file was left */
 }
 
-static void an_empty_file_can_be_mapped(void **state) {
+static void folders_are_made_with_their_parents(void **state) {
   (void)state;
-  char *path = fs_join(folder, "empty");
   struct error err = {0};
-  struct fs_map map;
-  assert_int_equal(fs_write_atomic(path, SLICE(""), 0644, &err), 0);
-  assert_int_equal(fs_map_open(&map, path, &err), 0);
-  assert_int_equal(map.size, 0);
-  fs_map_close(&map);
-  free(path);
+  assert_int_equal(fs_mkdirs(in("x/y//z/"), 0700, &err), 0);
+  assert_true(fs_is_dir(in("x/y/z")));
+  assert_int_equal(fs_mkdirs(in("x/y/z"), 0700, &err), 0);
+  assert_int_equal(fs_write_atomic(in("x/file"), SLICE("x"), 0600, NULL), 0);
+  assert_int_equal(fs_mkdirs(in("x/file/sub"), 0700, &err), -1);
+  assert_true(fs_exists(in("x/file")));
+  assert_false(fs_is_dir(in("x/file")));
+  assert_false(fs_exists(in("x/other")));
 }
 
-static void a_folder_is_no_file(void **state) {
+static void names_are_joined_with_one_slash(void **state) {
   (void)state;
-  struct error err = {0};
-  struct buf text = {0};
-  struct fs_map map;
-  assert_true(fs_is_dir(folder));
-  assert_int_equal(fs_read(folder, 100, &text, &err), -1);
-  assert_int_equal(fs_map_open(&map, folder, &err), -1);
-  buf_free(&text);
+  static const char *const want[3] = {"a/b", "a/b", "/b"};
+  static const char *const dirs[3] = {"a", "a/", ""};
+  for (int i = 0; i < 3; i++) {
+    char *path = fs_join(dirs[i], "b");
+    assert_string_equal(path, want[i]);
+    free(path);
+  }
 }
 
-static void folders_are_made_with_their_parents_and_again(void **state) {
+static void maps_show_the_bytes_of_regular_files_only(void **state) {
   (void)state;
-  char *path = fs_join(folder, "a/b/c");
+  struct fs_map m;
   struct error err = {0};
-  assert_int_equal(fs_mkdirs(path, 0755, &err), 0);
-  assert_int_equal(fs_mkdirs(path, 0755, &err), 0);
-  assert_true(fs_is_dir(path));
-  free(path);
+  assert_int_equal(fs_write_atomic(in("m"), SLICE("mapped"), 0600, NULL), 0);
+  assert_int_equal(fs_map_open(&m, in("m"), &err), 0);
+  assert_int_equal(m.size, 6);
+  assert_memory_equal(m.data, "mapped", 6);
+  fs_map_close(&m);
+  assert_null(m.data);
+  fs_map_close(&m);
+  assert_int_equal(fs_write_atomic(in("m"), SLICE(""), 0600, NULL), 0);
+  assert_int_equal(fs_map_open(&m, in("m"), &err), 0);
+  assert_null(m.data);
+  fs_map_close(&m);
+  assert_int_equal(fs_map_open(&m, dir, &err), -1);
+  assert_int_equal(fs_map_open(&m, in("none"), &err), -1);
+  assert_int_equal(err.code, ERROR_NOT_FOUND);
+  assert_int_equal(mkfifo(in("fifo"), 0600), 0);
+  assert_int_equal(fs_map_open(&m, in("fifo"), &err), -1); /* and does not wait for a writer */
+  assert_non_null(strstr(err.message, "not a regular file"));
 }
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_written_file_reads_back_and_has_its_mode),
-      cmocka_unit_test(a_file_over_the_limit_is_refused_and_nothing_is_appended),
-      cmocka_unit_test(what_is_missing_is_named),
-      cmocka_unit_test(a_failed_replacement_leaves_the_old_file_and_no_scrap),
-      cmocka_unit_test(an_empty_file_can_be_mapped),
-      cmocka_unit_test(a_folder_is_no_file),
-      cmocka_unit_test(folders_are_made_with_their_parents_and_again),
+      cmocka_unit_test(what_is_written_is_read),
+      cmocka_unit_test(a_file_over_the_limit_is_refused),
+      cmocka_unit_test(failures_name_the_path_and_the_reason),
+      cmocka_unit_test(a_failed_write_leaves_the_old_file_and_no_other),
+      cmocka_unit_test(folders_are_made_with_their_parents),
+      cmocka_unit_test(names_are_joined_with_one_slash),
+      cmocka_unit_test(maps_show_the_bytes_of_regular_files_only),
   };
-  return cmocka_run_group_tests(tests, make_folder, remove_folder);
+  return cmocka_run_group_tests(tests, make_dir, remove_dir);
 }

@@ -1,66 +1,92 @@
-/* Tests of base/pool: every tile once, whoever takes it. SPDX-License-Identifier: Apache-2.0 */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
+/* Tests of base/pool. SPDX-License-Identifier: Apache-2.0 */
 #include <stdatomic.h>
+#include <unistd.h>
 
 #include "base/pool.h"
+#include "check.h"
 
-enum { TILES = 4000 };
+enum { TILES_MAX = 1000 };
 
 struct job {
-  atomic_int taken[TILES];
-  atomic_int wrong_worker;
-  int threads;
+  atomic_int runs[TILES_MAX];
+  atomic_int in_use[64]; /* by worker: no index is used by two threads at once */
+  int n_tiles, n_workers;
+  atomic_int wrong;
 };
 
-static void take(void *arg, int tile, int worker) {
+static void count_tile(void *arg, int tile, int worker) {
   struct job *j = arg;
-  atomic_fetch_add(&j->taken[tile], 1);
-  if (worker < 0 || worker >= j->threads) atomic_fetch_add(&j->wrong_worker, 1);
+  if (tile < 0 || tile >= j->n_tiles || worker < 0 || worker >= j->n_workers) {
+    atomic_fetch_add(&j->wrong, 1);
+    return;
+  }
+  if (atomic_fetch_add(&j->in_use[worker], 1) != 0) atomic_fetch_add(&j->wrong, 1);
+  atomic_fetch_add(&j->runs[tile], 1);
+  atomic_fetch_sub(&j->in_use[worker], 1);
 }
 
-static void every_tile_is_done_exactly_once_before_the_run_returns(void **state) {
-  (void)state;
+static void run_and_check(struct pool *p, int n_tiles) {
   static struct job j;
-  for (int threads = 1; threads <= 5; threads++) {
-    struct pool *p = pool_create(threads, NULL);
-    assert_non_null(p);
+  memset(&j, 0, sizeof j);
+  j.n_tiles = n_tiles;
+  j.n_workers = pool_threads(p);
+  pool_run(p, count_tile, &j, n_tiles);
+  assert_int_equal(atomic_load(&j.wrong), 0);
+  for (int i = 0; i < TILES_MAX; i++) assert_int_equal(atomic_load(&j.runs[i]), i < n_tiles);
+}
+
+static void every_tile_runs_once_for_any_number_of_threads(void **state) {
+  (void)state;
+  static const int tiles[] = {0, 1, 2, 3, 7, 64, TILES_MAX};
+  for (int threads = 1; threads <= 9; threads += 2) {
+    struct error err = {0};
+    struct pool *p = pool_create(threads, &err);
+    if (!p) fail_msg("%s", err.message);
     assert_int_equal(pool_threads(p), threads);
-    for (int round = 0; round < 300; round++) {
-      memset(&j, 0, sizeof j);
-      j.threads = threads;
-      int tiles = round * 37 % TILES + 1;
-      pool_run(p, take, &j, tiles);
-      for (int i = 0; i < TILES; i++) assert_int_equal(atomic_load(&j.taken[i]), i < tiles);
-      assert_int_equal(atomic_load(&j.wrong_worker), 0);
-    }
+    for (int round = 0; round < 20; round++)
+      for (size_t i = 0; i < sizeof tiles / sizeof tiles[0]; i++) run_and_check(p, tiles[i]);
     pool_destroy(p);
   }
+}
+
+/* Jobs in quick turn and with pauses in which the threads fall asleep: none may be lost, none run for an old job. */
+static void jobs_follow_each_other_awake_and_asleep(void **state) {
+  (void)state;
+  struct pool *p = pool_create(4, NULL);
+  assert_non_null(p);
+  for (int i = 0; i < 5000; i++) {
+    run_and_check(p, 1 + i % 17);
+    if (i % 500 == 0) usleep(2000);
+  }
+  pool_destroy(p);
+}
+
+static void the_default_is_what_the_process_may_use(void **state) {
+  (void)state;
+  assert_true(pool_cores_usable() >= 1);
+  struct pool *p = pool_create(0, NULL);
+  assert_non_null(p);
+  assert_int_equal(pool_threads(p), pool_cores_usable());
+  pool_destroy(p);
   pool_destroy(NULL);
 }
 
-static void no_tiles_and_usable_cores_are_fine(void **state) {
+static void pools_come_and_go(void **state) {
   (void)state;
-  static struct job j;
-  j.threads = pool_cores_usable();
-  assert_true(j.threads >= 1);
-  struct pool *p = pool_create(0, NULL);
-  assert_non_null(p);
-  assert_int_equal(pool_threads(p), j.threads);
-  pool_run(p, take, &j, 0);
-  pool_destroy(p);
+  for (int i = 0; i < 50; i++) {
+    struct pool *p = pool_create(3, NULL);
+    assert_non_null(p);
+    if (i % 2) run_and_check(p, 5);
+    pool_destroy(p);
+  }
 }
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(every_tile_is_done_exactly_once_before_the_run_returns),
-      cmocka_unit_test(no_tiles_and_usable_cores_are_fine),
+      cmocka_unit_test(every_tile_runs_once_for_any_number_of_threads),
+      cmocka_unit_test(jobs_follow_each_other_awake_and_asleep),
+      cmocka_unit_test(the_default_is_what_the_process_may_use),
+      cmocka_unit_test(pools_come_and_go),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
