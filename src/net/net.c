@@ -188,7 +188,15 @@ int net_port(const struct net *n) { return n->port; }
 void net_run(struct net *n) { net__loop_run(&n->loop); }
 void net_stop(struct net *n) { net__loop_stop(&n->loop); }
 struct loop *net_loop(struct net *n) { return &n->loop.loop; }
-unsigned net_n_exchanges(const struct net *n) { return n->n_exchanges; }
+
+static unsigned n_unsent(const struct net__conns *conns) {
+  const struct net__conn *c;
+  unsigned count = 0;
+  TAILQ_FOREACH(c, conns, link) count += c->state != NET__BUSY && net__conn_unsent(c) > 0;
+  return count;
+}
+
+unsigned net_n_exchanges(const struct net *n) { return n->n_exchanges + n_unsent(&n->idle) + n_unsent(&n->busy); }
 
 static void stop_listening(struct net *n) {
   for (unsigned i = 0; i < n->n_listeners; i++) evconnlistener_free(n->listeners[i]);

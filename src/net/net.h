@@ -51,7 +51,8 @@ void net_run(struct net *n);
 void net_stop(struct net *n);
 /* No new connections; idle ones are closed; exchanges under way go on. */
 void net_drain(struct net *n);
-unsigned net_n_exchanges(const struct net *n); /* requests whose reply has not ended */
+/* Requests whose reply has not ended, or lies unsent: when it is 0 after a drain, stopping loses nothing. */
+unsigned net_n_exchanges(const struct net *n);
 /* Closes everything; on_gone is called for exchanges that are left. Posts, timers and watches that are left are forgotten. */
 void net_destroy(struct net *n);
 

@@ -32,6 +32,7 @@ struct job {
   struct loop_timer *timer;
   unsigned long n, at;
   pthread_t thread;
+  bool posted;
 };
 
 static struct net *the_net; /* for the signal handler */
@@ -48,7 +49,8 @@ static void job_gone(void *owner, bool left) {
   if (left) j->server->left++;
   else j->server->done++;
   loop_timer_cancel(net_loop(j->server->net), j->timer);
-  free(j);
+  j->x = NULL;
+  if (!j->posted) free(j); /* else a post that carries it is under way */
 }
 
 static struct job *job_start(struct server *s, struct exchange *x) {
@@ -96,13 +98,21 @@ static void abort_stream(struct exchange *x) {
   exchange_stream_abort(x);
 }
 
+static void posted_reply(void *arg) {
+  struct job *j = arg;
+  j->posted = false;
+  if (j->x) slow_reply(j);
+  else free(j);
+}
+
 static void *post_from_thread(void *arg) {
   struct job *j = arg;
-  loop_post(net_loop(j->server->net), slow_reply, j);
+  loop_post(net_loop(j->server->net), posted_reply, j);
   return NULL;
 }
 
 static void reply_from_thread(struct job *j) {
+  j->posted = true;
   pthread_create(&j->thread, NULL, post_from_thread, j);
   pthread_detach(j->thread);
 }

@@ -117,6 +117,18 @@ static void a_reply_ends_the_exchange_once(void **state) {
   assert_true(slice_ends(buf_view(&w->reply), SLICE("\r\n\r\nhello")));
 }
 
+static void reply_and_count(struct world *w, struct exchange *x) {
+  exchange_reply(x, 200, "text/plain", SLICE("hello"));
+  assert_int_equal(w->gone, 1);
+  assert_int_equal(net_n_exchanges(w->net), 1);
+}
+
+static void a_reply_counts_until_it_is_sent(void **state) {
+  struct world *w = *state;
+  serve(w, CLOSING, reply_and_count);
+  assert_int_equal(net_n_exchanges(w->net), 0);
+}
+
 static void a_header_value_cannot_leave_its_line(void **state) {
   struct world *w = *state;
   serve(w, CLOSING, reply_at_once);
@@ -295,6 +307,7 @@ static void reasons_have_their_phrases(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       IN_WORLD(a_reply_ends_the_exchange_once),
+      IN_WORLD(a_reply_counts_until_it_is_sent),
       IN_WORLD(a_header_value_cannot_leave_its_line),
       IN_WORLD(a_reply_may_come_later),
       IN_WORLD(pipelined_requests_are_answered_each_once),
