@@ -19,10 +19,8 @@ static void fill(float *x, size_t n, uint32_t seed) {
 
 struct sample {
   float x[ROWS * N], gain[N], y[ROWS * N];
-  int8_t q8[ROWS * N], low[ROWS * N];
-  int16_t q16[ROWS * N];
-  float d[ROWS * N / BLOCK], ds[ROWS * N / BLOCK];
-  int32_t sum[ROWS * N / BLOCK];
+  struct act8 i8[ROWS * N / BLOCK];
+  struct act16 i16[ROWS * N / BLOCK];
 };
 
 static void sample_rows(const struct kernels *k, struct sample *s) {
@@ -39,33 +37,47 @@ static void sample_rows(const struct kernels *k, struct sample *s) {
 }
 
 static void sample_linear(const struct kernels *k, struct sample *s, enum pack pack, unsigned char *panels, float *y) {
-  size_t panel_bytes = pack == PACK_F32 ? N * PANEL_ROWS * sizeof(float) : N / BLOCK * kernels_block_bytes(pack);
-  struct weight w = {.pack = pack, .n_out = OUT, .n_in = N, .n_panels = 3, .n_blocks = N / BLOCK, .panel_bytes = panel_bytes, .data = panels};
-  struct act act = {.rows = ROWS, .n = N, .ld = N, .f32 = s->x, .forms = 7};
-  act.i8 = (struct act_blocks){.q8 = s->q8, .d = s->d, .ds = s->ds, .sum = s->sum};
+  struct weight w = {.pack = pack,
+                     .n_out = OUT,
+                     .n_in = N,
+                     .n_panels = 3,
+                     .n_blocks = N / BLOCK,
+                     .panel_bytes = pack_panel_bytes(pack, N),
+                     .data = panels};
+  struct act act = {.rows = ROWS, .n = N, .ld = N, .f32 = s->x, .i8 = s->i8, .i16 = s->i16, .forms = 7};
   struct linear job = {.w = &w, .bias = s->gain, .y = y, .ldy = OUT};
   struct product p = {.job = &job, .act = &act, .n_rows = ROWS};
-  if (pack == PACK_F32) {
+  if (pack_is_float(pack)) {
     k->linear_f32(&p, 0, w.n_panels);
     return;
   }
-  for (size_t r = 0; r < ROWS; r++) k->quantize_i8(&act.i8, r, N, s->x + r * N, N);
+  for (size_t r = 0; r < ROWS; r++) {
+    k->quantize_i8(s->i8 + r * (N / BLOCK), s->x + r * N, N);
+    k->quantize_i16(s->i16 + r * (N / BLOCK), s->x + r * N, N);
+  }
   k->linear_i8(&p, 0, w.n_panels);
-  act.i16 = (struct act_blocks){.q8 = s->q8, .low = s->low, .q16 = s->q16, .d = s->d, .ds = s->ds, .sum = s->sum};
-  for (size_t r = 0; r < ROWS; r++) k->quantize_i16(&act.i16, r, N, s->x + r * N, N);
   job.add = true;
   k->linear_i16(&p, 0, w.n_panels);
 }
 
-/* Random bytes, with halves of a moderate size where scales stand. */
+/* Finite values of a moderate size, in every type. Quants of types with minimums are small. */
 static void fill_panels(unsigned char *panels, enum pack pack) {
-  float *values = (float *)(void *)panels;
-  size_t n = 3 * (size_t)N * PANEL_ROWS, block = kernels_block_bytes(pack), blocks = 3 * (N / BLOCK);
-  fill(values, n, 7);
-  for (size_t b = 0; pack != PACK_F32 && b < blocks; b++)
-    for (size_t i = 0; i < (pack == PACK_Q4M ? 32u : 16u); i++) {
-      uint16_t half = (uint16_t)(0x2000 + 37 * (b * 32 + i) % 0x1000);
-      memcpy(panels + b * block + 2 * i, &half, sizeof half);
+  struct pack_form form = pack_form(pack);
+  size_t bytes = 3 * pack_panel_bytes(pack, N), block = pack_block_bytes(pack);
+  uint32_t seed = 7;
+  for (size_t i = 0; i < bytes; i++) {
+    seed = seed * 1664525u + 1013904223u;
+    panels[i] = (unsigned char)(seed >> 24 & (form.bits == 8 && !form.minimum ? 0xFF
+                                              : form.bits == 8                ? 0x1F
+                                              : form.bits == 4                ? 0xFF
+                                                                              : 0x3F));
+  }
+  for (size_t at = 0; !pack_is_float(pack) && at < bytes; at += block)
+    for (size_t i = 0; i < pack_quants_at(pack); i += (size_t)form.scale_bytes) {
+      float value = (float)(at / block + i) * 0x1p-12f;
+      uint16_t half = dtype_f32_to_f16(value);
+      if (form.scale_bytes == 2) memcpy(panels + at + i, &half, 2);
+      else memcpy(panels + at + i, &value, 4);
     }
 }
 
@@ -83,7 +95,8 @@ static bool same_attention(const struct kernels *k, const struct kernels *truth)
     out[side] = mem_zalloc(TOKENS * HEADS * DIM, sizeof(float));
     for (size_t i = 0; i < TOKENS; i++) used->kv_store(&kv, pages[i / KV_PAGE_TOKENS], i % KV_PAGE_TOKENS, x + i * 64, x + i * 64 + 32);
     struct kv_segment segment = {.n_rows = TOKENS, .pages = pages};
-    struct attention a = {.kv = &kv, .n_heads = HEADS, .scale = 0.25f, .causal = true, .q = x, .ldq = HEADS * DIM, .out = out[side], .ldo = HEADS * DIM};
+    struct attention a = {
+        .kv = &kv, .n_heads = HEADS, .scale = 0.25f, .causal = true, .q = x, .ldq = HEADS * DIM, .out = out[side], .ldo = HEADS * DIM};
     struct attention_tile t = {.a = &a, .segment = &segment, .kv_head = 1, .row_begin = 24, .n_rows = 16, .scratch = scratch};
     used->attention(&t);
   }
@@ -100,7 +113,7 @@ static bool same_linear(const struct kernels *k, const struct kernels *truth, st
   sample_linear(k, a, pack, panels, ya);
   sample_linear(truth, b, pack, panels, yb);
   free(panels);
-  return memcmp(ya, yb, sizeof ya) == 0 && memcmp(a->q8, b->q8, sizeof a->q8) == 0 && memcmp(a->ds, b->ds, sizeof a->ds) == 0;
+  return memcmp(ya, yb, sizeof ya) == 0 && memcmp(a->i8, b->i8, sizeof a->i8) == 0 && memcmp(a->i16, b->i16, sizeof a->i16) == 0;
 }
 
 const char *check_kernels(const struct kernels *k, const struct kernels *truth) {
@@ -109,9 +122,9 @@ const char *check_kernels(const struct kernels *k, const struct kernels *truth) 
   sample_rows(k, &s[0]);
   sample_rows(truth, &s[1]);
   const char *wrong = memcmp(s[0].y, s[1].y, sizeof s[0].y) ? "for rows" : NULL;
-  static const char *const names[] = {"for fp32 products", "for 8-bit products", "for 4-bit products", "for 4-bit products with minimum"};
-  for (int pack = PACK_F32; pack <= PACK_Q4M && !wrong; pack++)
-    if (!same_linear(k, truth, &s[0], &s[1], (enum pack)pack)) wrong = names[pack];
+  for (int pack = PACK_F32; pack < PACK_COUNT && !wrong; pack++)
+    if (!same_linear(k, truth, &s[0], &s[1], (enum pack)pack))
+      wrong = pack_is_float((enum pack)pack) ? "for float products" : "for integer products";
   if (!wrong && !same_attention(k, truth)) wrong = "for attention";
   free(s);
   return wrong;

@@ -53,7 +53,9 @@ static void take_up(struct kernels *next, const struct kernels *below, void (*fi
   struct kernels tried = *below;
   fill(&tried);
   const char *wrong = check_kernels(&tried, &tables[0]);
-  if (wrong) log_line(LOG_WARN, "tensor", "The %s kernel %s differs from the plain C on this machine; these kernels are not used.", tried.name, wrong);
+  if (wrong)
+    log_line(LOG_WARN, "tensor", "The %s kernel %s differs from the plain C on this machine; these kernels are not used.", tried.name,
+             wrong);
   *next = wrong ? *below : tried;
 }
 

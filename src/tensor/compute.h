@@ -5,10 +5,10 @@
 
 struct compute {
   enum compute_mode mode;
-  struct pool *pool;             /* borrowed */
+  struct pool *pool; /* borrowed */
   const struct kernels *kernels;
-  float **attention_scratch;     /* one per thread, grown as needed */
-  size_t attention_floats;       /* the size of each */
+  float **attention_scratch; /* one per thread, grown as needed */
+  size_t attention_floats;   /* the size of each */
 };
 
 #endif

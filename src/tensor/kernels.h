@@ -8,42 +8,100 @@
 
 enum { PANEL_ROWS = 16, BLOCK = 32 };
 
-/* How a weight lies in memory: panels of 16 output rows; within a panel, k ascending.
- *   PACK_F32   [n_in][16] fp32
- *   PACK_Q8    per block of 32 k: 16 fp16 scales, then 8 vectors of 64 bytes; vector i holds, for each of the 16 rows, k = 4i … 4i+3 as q + 128
- *   PACK_Q4    per block: 16 fp16 scales, then 4 vectors of 64 bytes; vector i holds per row k = 4i … 4i+3 in the low nibbles and
- *              k = 16+4i … 16+4i+3 in the high ones, as q in 0 … 15; value = scale · (q − 8)
- *   PACK_Q4M   per block: 16 fp16 scales, 16 fp16 minimums, then the vectors of PACK_Q4; value = scale · q + minimum
- * Rows beyond n_out are zero. */
-enum pack { PACK_F32, PACK_Q8, PACK_Q4, PACK_Q4M };
+/* How a weight lies in memory: panels of 16 output rows; rows beyond n_out are zero. Float types: [n_in][16] elements of 4 or 2 bytes.
+ * Integer types, k in blocks of 32, per block:
+ *   scales    [parts][16], fp16 where the source's scales are, else fp32; parts 2: one for each half of the block
+ *   minimums  [parts][16] alike, where the type has them
+ *   quants    unsigned. 8 bits: 8 vectors of 64 bytes, vector i holding k = 4i … 4i+3 of each of the 16 rows. 4 bits: 4 vectors, vector i
+ *             holding k = 4i … 4i+3 of each row in the low nibbles and k = 16+4i … 16+4i+3 in the high ones.
+ * value = scale · (quant − offset), or scale · quant + minimum. Quants of types with minimums are below 128. */
+enum pack {
+  PACK_F32,
+  PACK_F16,
+  PACK_BF16,
+  PACK_Q8,
+  PACK_Q4,
+  PACK_Q4M, /* fp16 scales: Q8_0, Q5_0, IQ4_NL, TQ2_0; Q4_0; Q4_1 */
+  PACK_S8,
+  PACK_S8M,
+  PACK_S4M, /* fp32 scales: IQ4_XS, MXFP4; Q5_1, Q5_K; Q4_K */
+  PACK_H8,
+  PACK_H8M, /* fp32 scales of half blocks: Q3_K, Q6_K; Q2_K */
+  PACK_COUNT,
+};
+
+struct pack_form {
+  int bits;        /* of an element; 32 and 16: float types, nothing else below counts */
+  int scale_bytes; /* of a scale and of a minimum */
+  int parts;
+  bool minimum;
+  int offset;
+};
+
+/* Constant where pack is, so that kernels specialize. */
+static inline __attribute__((always_inline)) struct pack_form pack_form(enum pack pack) {
+  switch (pack) {
+    case PACK_F16:
+    case PACK_BF16: return (struct pack_form){.bits = 16};
+    case PACK_Q8: return (struct pack_form){8, 2, 1, false, 128};
+    case PACK_Q4: return (struct pack_form){4, 2, 1, false, 8};
+    case PACK_Q4M: return (struct pack_form){4, 2, 1, true, 0};
+    case PACK_S8: return (struct pack_form){8, 4, 1, false, 128};
+    case PACK_S8M: return (struct pack_form){8, 4, 1, true, 0};
+    case PACK_S4M: return (struct pack_form){4, 4, 1, true, 0};
+    case PACK_H8: return (struct pack_form){8, 4, 2, false, 128};
+    case PACK_H8M: return (struct pack_form){8, 4, 2, true, 0};
+    default: return (struct pack_form){.bits = 32};
+  }
+}
+static inline bool pack_is_float(enum pack pack) { return pack <= PACK_BF16; }
+/* Bytes of the scales (and of the minimums, if any) of a block. */
+static inline __attribute__((always_inline)) size_t pack_scales_bytes(enum pack pack) {
+  return (size_t)(PANEL_ROWS * pack_form(pack).scale_bytes * pack_form(pack).parts);
+}
+static inline __attribute__((always_inline)) size_t pack_quants_at(enum pack pack) {
+  return pack_scales_bytes(pack) * (pack_form(pack).minimum ? 2 : 1);
+}
+static inline __attribute__((always_inline)) size_t pack_block_bytes(enum pack pack) {
+  return pack_quants_at(pack) + (size_t)(PANEL_ROWS * BLOCK * pack_form(pack).bits / 8);
+}
+static inline size_t pack_panel_bytes(enum pack pack, size_t n_in) {
+  return pack_is_float(pack) ? n_in * (size_t)(PANEL_ROWS * pack_form(pack).bits / 8) : (n_in + BLOCK - 1) / BLOCK * pack_block_bytes(pack);
+}
 
 struct weight {
   enum pack pack;
-  bool wide;            /* takes 16-bit activations */
+  bool wide; /* takes 16-bit activations */
   size_t n_out, n_in;
   size_t n_panels, n_blocks;
   size_t panel_bytes;
-  unsigned char *data;  /* n_panels · panel_bytes, 64-byte aligned */
+  unsigned char *data; /* n_panels · panel_bytes, 64-byte aligned */
 };
 
-/* Activations in 8-bit or 16-bit blocks of 32, per row: x ≈ d · q. For 16 bits q = 256 · high + low. */
-struct act_blocks {
-  int8_t *q8;       /* [rows][ld] 8-bit values, or the high bytes */
-  int8_t *low;      /* [rows][ld] low bytes; 16 bits only */
-  int16_t *q16;     /* [rows][ld] the whole values; 16 bits only */
-  float *d;         /* [rows][ld / 32] scale */
-  float *ds;        /* [rows][ld / 32] d · (sum of q), rounded once */
-  int32_t *sum;     /* [rows][ld / 32] sum of q */
+/* Activations of one row and block: x ≈ d · q. What a kernel needs beside q stands next to it. */
+struct act8 {
+  int8_t q[BLOCK];
+  float d;
+  float ds;          /* d · Σ q, rounded once */
+  int32_t bias;      /* −128 · Σ q: where the sum of products with quants of offset 128 starts */
+  int32_t bias_half; /* the same of the first 16 */
+};
+struct act16 {
+  int8_t high[BLOCK], low[BLOCK]; /* q = 256 · high + low */
+  int16_t q[BLOCK];
+  float d, ds;
+  int32_t bias, bias_half;
 };
 
 struct act {
   size_t rows_max, in_max;
-  size_t ld;            /* in_max rounded up to whole blocks */
-  size_t rows, n;       /* as prepared last */
+  size_t ld;      /* in_max rounded up to whole blocks */
+  size_t rows, n; /* as prepared last */
   unsigned forms;
-  float *f32;           /* [rows_max][ld], or NULL */
-  struct act_blocks i8, i16;
-  float *row_scratch;   /* [threads][ld] */
+  float *f32;         /* [rows_max][ld], or NULL */
+  struct act8 *i8;    /* [rows_max][ld / 32], or NULL */
+  struct act16 *i16;  /* alike */
+  float *row_scratch; /* [threads][ld] */
   size_t bytes;
 };
 
@@ -60,8 +118,8 @@ struct attention_tile {
   const struct attention *a;
   const struct kv_segment *segment;
   size_t kv_head;
-  size_t row_begin, n_rows;  /* within the segment; n_rows <= ATTENTION_ROWS */
-  float *scratch;            /* attention_scratch_floats(…) floats of the calling thread */
+  size_t row_begin, n_rows; /* within the segment; n_rows <= ATTENTION_ROWS */
+  float *scratch;           /* attention_scratch_floats(…) floats of the calling thread */
 };
 enum { ATTENTION_ROWS = 16 };
 size_t attention_scratch_floats(size_t heads_per_kv, size_t head_dim);
@@ -72,8 +130,8 @@ struct kernels {
   void (*linear_i8)(const struct product *p, size_t panel_begin, size_t panel_end);
   void (*linear_i16)(const struct product *p, size_t panel_begin, size_t panel_end);
   void (*attention)(const struct attention_tile *t);
-  void (*quantize_i8)(const struct act_blocks *to, size_t row, size_t ld, const float *x, size_t n);
-  void (*quantize_i16)(const struct act_blocks *to, size_t row, size_t ld, const float *x, size_t n);
+  void (*quantize_i8)(struct act8 *to, const float *x, size_t n); /* one row; what is missing in the last block counts as 0 */
+  void (*quantize_i16)(struct act16 *to, const float *x, size_t n);
   void (*rmsnorm)(float *y, const float *x, const float *gain, float eps, size_t n);
   void (*layernorm)(float *y, const float *x, const float *add, const float *gain, const float *bias, float eps, size_t n);
   void (*silu_mul)(float *y, const float *gate, const float *up, size_t n);
@@ -84,6 +142,9 @@ struct kernels {
   float (*softmax_weights)(float *y, const float *x, float scale, size_t n);
   float (*sum_exp)(const float *x, float max, size_t n); /* Σ exp(x − max) */
   float (*max)(const float *x, size_t n);                /* −inf for n = 0; NaN is passed over */
+  /* For the figures of the machine: rounds of independent dot instructions out of registers (returns the operations done); reading. */
+  double (*dot_rounds)(size_t rounds);
+  uint64_t (*read_all)(const void *memory, size_t bytes);
 };
 
 /* Each overwrites the entries it has. */
@@ -93,10 +154,6 @@ void avx512_fill(struct kernels *k);
 /* The widest table that this machine, the mask and PLINTH_ISA allow, each variant checked against ref. */
 const struct kernels *kernels_best(unsigned isa_mask);
 
-/* Where a panel's parts begin. */
-static inline size_t kernels_block_bytes(enum pack pack) {
-  return pack == PACK_Q8 ? 32 + 8 * 64 : pack == PACK_Q4 ? 32 + 4 * 64 : pack == PACK_Q4M ? 64 + 4 * 64 : BLOCK * 64;
-}
 /* Row of act that output row i reads. */
 static inline size_t product_row(const struct product *p, size_t i) { return p->row_index ? (size_t)p->row_index[i] : i; }
 

@@ -39,7 +39,11 @@ static void attention_tile(void *job, int tile, int worker) {
   while (left >= row_tiles(&run->segments[s]) * n_kv) left -= row_tiles(&run->segments[s++]) * n_kv;
   const struct kv_segment *segment = &run->segments[s];
   size_t begin = left / n_kv * ATTENTION_ROWS;
-  struct attention_tile t = {.a = run->a, .segment = segment, .kv_head = left % n_kv, .row_begin = begin, .n_rows = segment->n_rows - begin,
+  struct attention_tile t = {.a = run->a,
+                             .segment = segment,
+                             .kv_head = left % n_kv,
+                             .row_begin = begin,
+                             .n_rows = segment->n_rows - begin,
                              .scratch = run->c->attention_scratch[worker]};
   if (t.n_rows > ATTENTION_ROWS) t.n_rows = ATTENTION_ROWS;
   run->c->kernels->attention(&t);
@@ -66,6 +70,5 @@ void op_attention(struct compute *c, const struct attention *a, const struct kv_
   }
   if (work < 64 * 1024)
     for (size_t i = 0; i < n_tiles; i++) attention_tile(&run, (int)i, 0);
-  else
-    pool_run(c->pool, attention_tile, &run, (int)n_tiles);
+  else pool_run(c->pool, attention_tile, &run, (int)n_tiles);
 }

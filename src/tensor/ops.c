@@ -9,33 +9,15 @@
 #include "tensor/compute.h"
 
 enum {
-  INLINE_ELEMENTS = 8192,     /* row operations of fewer elements stay on the caller */
+  INLINE_ELEMENTS = 8192, /* row operations of fewer elements stay on the caller */
   ROWS_PER_TILE = 8,
-  TILE_BYTES = 48 * 1024,     /* weights of a tile when few rows stream them */
+  TILE_BYTES = 48 * 1024, /* weights of a tile when few rows stream them */
   TILES_PER_THREAD = 6,
 };
 
 /* ---- activations ---- */
 
 static size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
-
-static struct act_blocks make_blocks(size_t rows, size_t ld, bool wide, size_t *bytes) {
-  struct act_blocks b = {0};
-  size_t n = rows * ld, blocks = n / BLOCK;
-  b.q8 = mem_aligned(64, n + 64);
-  if (wide) b.low = mem_aligned(64, n + 64);
-  if (wide) b.q16 = mem_aligned(64, 2 * n + 64);
-  b.d = mem_aligned(64, blocks * sizeof(float) + 64);
-  b.ds = mem_aligned(64, blocks * sizeof(float) + 64);
-  b.sum = mem_aligned(64, blocks * sizeof(int32_t) + 64);
-  *bytes += n * (wide ? 4 : 1) + blocks * 12;
-  return b;
-}
-
-static void free_blocks(struct act_blocks *b) {
-  void *memory[] = {b->q8, b->low, b->q16, b->d, b->ds, b->sum};
-  for (size_t i = 0; i < sizeof memory / sizeof memory[0]; i++) free(memory[i]);
-}
 
 struct act *act_create(struct compute *c, size_t rows_max, size_t in_max, struct error *err) {
   (void)err;
@@ -47,8 +29,10 @@ struct act *act_create(struct compute *c, size_t rows_max, size_t in_max, struct
   a->row_scratch = mem_aligned(64, (size_t)pool_threads(c->pool) * a->ld * sizeof(float) + 64);
   a->bytes = rows_max * a->ld * sizeof(float);
   if (c->mode == COMPUTE_FAST) {
-    a->i8 = make_blocks(rows_max, a->ld, false, &a->bytes);
-    a->i16 = make_blocks(rows_max, a->ld, true, &a->bytes);
+    size_t blocks = rows_max * (a->ld / BLOCK);
+    a->i8 = mem_aligned(64, blocks * sizeof *a->i8 + 64);
+    a->i16 = mem_aligned(64, blocks * sizeof *a->i16 + 64);
+    a->bytes += blocks * (sizeof *a->i8 + sizeof *a->i16);
   }
   return a;
 }
@@ -57,8 +41,8 @@ void act_free(struct act *a) {
   if (!a) return;
   free(a->f32);
   free(a->row_scratch);
-  free_blocks(&a->i8);
-  free_blocks(&a->i16);
+  free(a->i8);
+  free(a->i16);
   free(a);
 }
 
@@ -67,8 +51,8 @@ size_t act_bytes(const struct act *a) { return a->bytes; }
 static void begin_act(struct act *a, unsigned forms, size_t rows, size_t n) {
   if (!a) return;
   assert(rows <= a->rows_max && n <= a->in_max);
-  assert(!(forms & ACT_I8) || a->i8.q8);
-  assert(!(forms & ACT_I16) || a->i16.q8);
+  assert(!(forms & ACT_I8) || a->i8);
+  assert(!(forms & ACT_I16) || a->i16);
   a->rows = rows;
   a->n = n;
   a->forms = forms;
@@ -117,8 +101,8 @@ static void put_forms(const struct row_job *j, size_t r, const float *y) {
   if (!a) return;
   float *f32 = a->f32 + r * a->ld;
   if ((a->forms & ACT_F32) && y != f32) memcpy(f32, y, j->n * sizeof *y);
-  if (a->forms & ACT_I8) j->c->kernels->quantize_i8(&a->i8, r, a->ld, y, j->n);
-  if (a->forms & ACT_I16) j->c->kernels->quantize_i16(&a->i16, r, a->ld, y, j->n);
+  if (a->forms & ACT_I8) j->c->kernels->quantize_i8(a->i8 + r * (a->ld / BLOCK), y, j->n);
+  if (a->forms & ACT_I16) j->c->kernels->quantize_i16(a->i16 + r * (a->ld / BLOCK), y, j->n);
 }
 
 static void run_row_tile(void *job, int tile, int worker) {
@@ -145,18 +129,33 @@ void op_prepare(struct compute *c, struct act *act, unsigned forms, const float 
   run_rows(&(struct row_job){.c = c, .op = ROW_PREPARE, .act = act, .x = x, .ldx = ldx, .rows = rows, .n = n}, forms);
 }
 
-void op_rmsnorm(struct compute *c, float *y, struct act *act, unsigned forms, const float *x, const float *gain, float eps, size_t rows, size_t n) {
-  run_rows(&(struct row_job){.c = c, .op = ROW_RMSNORM, .y = y, .act = act, .x = x, .ldx = n, .gain = gain, .eps = eps, .rows = rows, .n = n}, forms);
+void op_rmsnorm(struct compute *c, float *y, struct act *act, unsigned forms, const float *x, const float *gain, float eps, size_t rows,
+                size_t n) {
+  run_rows(
+      &(struct row_job){.c = c, .op = ROW_RMSNORM, .y = y, .act = act, .x = x, .ldx = n, .gain = gain, .eps = eps, .rows = rows, .n = n},
+      forms);
 }
 
 void op_layernorm(struct compute *c, float *y, struct act *act, unsigned forms, const float *x, const float *add, const float *gain,
                   const float *bias, float eps, size_t rows, size_t n) {
-  run_rows(&(struct row_job){.c = c, .op = ROW_LAYERNORM, .y = y, .act = act, .x = x, .ldx = n, .other = add, .gain = gain, .bias = bias,
-                             .eps = eps, .rows = rows, .n = n}, forms);
+  run_rows(&(struct row_job){.c = c,
+                             .op = ROW_LAYERNORM,
+                             .y = y,
+                             .act = act,
+                             .x = x,
+                             .ldx = n,
+                             .other = add,
+                             .gain = gain,
+                             .bias = bias,
+                             .eps = eps,
+                             .rows = rows,
+                             .n = n},
+           forms);
 }
 
 void op_silu_mul(struct compute *c, float *y, struct act *act, unsigned forms, const float *gate, const float *up, size_t rows, size_t n) {
-  run_rows(&(struct row_job){.c = c, .op = ROW_SILU_MUL, .y = y, .act = act, .x = gate, .ldx = n, .other = up, .rows = rows, .n = n}, forms);
+  run_rows(&(struct row_job){.c = c, .op = ROW_SILU_MUL, .y = y, .act = act, .x = gate, .ldx = n, .other = up, .rows = rows, .n = n},
+           forms);
 }
 
 void op_gelu(struct compute *c, float *y, struct act *act, unsigned forms, const float *x, size_t rows, size_t n) {
@@ -202,7 +201,7 @@ static void run_linear_tile(void *job, int tile, int worker) {
   const struct weight *w = p->job->w;
   size_t begin = ((size_t)tile - run->first_tile[i]) * run->panels_per_tile[i], end = begin + run->panels_per_tile[i];
   if (end > w->n_panels) end = w->n_panels;
-  if (w->pack == PACK_F32) run->kernels->linear_f32(p, begin, end);
+  if (pack_is_float(w->pack)) run->kernels->linear_f32(p, begin, end);
   else if (w->wide) run->kernels->linear_i16(p, begin, end);
   else run->kernels->linear_i8(p, begin, end);
 }
@@ -216,7 +215,8 @@ static size_t panels_per_tile(const struct compute *c, const struct weight *w, s
   return n < 2 ? 2 : n;
 }
 
-void op_linear(struct compute *c, const struct act *act, const struct linear *jobs, size_t n_jobs, const int32_t *row_index, size_t n_rows) {
+void op_linear(struct compute *c, const struct act *act, const struct linear *jobs, size_t n_jobs, const int32_t *row_index,
+               size_t n_rows) {
   assert(n_jobs <= JOBS_MAX);
   if (n_rows == 0) return;
   struct linear_run run = {.kernels = c->kernels, .n_jobs = n_jobs};
@@ -267,7 +267,8 @@ static void rope_tile(void *job, int tile, int worker) {
 
 void op_rope(struct compute *c, float *x, size_t ldx, const float *cos, const float *sin, size_t rows, size_t n_heads, size_t head_dim) {
   assert(head_dim % 2 == 0);
-  struct rope_job j = {.c = c, .x = x, .ldx = ldx, .cos = (float *)cos, .sin = (float *)sin, .n_heads = n_heads, .half = head_dim / 2, .rows = rows};
+  struct rope_job j = {
+      .c = c, .x = x, .ldx = ldx, .cos = (float *)cos, .sin = (float *)sin, .n_heads = n_heads, .half = head_dim / 2, .rows = rows};
   run_tiles(c, rope_tile, &j, (rows + ROWS_PER_TILE - 1) / ROWS_PER_TILE, rows * n_heads * head_dim < INLINE_ELEMENTS);
 }
 

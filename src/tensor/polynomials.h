@@ -4,8 +4,8 @@
 #ifndef TENSOR_POLYNOMIALS_H
 #define TENSOR_POLYNOMIALS_H
 
-#define EXP_LOWEST -87.33654f  /* below: 0 */
-#define EXP_HIGHEST 88.37626f  /* above: infinity */
+#define EXP_LOWEST -87.33654f /* below: 0 */
+#define EXP_HIGHEST 88.37626f /* above: infinity */
 #define EXP_LOG2E 1.44269504f
 #define EXP_LN2_HIGH 0.693359375f
 #define EXP_LN2_LOW -2.12194440e-4f

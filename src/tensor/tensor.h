@@ -24,8 +24,10 @@ enum compute_mode {
 };
 
 enum { /* instruction sets, for the mask */
-  COMPUTE_ISA_REF = 1, COMPUTE_ISA_AVX2 = 2, COMPUTE_ISA_AVX512 = 4, /* F, BW, DQ, VL, VNNI */
-  COMPUTE_ISA_ALL = 7,
+       COMPUTE_ISA_REF = 1,
+       COMPUTE_ISA_AVX2 = 2,
+       COMPUTE_ISA_AVX512 = 4, /* F, BW, DQ, VL, VNNI */
+       COMPUTE_ISA_ALL = 7,
 };
 
 struct compute;
@@ -89,7 +91,8 @@ void op_embed(struct compute *c, float *y, const struct weight *w, const int32_t
 void op_prepare(struct compute *c, struct act *act, unsigned forms, const float *x, size_t ldx, size_t rows, size_t n);
 
 /* r = x · rsqrt(mean(x²) + eps) · gain (rsqrt as 1/sqrt; products in this order).  x [rows, n]  gain [n] */
-void op_rmsnorm(struct compute *c, float *y, struct act *act, unsigned forms, const float *x, const float *gain, float eps, size_t rows, size_t n);
+void op_rmsnorm(struct compute *c, float *y, struct act *act, unsigned forms, const float *x, const float *gain, float eps, size_t rows,
+                size_t n);
 
 /* (x − μ)·1/sqrt(var + eps)·gain + bias; bias may be NULL.  x [rows, n]; y may be x. When add is not NULL the input is x + add. */
 void op_layernorm(struct compute *c, float *y, struct act *act, unsigned forms, const float *x, const float *add, const float *gain,
@@ -103,11 +106,11 @@ void op_gelu(struct compute *c, float *y, struct act *act, unsigned forms, const
 
 /* One product y = act · wᵀ (+ bias) (+ what y holds, when add). */
 struct linear {
-  const struct weight *w;  /* [n_out, n_in] */
-  const float *bias;       /* [n_out] or NULL */
-  float *y;                /* [rows, n_out], stride ldy */
+  const struct weight *w; /* [n_out, n_in] */
+  const float *bias;      /* [n_out] or NULL */
+  float *y;               /* [rows, n_out], stride ldy */
   size_t ldy;
-  bool add;                /* y += …; the product is complete before it is added */
+  bool add; /* y += …; the product is complete before it is added */
 };
 /* Several products of the same activations in one go (q, k, v; gate, up). rows, n_in as prepared in act; its forms must hold each
  * weight's form. Rows: when row_index is not NULL, output row i is the product of act row row_index[i] (n_rows of them). */
@@ -146,12 +149,12 @@ void op_kv_store(struct compute *c, const struct kv_layout *kv, size_t layer, co
 struct attention {
   const struct kv_layout *kv;
   size_t layer;
-  size_t n_heads;        /* query heads; head h reads kv head h / (n_heads / n_kv_heads) */
+  size_t n_heads; /* query heads; head h reads kv head h / (n_heads / n_kv_heads) */
   float scale;
-  bool causal;           /* position p sees 0 … p; otherwise all positions of its segment (0 … pos_begin + n_rows − 1) */
-  const float *q;        /* [rows, n_heads · head_dim], stride ldq */
+  bool causal;    /* position p sees 0 … p; otherwise all positions of its segment (0 … pos_begin + n_rows − 1) */
+  const float *q; /* [rows, n_heads · head_dim], stride ldq */
   size_t ldq;
-  float *out;            /* [rows, n_heads · head_dim], stride ldo */
+  float *out; /* [rows, n_heads · head_dim], stride ldo */
   size_t ldo;
 };
 /* Online softmax over key blocks of 32 by absolute position, in ascending order. */
@@ -163,7 +166,7 @@ void op_l2_normalize(float *x, size_t n);                           /* x / max(�
 float op_log_sum_exp(const float *x, size_t n);                     /* fixed order: 16 lanes, then a tree */
 /* y[i] = exp((x[i] − max x)·scale); returns their sum, in the order of op_log_sum_exp (16 lanes, then a tree). y may be x. */
 float op_softmax_weights(float *y, const float *x, float scale, size_t n);
-size_t op_argmax(const float *x, size_t n);                         /* lowest index on ties; NaN never wins */
+size_t op_argmax(const float *x, size_t n); /* lowest index on ties; NaN never wins */
 
 /* ---- our own elementary functions: equal bits on every machine ---- */
 float tensor_exp(float x);
@@ -173,7 +176,8 @@ float tensor_log(float x);
 void tensor_sincos(float x, float *sin, float *cos); /* full range reduction up to 2^20 */
 
 /* ---- figures of this machine, measured (for `plinth bench`) ---- */
-double tensor_read_bandwidth(struct pool *p, double seconds_max);          /* bytes/s, all threads reading memory that no cache holds */
-double tensor_dot_peak(struct compute *c, double seconds_max);             /* operations/s of the dot instruction that `fast` uses; 1 product + 1 sum = 2 */
+double tensor_read_bandwidth(struct pool *p, double seconds_max); /* bytes/s, all threads reading memory that no cache holds */
+double tensor_dot_peak(struct compute *c,
+                       double seconds_max); /* operations/s of the dot instruction that `fast` uses; 1 product + 1 sum = 2 */
 
 #endif

@@ -1,7 +1,7 @@
 /* weight: repacks a matrix into panels of 16 rows (kernels.h), without loss. SPDX-License-Identifier: Apache-2.0
  *
- * Under COMPUTE_FAST Q4_0, Q4_1 and Q8_0 keep their integers and fp16 scales; every other type, and every type under COMPUTE_F32,
- * becomes fp32. Memory is mapped fresh, so that untouched tails cost nothing. */
+ * F16 and BF16 stay as they are. Under COMPUTE_FAST integer types keep their integers and scales (quants.h says in which pack); every
+ * other type, and every integer type under COMPUTE_F32, becomes fp32. Memory is mapped fresh: it is zero where nothing is written. */
 #include <assert.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -10,23 +10,20 @@
 
 #include "base/mem.h"
 #include "tensor/compute.h"
+#include "tensor/quants.h"
 
 static enum pack pack_of(enum compute_mode mode, enum dtype dtype) {
-  if (mode == COMPUTE_F32) return PACK_F32;
-  switch (dtype) {
-    case DTYPE_Q4_0: return PACK_Q4;
-    case DTYPE_Q4_1: return PACK_Q4M;
-    case DTYPE_Q8_0: return PACK_Q8;
-    default: return PACK_F32;
-  }
+  if (dtype == DTYPE_F16) return PACK_F16;
+  if (dtype == DTYPE_BF16) return PACK_BF16;
+  return mode == COMPUTE_F32 ? PACK_F32 : quants_pack(dtype);
 }
 
 struct packing {
   const struct weight_source *source;
   struct weight *w;
-  size_t row_bytes;      /* of the source */
-  float *rows;           /* [threads][n_in], for PACK_F32 */
-  atomic_bool failed;    /* a dtype without conversion */
+  size_t row_bytes;   /* of the source */
+  float *rows;        /* [threads][n_in], for PACK_F32 */
+  atomic_bool failed; /* a dtype without conversion */
 };
 
 static const unsigned char *source_row(const struct packing *p, size_t r) {
@@ -44,52 +41,61 @@ static void pack_f32_row(struct packing *p, unsigned char *panel, size_t r, cons
     for (size_t k = 0; k < n; k++) to[k * PANEL_ROWS] = values[k];
 }
 
-/* The source block's parts: scale, maybe a minimum, then 16 bytes of nibbles or 32 bytes. */
-static void pack_block(const struct weight *w, unsigned char *to, size_t r, const unsigned char *block) {
-  memcpy(to + 2 * r, block, 2);
-  if (w->pack == PACK_Q8) {
-    for (size_t k = 0; k < BLOCK; k++) to[32 + k / 4 * 64 + r * 4 + k % 4] = block[2 + k] ^ 0x80;
+static void pack_16_bit_row(struct packing *p, unsigned char *panel, size_t r, const unsigned char *row) {
+  for (size_t k = 0; k < p->w->n_in; k++) memcpy(panel + 2 * (k * PANEL_ROWS + r), row + 2 * k, 2);
+}
+
+static void put_scale(unsigned char *to, size_t i, float value, int bytes) {
+  uint16_t half = dtype_f32_to_f16(value); /* exact: it came from fp16 */
+  if (bytes == 2) memcpy(to + 2 * i, &half, 2);
+  else memcpy(to + 4 * i, &value, 4);
+}
+
+static void put_block(unsigned char *to, enum pack pack, size_t r, const struct quants *block) {
+  struct pack_form form = pack_form(pack);
+  unsigned char *minimums = to + pack_scales_bytes(pack), *q = to + pack_quants_at(pack) + 4 * r;
+  for (size_t part = 0; part < (size_t)form.parts; part++) {
+    put_scale(to, part * PANEL_ROWS + r, block->scale[part], form.scale_bytes);
+    if (form.minimum) put_scale(minimums, part * PANEL_ROWS + r, block->minimum[part], form.scale_bytes);
+  }
+  if (form.bits == 8) {
+    for (size_t k = 0; k < BLOCK; k += 4) memcpy(q + k * PANEL_ROWS, block->q + k, 4);
     return;
   }
-  bool has_minimum = w->pack == PACK_Q4M;
-  if (has_minimum) memcpy(to + 32 + 2 * r, block + 2, 2);
-  const unsigned char *nibbles = block + (has_minimum ? 4 : 2);
-  for (size_t k = 0; k < 16; k++) to[(has_minimum ? 64 : 32) + k / 4 * 64 + r * 4 + k % 4] = nibbles[k];
+  for (size_t k = 0; k < 16; k++) q[k / 4 * 64 + k % 4] = (unsigned char)(block->q[k] | block->q[k + 16] << 4);
 }
 
 static void pack_panel(void *job, int tile, int worker) {
   struct packing *p = job;
   struct weight *w = p->w;
   unsigned char *panel = w->data + (size_t)tile * w->panel_bytes;
-  size_t source_block = dtype_info(p->source->dtype)->block_bytes, block_bytes = kernels_block_bytes(w->pack);
   for (size_t r = 0; r < PANEL_ROWS && (size_t)tile * PANEL_ROWS + r < w->n_out; r++) {
     const unsigned char *row = source_row(p, (size_t)tile * PANEL_ROWS + r);
-    if (w->pack == PACK_F32) {
-      pack_f32_row(p, panel, r, row, worker);
-      continue;
+    if (w->pack == PACK_F32) pack_f32_row(p, panel, r, row, worker);
+    if (w->pack == PACK_F16 || w->pack == PACK_BF16) pack_16_bit_row(p, panel, r, row);
+    if (pack_is_float(w->pack)) continue;
+    for (size_t b = 0; b < w->n_blocks; b++) {
+      struct quants block;
+      quants_read(p->source->dtype, row, b, &block);
+      put_block(panel + b * pack_block_bytes(w->pack), w->pack, r, &block);
     }
-    for (size_t b = 0; b < w->n_blocks; b++) pack_block(w, panel + b * block_bytes, r, row + b * source_block);
   }
-}
-
-static uint64_t panel_bytes_of(enum pack pack, uint64_t n_in) {
-  return pack == PACK_F32 ? n_in * PANEL_ROWS * sizeof(float) : (n_in + BLOCK - 1) / BLOCK * kernels_block_bytes(pack);
 }
 
 uint64_t weight_packed_bytes(enum compute_mode mode, enum dtype dtype, uint64_t n_out, uint64_t n_in) {
   uint64_t bytes;
   if (n_in > UINT64_MAX / 1024) return UINT64_MAX;
   uint64_t n_panels = n_out / PANEL_ROWS + (n_out % PANEL_ROWS != 0);
-  return __builtin_mul_overflow(n_panels, panel_bytes_of(pack_of(mode, dtype), n_in), &bytes) ? UINT64_MAX : bytes;
+  return __builtin_mul_overflow(n_panels, (uint64_t)pack_panel_bytes(pack_of(mode, dtype), n_in), &bytes) ? UINT64_MAX : bytes;
 }
 
 static struct weight *make_weight(const struct compute *c, const struct weight_source *s, struct error *err) {
   struct weight *w = mem_zalloc(1, sizeof *w);
   *w = (struct weight){.pack = pack_of(c->mode, s->dtype), .n_out = s->n_out, .n_in = s->n_in};
-  w->wide = s->head && w->pack != PACK_F32;
+  w->wide = s->head && !pack_is_float(w->pack);
   w->n_panels = (s->n_out + PANEL_ROWS - 1) / PANEL_ROWS;
   w->n_blocks = (s->n_in + BLOCK - 1) / BLOCK;
-  w->panel_bytes = (size_t)panel_bytes_of(w->pack, s->n_in);
+  w->panel_bytes = pack_panel_bytes(w->pack, s->n_in);
   size_t bytes;
   void *data = MAP_FAILED;
   if (!__builtin_mul_overflow(w->n_panels, w->panel_bytes, &bytes))
@@ -133,7 +139,7 @@ size_t weight_n_out(const struct weight *w) { return w->n_out; }
 size_t weight_n_in(const struct weight *w) { return w->n_in; }
 size_t weight_bytes(const struct weight *w) { return w->n_panels * w->panel_bytes; }
 size_t weight_stream_bytes(const struct weight *w) { return weight_bytes(w); }
-unsigned weight_act_form(const struct weight *w) { return w->pack == PACK_F32 ? ACT_F32 : w->wide ? ACT_I16 : ACT_I8; }
+unsigned weight_act_form(const struct weight *w) { return pack_is_float(w->pack) ? ACT_F32 : w->wide ? ACT_I16 : ACT_I8; }
 
 static float half_at(const unsigned char *p, size_t i) {
   uint16_t half;
@@ -141,27 +147,38 @@ static float half_at(const unsigned char *p, size_t i) {
   return dtype_f16_to_f32(half);
 }
 
-static void block_row(const struct weight *w, const unsigned char *block, size_t r, float *out, size_t n) {
-  const unsigned char *q = block + (w->pack == PACK_Q4M ? 64 : 32) + r * 4;
-  float scale = half_at(block, r), minimum = w->pack == PACK_Q4M ? half_at(block + 32, r) : 0;
-  for (size_t k = 0; k < n; k++) {
-    if (w->pack == PACK_Q8) out[k] = scale * (float)((int)q[k / 4 * 64 + k % 4] - 128);
-    else {
-      int nibble = q[k % 16 / 4 * 64 + k % 4] >> (k < 16 ? 0 : 4) & 15;
-      out[k] = w->pack == PACK_Q4 ? scale * (float)(nibble - 8) : scale * (float)nibble + minimum;
-    }
+static float scale_at(const unsigned char *p, size_t i, int bytes) {
+  if (bytes == 2) return half_at(p, i);
+  float f;
+  memcpy(&f, p + 4 * i, sizeof f);
+  return f;
+}
+
+static void block_row(enum pack pack, const unsigned char *block, size_t r, float out[BLOCK]) {
+  struct pack_form form = pack_form(pack);
+  const unsigned char *q = block + pack_quants_at(pack) + r * 4, *minimums = block + pack_scales_bytes(pack);
+  for (size_t k = 0; k < BLOCK; k++) {
+    size_t part = form.parts == 2 ? k / 16 : 0, at = part * PANEL_ROWS + r;
+    int quant = form.bits == 8 ? q[k / 4 * 64 + k % 4] : q[k % 16 / 4 * 64 + k % 4] >> (k < 16 ? 0 : 4) & 15;
+    out[k] = scale_at(block, at, form.scale_bytes) * (float)(quant - form.offset);
+    if (form.minimum) out[k] += scale_at(minimums, at, form.scale_bytes);
   }
+}
+
+static float element(const unsigned char *panel, size_t i, enum pack pack) {
+  if (pack != PACK_BF16) return scale_at(panel, i, pack == PACK_F16 ? 2 : 4);
+  uint16_t bits;
+  memcpy(&bits, panel + 2 * i, sizeof bits);
+  return dtype_bf16_to_f32(bits);
 }
 
 void weight_row(const struct weight *w, size_t r, float *out) {
   assert(r < w->n_out);
   const unsigned char *panel = w->data + r / PANEL_ROWS * w->panel_bytes;
-  if (w->pack == PACK_F32) {
-    for (size_t k = 0; k < w->n_in; k++) out[k] = ((const float *)panel)[k * PANEL_ROWS + r % PANEL_ROWS];
+  if (pack_is_float(w->pack)) {
+    for (size_t k = 0; k < w->n_in; k++) out[k] = element(panel, k * PANEL_ROWS + r % PANEL_ROWS, w->pack);
     return;
   }
-  for (size_t b = 0; b < w->n_blocks; b++) {
-    size_t left = w->n_in - b * BLOCK;
-    block_row(w, panel + b * kernels_block_bytes(w->pack), r % PANEL_ROWS, out + b * BLOCK, left < BLOCK ? left : BLOCK);
-  }
+  for (size_t b = 0; b < w->n_blocks; b++) /* integer rows are whole blocks */
+    block_row(w->pack, panel + b * pack_block_bytes(w->pack), r % PANEL_ROWS, out + b * BLOCK);
 }

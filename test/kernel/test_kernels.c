@@ -97,97 +97,116 @@ static void rope_equals_the_truth(void **unused) {
 
 /* ---- products ---- */
 
-static struct act_blocks make_blocks(size_t rows, size_t ld) {
-  struct act_blocks b = {.q8 = mem_zalloc(rows, ld + 64), .low = mem_zalloc(rows, ld + 64), .q16 = mem_zalloc(rows, 2 * ld + 64)};
-  b.d = mem_zalloc(rows * ld / BLOCK + 1, 4);
-  b.ds = mem_zalloc(rows * ld / BLOCK + 1, 4);
-  b.sum = mem_zalloc(rows * ld / BLOCK + 1, 4);
-  return b;
-}
-
-static void free_blocks(struct act_blocks *b) { free(b->q8), free(b->low), free(b->q16), free(b->d), free(b->ds), free(b->sum); }
-
 static void quantization_equals_the_truth(void **unused) {
   (void)unused;
   for (int round = 0; round < 200; round++) {
-    size_t n = between(1, 500), ld = (n + BLOCK - 1) / BLOCK * BLOCK, blocks = ld / BLOCK;
+    size_t n = between(1, 500), blocks = (n + BLOCK - 1) / BLOCK;
     float *x = values(n);
     if (round % 3 == 0)
       for (size_t i = 0; i < n && i < BLOCK; i++) x[i] = round % 2 ? 0 : 1e-42f;
-    for (size_t v = 0; v < n_variants; v++)
-      for (int wide = 0; wide < 2; wide++) {
-        struct act_blocks want = make_blocks(1, ld), got = make_blocks(1, ld);
-        if (wide) truth->quantize_i16(&want, 0, ld, x, n), variants[v]->quantize_i16(&got, 0, ld, x, n);
-        else truth->quantize_i8(&want, 0, ld, x, n), variants[v]->quantize_i8(&got, 0, ld, x, n);
-        same("scales", variants[v]->name, got.d, want.d, blocks * 4);
-        same("scaled sums", variants[v]->name, got.ds, want.ds, blocks * 4);
-        assert_memory_equal(got.sum, want.sum, blocks * 4);
-        assert_memory_equal(got.q8, want.q8, ld);
-        assert_memory_equal(got.low, want.low, ld);
-        assert_memory_equal(got.q16, want.q16, 2 * ld);
-        free_blocks(&want), free_blocks(&got);
-      }
+    for (size_t v = 0; v < n_variants; v++) {
+      struct act8 *want8 = mem_zalloc(blocks, sizeof *want8), *got8 = mem_zalloc(blocks, sizeof *got8);
+      struct act16 *want16 = mem_zalloc(blocks, sizeof *want16), *got16 = mem_zalloc(blocks, sizeof *got16);
+      truth->quantize_i8(want8, x, n), variants[v]->quantize_i8(got8, x, n);
+      truth->quantize_i16(want16, x, n), variants[v]->quantize_i16(got16, x, n);
+      same("8-bit blocks", variants[v]->name, got8, want8, blocks * sizeof *want8);
+      same("16-bit blocks", variants[v]->name, got16, want16, blocks * sizeof *want16);
+      free(want8), free(got8), free(want16), free(got16);
+    }
+    free(x);
+  }
+}
+
+/* x = d · q within half a step, and 256 · high + low = q. */
+static void quantized_blocks_stand_for_their_values(void **unused) {
+  (void)unused;
+  for (int round = 0; round < 50; round++) {
+    enum { N = 3 * BLOCK };
+    float *x = values(N);
+    struct act8 narrow[3];
+    struct act16 wide[3];
+    truth->quantize_i8(narrow, x, N);
+    truth->quantize_i16(wide, x, N);
+    for (size_t i = 0; i < N; i++) {
+      const struct act8 *a = &narrow[i / BLOCK];
+      const struct act16 *b = &wide[i / BLOCK];
+      size_t k = i % BLOCK;
+      assert_true(fabs((double)a->d * a->q[k] - (double)x[i]) <= 0.5001 * (double)a->d);
+      assert_true(fabs((double)b->d * b->q[k] - (double)x[i]) <= 0.5101 * (double)b->d);
+      assert_int_equal(256 * b->high[k] + b->low[k], b->q[k]);
+    }
     free(x);
   }
 }
 
 static struct weight random_weight(enum pack pack, size_t n_out, size_t n_in) {
-  struct weight w = {.pack = pack, .n_out = n_out, .n_in = n_in};
+  struct weight w = {.pack = pack, .n_out = n_out, .n_in = n_in, .panel_bytes = pack_panel_bytes(pack, n_in)};
+  struct pack_form form = pack_form(pack);
   w.n_panels = (n_out + PANEL_ROWS - 1) / PANEL_ROWS;
   w.n_blocks = (n_in + BLOCK - 1) / BLOCK;
-  w.panel_bytes = pack == PACK_F32 ? n_in * PANEL_ROWS * 4 : w.n_blocks * kernels_block_bytes(pack);
-  w.data = mem_aligned(64, w.n_panels * w.panel_bytes);
-  if (pack == PACK_F32) {
-    for (size_t i = 0; i < w.n_panels * w.panel_bytes / 4; i++) ((float *)(void *)w.data)[i] = value();
-    return w;
-  }
-  for (size_t i = 0; i < w.n_panels * w.panel_bytes; i++) w.data[i] = (unsigned char)next();
-  for (size_t b = 0; b < w.n_panels * w.n_blocks; b++)
-    for (size_t i = 0; i < (pack == PACK_Q4M ? 32u : 16u); i++) {
-      uint16_t half = dtype_f32_to_f16((float)(int32_t)next() * 0x1p-36f);
-      memcpy(w.data + b * kernels_block_bytes(pack) + 2 * i, &half, 2);
+  size_t bytes = w.n_panels * w.panel_bytes, block = pack_block_bytes(pack);
+  w.data = mem_aligned(64, bytes);
+  for (size_t i = 0; i < bytes; i++)
+    w.data[i] = (unsigned char)(next() & (form.bits == 8 && form.minimum ? 0x1F : form.bits == 16 ? 0x3F : 0xFF));
+  for (size_t i = 0; pack == PACK_F32 && i < bytes; i += 4) memcpy(w.data + i, &(float){value()}, 4);
+  for (size_t at = 0; !pack_is_float(pack) && at < bytes; at += block)
+    for (size_t i = 0; i < pack_quants_at(pack); i += (size_t)form.scale_bytes) {
+      float scale = (float)(int32_t)next() * 0x1p-36f;
+      uint16_t half = dtype_f32_to_f16(scale);
+      if (form.scale_bytes == 2) memcpy(w.data + at + i, &half, 2);
+      else memcpy(w.data + at + i, &scale, 4);
     }
   return w;
 }
 
 static void run_product(const struct kernels *k, const struct product *p, bool wide) {
   const struct weight *w = p->job->w;
-  if (w->pack == PACK_F32) k->linear_f32(p, 0, w->n_panels);
+  if (pack_is_float(w->pack)) k->linear_f32(p, 0, w->n_panels);
   else if (wide) k->linear_i16(p, 0, w->n_panels);
   else k->linear_i8(p, 0, w->n_panels);
 }
 
+/* Rows of values, prepared in every form. */
+static struct act make_act(const struct kernels *k, size_t rows, size_t n) {
+  struct act act = {.rows = rows, .n = n, .ld = (n + BLOCK - 1) / BLOCK * BLOCK};
+  size_t blocks = act.ld / BLOCK;
+  act.f32 = values(rows * act.ld);
+  act.i8 = mem_zalloc(rows * blocks, sizeof *act.i8);
+  act.i16 = mem_zalloc(rows * blocks, sizeof *act.i16);
+  for (size_t r = 0; r < rows; r++) {
+    k->quantize_i8(act.i8 + r * blocks, act.f32 + r * act.ld, n);
+    k->quantize_i16(act.i16 + r * blocks, act.f32 + r * act.ld, n);
+  }
+  return act;
+}
+
+static void free_act(struct act *act) { free(act->f32), free(act->i8), free(act->i16); }
+
 static void check_product(enum pack pack, bool wide, size_t n_out, size_t n_in, size_t rows) {
   struct weight w = random_weight(pack, n_out, n_in);
-  size_t ld = (n_in + BLOCK - 1) / BLOCK * BLOCK;
-  struct act act = {.rows = rows, .n = n_in, .ld = ld, .f32 = values(rows * ld)};
-  struct act_blocks blocks = make_blocks(rows, ld);
-  for (size_t r = 0; r < rows; r++) {
-    if (wide) truth->quantize_i16(&blocks, r, ld, act.f32 + r * ld, n_in);
-    else truth->quantize_i8(&blocks, r, ld, act.f32 + r * ld, n_in);
-  }
-  act.i8 = act.i16 = blocks;
-  if (!wide) act.i8.low = NULL, act.i8.q16 = NULL;
+  struct act act = make_act(truth, rows, n_in);
   int32_t *index = mem_alloc(rows * sizeof *index);
   for (size_t r = 0; r < rows; r++) index[r] = (int32_t)(next() % rows);
-  float *bias = values(n_out + 16), *want = values(rows * n_out), *got = mem_dup(want, rows * n_out * 4);
+  float *bias = values(n_out + 16), *want = values(rows * n_out), *got = mem_dup(want, rows * n_out * 4),
+        *before = mem_dup(want, rows * n_out * 4);
   bool add = next() % 2;
   for (size_t v = 0; v < n_variants; v++) {
     struct linear job = {.w = &w, .bias = next() % 2 ? bias : NULL, .y = want, .ldy = n_out, .add = add};
     struct product p = {.job = &job, .act = &act, .row_index = next() % 2 ? index : NULL, .n_rows = rows};
+    memcpy(want, before, rows * n_out * 4), memcpy(got, before, rows * n_out * 4);
     run_product(truth, &p, wide);
     job.y = got;
     run_product(variants[v], &p, wide);
-    same(wide ? "16-bit product" : pack == PACK_F32 ? "fp32 product" : "8-bit product", variants[v]->name, got, want, rows * n_out * 4);
+    same(wide ? "16-bit product" : pack_is_float(pack) ? "float product" : "8-bit product", variants[v]->name, got, want, rows * n_out * 4);
   }
-  free(w.data), free(act.f32), free_blocks(&blocks), free(index), free(bias), free(want), free(got);
+  free(w.data), free_act(&act), free(index), free(bias), free(want), free(got), free(before);
 }
 
 static void products_equal_the_truth(void **unused) {
   (void)unused;
   for (int round = 0; round < 60; round++)
-    for (int pack = PACK_F32; pack <= PACK_Q4M; pack++) {
-      size_t n_in = pack == PACK_F32 ? between(1, 200) : BLOCK * between(1, 12);
+    for (int pack = PACK_F32; pack < PACK_COUNT; pack++) {
+      size_t n_in = pack_is_float((enum pack)pack) ? between(1, 200) : BLOCK * between(1, 12);
       check_product((enum pack)pack, round % 2, between(1, 100), n_in, between(1, 21));
     }
 }
@@ -196,22 +215,22 @@ static void products_equal_the_truth(void **unused) {
 static void a_row_gets_the_same_bits_alone_and_in_a_batch(void **unused) {
   (void)unused;
   enum { ROWS = 23, OUT = 50, IN = 96 };
-  for (int pack = PACK_F32; pack <= PACK_Q4M; pack++)
+  for (int pack = PACK_F32; pack < PACK_COUNT; pack++)
     for (size_t v = 0; v < n_variants; v++) {
       struct weight w = random_weight((enum pack)pack, OUT, IN);
-      struct act act = {.rows = ROWS, .n = IN, .ld = IN, .f32 = values(ROWS * IN), .i8 = make_blocks(ROWS, IN)};
-      for (size_t r = 0; r < ROWS; r++) variants[v]->quantize_i8(&act.i8, r, IN, act.f32 + r * IN, IN);
-      free(act.i8.low), free(act.i8.q16);
-      act.i8.low = NULL, act.i8.q16 = NULL;
+      struct act act = make_act(variants[v], ROWS, IN);
       float all[ROWS * OUT], alone[OUT];
       struct linear job = {.w = &w, .y = all, .ldy = OUT};
-      run_product(variants[v], &(struct product){.job = &job, .act = &act, .n_rows = ROWS}, false);
-      job.y = alone;
-      for (int32_t r = 0; r < ROWS; r++) {
-        run_product(variants[v], &(struct product){.job = &job, .act = &act, .row_index = &r, .n_rows = 1}, false);
-        same("row alone", variants[v]->name, alone, all + r * OUT, sizeof alone);
+      for (int wide = 0; wide < 2; wide++) {
+        job.y = all;
+        run_product(variants[v], &(struct product){.job = &job, .act = &act, .n_rows = ROWS}, wide);
+        job.y = alone;
+        for (int32_t r = 0; r < ROWS; r++) {
+          run_product(variants[v], &(struct product){.job = &job, .act = &act, .row_index = &r, .n_rows = 1}, wide);
+          same("row alone", variants[v]->name, alone, all + r * OUT, sizeof alone);
+        }
       }
-      free(w.data), free(act.f32), free_blocks(&act.i8);
+      free(w.data), free_act(&act);
     }
 }
 
@@ -335,7 +354,9 @@ static void check_packing(enum dtype dtype, enum compute_mode mode) {
 
 static void packed_weights_dequantize_to_the_originals_bit_for_bit(void **unused) {
   (void)unused;
-  static const enum dtype types[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_Q4_0, DTYPE_Q4_1, DTYPE_Q8_0, DTYPE_Q6_K};
+  static const enum dtype types[] = {DTYPE_F32,  DTYPE_F16,  DTYPE_BF16,   DTYPE_Q4_0,   DTYPE_Q4_1,  DTYPE_Q5_0,
+                                     DTYPE_Q5_1, DTYPE_Q8_0, DTYPE_Q2_K,   DTYPE_Q3_K,   DTYPE_Q4_K,  DTYPE_Q5_K,
+                                     DTYPE_Q6_K, DTYPE_Q8_K, DTYPE_IQ4_NL, DTYPE_IQ4_XS, DTYPE_MXFP4, DTYPE_TQ2_0};
   for (int round = 0; round < 3; round++)
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
       check_packing(types[i], COMPUTE_FAST);
@@ -353,6 +374,7 @@ int main(void) {
       cmocka_unit_test(rows_equal_the_truth),
       cmocka_unit_test(rope_equals_the_truth),
       cmocka_unit_test(quantization_equals_the_truth),
+      cmocka_unit_test(quantized_blocks_stand_for_their_values),
       cmocka_unit_test(products_equal_the_truth),
       cmocka_unit_test(a_row_gets_the_same_bits_alone_and_in_a_batch),
       cmocka_unit_test(attention_equals_the_truth_and_ignores_stale_slots),

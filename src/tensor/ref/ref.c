@@ -19,5 +19,26 @@ void ref_fill(struct kernels *k) {
       .softmax_weights = ref_softmax_weights,
       .sum_exp = ref_sum_exp,
       .max = ref_max,
+      .dot_rounds = ref_dot_rounds,
+      .read_all = ref_read_all,
   };
+}
+
+double ref_dot_rounds(size_t rounds) {
+  enum { LANES = 64 };
+  int8_t w[LANES], x[LANES];
+  for (int i = 0; i < LANES; i++) w[i] = (int8_t)i, x[i] = (int8_t)(i + 1);
+  int32_t sum = 0;
+  for (size_t n = 0; n < rounds; n++) {
+    for (int i = 0; i < LANES; i++) sum += w[i] * x[i];
+    __asm__ volatile("" : "+r"(sum) : : "memory"); /* each round is needed */
+  }
+  return (double)rounds * LANES * 2;
+}
+
+uint64_t ref_read_all(const void *memory, size_t bytes) {
+  const uint64_t *p = memory;
+  uint64_t all = 0;
+  for (size_t i = 0; i < bytes / sizeof *p; i++) all ^= p[i];
+  return all;
 }

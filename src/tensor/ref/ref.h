@@ -7,8 +7,8 @@ void ref_linear_f32(const struct product *p, size_t panel_begin, size_t panel_en
 void ref_linear_i8(const struct product *p, size_t panel_begin, size_t panel_end);
 void ref_linear_i16(const struct product *p, size_t panel_begin, size_t panel_end);
 void ref_attention(const struct attention_tile *t);
-void ref_quantize_i8(const struct act_blocks *to, size_t row, size_t ld, const float *x, size_t n);
-void ref_quantize_i16(const struct act_blocks *to, size_t row, size_t ld, const float *x, size_t n);
+void ref_quantize_i8(struct act8 *to, const float *x, size_t n);
+void ref_quantize_i16(struct act16 *to, const float *x, size_t n);
 void ref_rmsnorm(float *y, const float *x, const float *gain, float eps, size_t n);
 void ref_layernorm(float *y, const float *x, const float *add, const float *gain, const float *bias, float eps, size_t n);
 void ref_silu_mul(float *y, const float *gate, const float *up, size_t n);
@@ -18,5 +18,7 @@ void ref_kv_store(const struct kv_layout *kv, unsigned char *page_layer, size_t 
 float ref_max(const float *x, size_t n);
 float ref_sum_exp(const float *x, float max, size_t n);
 float ref_softmax_weights(float *y, const float *x, float scale, size_t n);
+double ref_dot_rounds(size_t rounds);
+uint64_t ref_read_all(const void *memory, size_t bytes);
 
 #endif

@@ -1,7 +1,8 @@
 /* ref_linear: products of packed weights with activations in plain C: the truth. SPDX-License-Identifier: Apache-2.0
  *
- * One accumulator per output. fp32: one fma per k, ascending. Blocks: the integer sum of a block is exact; then one fma with the
- * weight's scale, and one more with its minimum where there is one; blocks ascending. */
+ * One accumulator per output. Float types: one fma per k, ascending. Integer types: the sum over a block, or over each half of it, is
+ * an exact integer; times the activation's scale (one rounding), then one fma with the weight's scale, and one more with its minimum
+ * where there is one; blocks and halves ascending. */
 #include <math.h>
 #include <string.h>
 
@@ -17,74 +18,113 @@ static void put(const struct product *p, size_t panel, size_t i, const float acc
   }
 }
 
-void ref_linear_f32(const struct product *p, size_t panel_begin, size_t panel_end) {
-  const struct weight *w = p->job->w;
-  for (size_t panel = panel_begin; panel < panel_end; panel++)
-    for (size_t i = 0; i < p->n_rows; i++) {
-      const float *x = p->act->f32 + product_row(p, i) * p->act->ld, *m = (const float *)(w->data + panel * w->panel_bytes);
-      float acc[PANEL_ROWS] = {0};
-      for (size_t k = 0; k < w->n_in; k++)
-        for (size_t r = 0; r < PANEL_ROWS; r++) acc[r] = fmaf(m[k * PANEL_ROWS + r], x[k], acc[r]);
-      put(p, panel, i, acc);
-    }
-}
-
-/* One block of a panel, unpacked: value = scale · (q − offset) + minimum. */
-struct block {
-  int32_t q[PANEL_ROWS][BLOCK];
-  float scale[PANEL_ROWS], minimum[PANEL_ROWS];
-  int32_t offset;
-};
-
 static float half_at(const unsigned char *p, size_t i) {
   uint16_t half;
   memcpy(&half, p + 2 * i, sizeof half);
   return dtype_f16_to_f32(half);
 }
 
-static void unpack(const struct weight *w, size_t panel, size_t b, struct block *out) {
-  const unsigned char *p = w->data + panel * w->panel_bytes + b * kernels_block_bytes(w->pack);
-  const unsigned char *q = p + (w->pack == PACK_Q4M ? 64 : 32);
-  out->offset = w->pack == PACK_Q8 ? 128 : w->pack == PACK_Q4 ? 8 : 0;
-  for (size_t r = 0; r < PANEL_ROWS; r++) {
-    out->scale[r] = half_at(p, r);
-    out->minimum[r] = w->pack == PACK_Q4M ? half_at(p + 32, r) : 0;
-    for (size_t k = 0; k < BLOCK; k++) {
-      if (w->pack == PACK_Q8) out->q[r][k] = q[k / 4 * 64 + r * 4 + k % 4];
-      else out->q[r][k] = q[k % 16 / 4 * 64 + r * 4 + k % 4] >> (k < 16 ? 0 : 4) & 15;
-    }
-  }
+static float float_at(const unsigned char *p, size_t i) {
+  float f;
+  memcpy(&f, p + 4 * i, sizeof f);
+  return f;
 }
 
-static int32_t value_at(const struct act_blocks *a, size_t i) { return a->q16 ? a->q16[i] : a->q8[i]; }
-
-/* The panel times the activations that begin at element `first`. */
-static void multiply(const struct weight *w, size_t panel, const struct act_blocks *a, size_t first, float acc[PANEL_ROWS]) {
-  struct block block;
-  memset(acc, 0, PANEL_ROWS * sizeof *acc);
-  for (size_t b = 0; b < w->n_blocks; b++) {
-    size_t at = first / BLOCK + b;
-    unpack(w, panel, b, &block);
-    for (size_t r = 0; r < PANEL_ROWS; r++) {
-      int32_t sum = -block.offset * a->sum[at];
-      for (size_t k = 0; k < BLOCK; k++) sum += block.q[r][k] * value_at(a, first + b * BLOCK + k);
-      acc[r] = fmaf((float)sum * a->d[at], block.scale[r], acc[r]);
-      if (w->pack == PACK_Q4M) acc[r] = fmaf(a->ds[at], block.minimum[r], acc[r]);
-    }
-  }
+static float element(const unsigned char *panel, size_t i, enum pack pack) {
+  if (pack == PACK_F32) return float_at(panel, i);
+  if (pack == PACK_F16) return half_at(panel, i);
+  uint16_t bits;
+  memcpy(&bits, panel + 2 * i, sizeof bits);
+  return dtype_bf16_to_f32(bits);
 }
 
-static void multiply_rows(const struct product *p, const struct act_blocks *a, size_t panel_begin, size_t panel_end) {
+void ref_linear_f32(const struct product *p, size_t panel_begin, size_t panel_end) {
   const struct weight *w = p->job->w;
-  for (size_t i = 0; i < p->n_rows; i++) {
-    for (size_t panel = panel_begin; panel < panel_end; panel++) {
-      float acc[PANEL_ROWS];
-      multiply(w, panel, a, product_row(p, i) * p->act->ld, acc);
+  for (size_t panel = panel_begin; panel < panel_end; panel++)
+    for (size_t i = 0; i < p->n_rows; i++) {
+      const float *x = p->act->f32 + product_row(p, i) * p->act->ld;
+      float acc[PANEL_ROWS] = {0};
+      for (size_t k = 0; k < w->n_in; k++)
+        for (size_t r = 0; r < PANEL_ROWS; r++)
+          acc[r] = fmaf(element(w->data + panel * w->panel_bytes, k * PANEL_ROWS + r, w->pack), x[k], acc[r]);
       put(p, panel, i, acc);
     }
+}
+
+/* One row of one block of a panel: value = scale · (q − offset) + minimum; scale and minimum of each half. */
+struct block {
+  int32_t q[BLOCK];
+  float scale[2], minimum[2];
+};
+
+static float scale_at(const unsigned char *p, size_t i, int bytes) { return bytes == 2 ? half_at(p, i) : float_at(p, i); }
+
+static void unpack(const struct weight *w, const unsigned char *at, size_t r, struct block *out) {
+  struct pack_form form = pack_form(w->pack);
+  const unsigned char *q = at + pack_quants_at(w->pack) + r * 4, *minimums = at + pack_scales_bytes(w->pack);
+  for (int half = 0; half < 2; half++) {
+    size_t i = (size_t)(form.parts == 2 ? half : 0) * PANEL_ROWS + r;
+    out->scale[half] = scale_at(at, i, form.scale_bytes);
+    out->minimum[half] = form.minimum ? scale_at(minimums, i, form.scale_bytes) : 0;
+  }
+  for (size_t k = 0; k < BLOCK; k++) {
+    if (form.bits == 8) out->q[k] = q[k / 4 * 64 + k % 4];
+    else out->q[k] = q[k % 16 / 4 * 64 + k % 4] >> (k < 16 ? 0 : 4) & 15;
   }
 }
 
-void ref_linear_i8(const struct product *p, size_t panel_begin, size_t panel_end) { multiply_rows(p, &p->act->i8, panel_begin, panel_end); }
+/* The activations of one block, whatever their width. */
+struct values {
+  int32_t q[BLOCK], sum[2];
+  float d, ds;
+};
 
-void ref_linear_i16(const struct product *p, size_t panel_begin, size_t panel_end) { multiply_rows(p, &p->act->i16, panel_begin, panel_end); }
+static void values_at(const struct act *a, size_t row, size_t b, bool wide, struct values *out) {
+  size_t at = row * (a->ld / BLOCK) + b;
+  for (size_t k = 0; k < BLOCK; k++) out->q[k] = wide ? a->i16[at].q[k] : a->i8[at].q[k];
+  out->d = wide ? a->i16[at].d : a->i8[at].d;
+  out->ds = wide ? a->i16[at].ds : a->i8[at].ds;
+  out->sum[0] = out->sum[1] = 0;
+  for (size_t k = 0; k < BLOCK; k++) out->sum[k / 16] += out->q[k];
+}
+
+static int32_t dot(const int32_t *q, int32_t offset, const int32_t *x, size_t n) {
+  int32_t sum = 0;
+  for (size_t k = 0; k < n; k++) sum += (q[k] - offset) * x[k];
+  return sum;
+}
+
+static float join(float acc, const struct pack_form *form, const struct block *w, const struct values *x) {
+  if (form->parts == 1) {
+    acc = fmaf((float)dot(w->q, form->offset, x->q, BLOCK) * x->d, w->scale[0], acc);
+    return form->minimum ? fmaf(x->ds, w->minimum[0], acc) : acc;
+  }
+  for (int half = 0; half < 2; half++) {
+    acc = fmaf((float)dot(w->q + 16 * half, form->offset, x->q + 16 * half, 16) * x->d, w->scale[half], acc);
+    if (form->minimum) acc = fmaf(x->d * (float)x->sum[half], w->minimum[half], acc);
+  }
+  return acc;
+}
+
+static void multiply(const struct product *p, bool wide, size_t panel_begin, size_t panel_end) {
+  const struct weight *w = p->job->w;
+  struct pack_form form = pack_form(w->pack);
+  for (size_t i = 0; i < p->n_rows; i++)
+    for (size_t panel = panel_begin; panel < panel_end; panel++) {
+      float acc[PANEL_ROWS] = {0};
+      for (size_t b = 0; b < w->n_blocks; b++) {
+        struct values x;
+        values_at(p->act, product_row(p, i), b, wide, &x);
+        for (size_t r = 0; r < PANEL_ROWS; r++) {
+          struct block block;
+          unpack(w, w->data + panel * w->panel_bytes + b * pack_block_bytes(w->pack), r, &block);
+          acc[r] = join(acc[r], &form, &block, &x);
+        }
+      }
+      put(p, panel, i, acc);
+    }
+}
+
+void ref_linear_i8(const struct product *p, size_t panel_begin, size_t panel_end) { multiply(p, false, panel_begin, panel_end); }
+
+void ref_linear_i16(const struct product *p, size_t panel_begin, size_t panel_end) { multiply(p, true, panel_begin, panel_end); }

@@ -116,33 +116,34 @@ static float to_integers(const float *x, size_t n, float limit, int32_t q[BLOCK]
   return inverse > 0 ? max / limit : 0;
 }
 
-void ref_quantize_i8(const struct act_blocks *to, size_t row, size_t ld, const float *x, size_t n) {
-  for (size_t begin = 0; begin < n; begin += BLOCK) {
-    size_t block = row * (ld / BLOCK) + begin / BLOCK;
-    int32_t q[BLOCK], sum = 0;
-    to->d[block] = to_integers(x + begin, n - begin < BLOCK ? n - begin : BLOCK, 127, q);
-    for (int i = 0; i < BLOCK; i++) {
-      to->q8[row * ld + begin + (size_t)i] = (int8_t)q[i];
-      sum += q[i];
-    }
-    to->sum[block] = sum;
-    to->ds[block] = to->d[block] * (float)sum;
+static int32_t bias_of(const int32_t *q, int n) {
+  int32_t sum = 0;
+  for (int i = 0; i < n; i++) sum += q[i];
+  return -128 * sum;
+}
+
+void ref_quantize_i8(struct act8 *to, const float *x, size_t n) {
+  for (size_t begin = 0; begin < n; begin += BLOCK, to++) {
+    int32_t q[BLOCK];
+    to->d = to_integers(x + begin, n - begin < BLOCK ? n - begin : BLOCK, 127, q);
+    for (int i = 0; i < BLOCK; i++) to->q[i] = (int8_t)q[i];
+    to->bias = bias_of(q, BLOCK);
+    to->bias_half = bias_of(q, BLOCK / 2);
+    to->ds = to->d * (float)(to->bias / -128);
   }
 }
 
-void ref_quantize_i16(const struct act_blocks *to, size_t row, size_t ld, const float *x, size_t n) {
-  for (size_t begin = 0; begin < n; begin += BLOCK) {
-    size_t block = row * (ld / BLOCK) + begin / BLOCK;
-    int32_t q[BLOCK], sum = 0;
-    to->d[block] = to_integers(x + begin, n - begin < BLOCK ? n - begin : BLOCK, 32639, q);
+void ref_quantize_i16(struct act16 *to, const float *x, size_t n) {
+  for (size_t begin = 0; begin < n; begin += BLOCK, to++) {
+    int32_t q[BLOCK];
+    to->d = to_integers(x + begin, n - begin < BLOCK ? n - begin : BLOCK, 32639, q);
     for (int i = 0; i < BLOCK; i++) {
-      size_t at = row * ld + begin + (size_t)i;
-      to->q16[at] = (int16_t)q[i];
-      to->low[at] = (int8_t)(uint8_t)(q[i] & 0xFF);
-      to->q8[at] = (int8_t)((q[i] - to->low[at]) / 256);
-      sum += q[i];
+      to->q[i] = (int16_t)q[i];
+      to->low[i] = (int8_t)(uint8_t)(q[i] & 0xFF);
+      to->high[i] = (int8_t)((q[i] - to->low[i]) / 256);
     }
-    to->sum[block] = sum;
-    to->ds[block] = to->d[block] * (float)sum;
+    to->bias = bias_of(q, BLOCK);
+    to->bias_half = bias_of(q, BLOCK / 2);
+    to->ds = to->d * (float)(to->bias / -128);
   }
 }

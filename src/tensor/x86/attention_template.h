@@ -8,10 +8,10 @@
 struct attention_state {
   const struct attention_tile *t;
   size_t d, heads, n_queries;
-  float *k, *v;          /* widened block: [d][32], [32][d] */
-  float *o;              /* [n_queries][d] */
-  float *p;              /* [n_queries][32] scores, then weights */
-  float *m, *l;          /* [n_queries] */
+  float *k, *v; /* widened block: [d][32], [32][d] */
+  float *o;     /* [n_queries][d] */
+  float *p;     /* [n_queries][32] scores, then weights */
+  float *m, *l; /* [n_queries] */
 };
 
 static inline size_t attention_row(const struct attention_state *s, size_t query) { return s->t->row_begin + query / s->heads; }
@@ -76,8 +76,8 @@ static inline float attention_weigh(struct attention_state *s, size_t query, siz
 }
 
 /* o = o · c + Σ p_j v_j over j in [0, n_keys), for n queries and `vectors` times 16 values from `at`. */
-static inline __attribute__((always_inline)) void attention_mix(const struct attention_state *s, size_t first, const float *v, const float *c,
-                                                                const size_t *visible, size_t at, int n, int vectors) {
+static inline __attribute__((always_inline)) void attention_mix(const struct attention_state *s, size_t first, const float *v,
+                                                                const float *c, const size_t *visible, size_t at, int n, int vectors) {
   v16 o[OUTPUT_TILE][4];
   size_t common = visible[0];
   for (int i = 1; i < n; i++)
@@ -98,7 +98,8 @@ static inline __attribute__((always_inline)) void attention_mix(const struct att
   }
 }
 
-static void attention_mix_tile(const struct attention_state *s, size_t first, const float *v, const float *c, const size_t *visible, int n) {
+static void attention_mix_tile(const struct attention_state *s, size_t first, const float *v, const float *c, const size_t *visible,
+                               int n) {
   size_t at = 0;
   for (; at + 64 <= s->d; at += 64) {
     if (n == OUTPUT_TILE) attention_mix(s, first, v, c, visible, at, OUTPUT_TILE, 4);

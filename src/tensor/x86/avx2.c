@@ -24,5 +24,7 @@ void avx2_fill(struct kernels *k) {
   k->linear_f32 = linear_f32;
   k->linear_i8 = linear_i8;
   k->linear_i16 = linear_i16;
+  k->dot_rounds = dot_rounds;
+  k->read_all = read_all;
 }
 #endif

@@ -2,98 +2,163 @@
  *
  * One dot instruction advances 16 rows by 4 products: unsigned weight bytes times the row's signed bytes, broadcast from memory. The
  * integer sum of a block is exact, so it starts at −offset · Σq and its instructions may come in any order; the float part is one
- * fma per block (two with a minimum), blocks ascending, one accumulator per output, as in ref_linear.c. */
+ * fma per block (two with a minimum), blocks ascending, one accumulator per output, as in ref_linear.c.
+ *
+ * A register tile is 16 rows × 8 columns (4 with 16-bit activations). Tiles go column by column through the panels of a call, whose
+ * weights then come from the second cache; the first column fetches them from memory, which the processor alone does not foresee
+ * far enough when a tile is wide: hence the prefetch. */
 
-enum { INT_COLUMNS = 8 }; /* register tile: 16 rows × 8 columns (4 columns with 16-bit activations) */
+enum { INT_COLUMNS = 8, WIDE_COLUMNS = 4, INT_AHEAD = 4096 };
 
 struct int_block {
   __m512i q[8];
-  __m512 scale, minimum;
+  __m512 scale[2], minimum[2];
 };
 
+static inline __attribute__((always_inline)) __m512 int_load_scale(const unsigned char *at, int bytes) {
+  return bytes == 2 ? _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)at)) : _mm512_loadu_ps(at);
+}
+
 static inline __attribute__((always_inline)) void int_load(struct int_block *b, const unsigned char *at, enum pack pack) {
-  b->scale = _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)at));
-  if (pack == PACK_Q8) {
-    for (int i = 0; i < 8; i++) b->q[i] = _mm512_loadu_si512(at + 32 + 64 * i);
+  const struct pack_form form = pack_form(pack);
+  for (int part = 0; part < form.parts; part++) {
+    b->scale[part] = int_load_scale(at + 16 * form.scale_bytes * part, form.scale_bytes);
+    if (form.minimum)
+      b->minimum[part] = int_load_scale(at + pack_scales_bytes(pack) + 16 * (size_t)(form.scale_bytes * part), form.scale_bytes);
+  }
+  at += pack_quants_at(pack);
+  if (form.bits == 8) {
+    for (int i = 0; i < 8; i++) b->q[i] = _mm512_loadu_si512(at + 64 * i);
     return;
   }
-  const unsigned char *nibbles = at + (pack == PACK_Q4M ? 64 : 32);
   const __m512i mask = _mm512_set1_epi8(15);
-  if (pack == PACK_Q4M) b->minimum = _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)(at + 32)));
   for (int i = 0; i < 4; i++) {
-    __m512i v = _mm512_loadu_si512(nibbles + 64 * i);
+    __m512i v = _mm512_loadu_si512(at + 64 * i);
     b->q[i] = _mm512_and_si512(v, mask);
     b->q[4 + i] = _mm512_and_si512(_mm512_srli_epi16(v, 4), mask);
   }
 }
 
-static inline __attribute__((always_inline)) __m512i int_broadcast(const int8_t *p) {
-  int32_t four;
-  memcpy(&four, p, sizeof four);
-  return _mm512_set1_epi32(four);
-}
-
-static inline __attribute__((always_inline)) __m512i int_dot(__m512i sum, const struct int_block *b, const int8_t *x) {
-  for (int i = 0; i < 8; i++) sum = _mm512_dpbusd_epi32(sum, b->q[i], int_broadcast(x + 4 * i));
+/* sum plus the products of k = 4·from … 4·to − 1. */
+static inline __attribute__((always_inline)) __m512i int_dot(__m512i sum, const struct int_block *b, const int8_t *x, int from, int to) {
+  for (int i = from; i < to; i++) {
+    int32_t four;
+    memcpy(&four, x + 4 * i, sizeof four);
+    sum = _mm512_dpbusd_epi32(sum, b->q[i], _mm512_set1_epi32(four));
+  }
   return sum;
 }
 
-static inline __attribute__((always_inline)) void int_tile(const struct product *p, const struct act_blocks *a, size_t panel, size_t first,
-                                                           int columns, enum pack pack, bool wide) {
+static inline __attribute__((always_inline)) __m512i int_start(int32_t bias, int offset) {
+  if (offset == 0) return _mm512_setzero_si512();
+  __m512i start = _mm512_set1_epi32(bias);
+  return offset == 128 ? start : _mm512_srai_epi32(start, 4); /* 4-bit weights: an offset of 8 */
+}
+
+static inline __attribute__((always_inline)) __m512i int_sum(const struct int_block *b, const void *x, int32_t bias, int from, int to,
+                                                             int offset, bool wide) {
+  if (!wide) return int_dot(int_start(bias, offset), b, ((const struct act8 *)x)->q, from, to);
+  const struct act16 *a = x;
+  __m512i high = int_dot(_mm512_setzero_si512(), b, a->high, from, to);
+  return _mm512_add_epi32(_mm512_slli_epi32(high, 8), int_dot(int_start(bias, offset), b, a->low, from, to));
+}
+
+/* One block of one column joins the accumulator. */
+static inline __attribute__((always_inline)) __m512 int_join(__m512 acc, const struct int_block *b, const void *x, enum pack pack,
+                                                             bool wide) {
+  const struct pack_form form = pack_form(pack);
+  const struct act8 *narrow = x;
+  const struct act16 *a = x;
+  const int32_t *bias = wide ? &a->bias : &narrow->bias, *bias_half = wide ? &a->bias_half : &narrow->bias_half;
+  const float d = wide ? a->d : narrow->d;
+  if (form.parts == 1) {
+    __m512i sum = int_sum(b, x, *bias, 0, 8, form.offset, wide);
+    acc = _mm512_fmadd_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), _mm512_set1_ps(d)), b->scale[0], acc);
+    return form.minimum ? _mm512_fmadd_ps(_mm512_set1_ps(wide ? a->ds : narrow->ds), b->minimum[0], acc) : acc;
+  }
+  for (int part = 0; part < 2; part++) {
+    int32_t own = part ? *bias - *bias_half : *bias_half;
+    __m512i sum = int_sum(b, x, own, 4 * part, 4 * part + 4, form.offset, wide);
+    acc = _mm512_fmadd_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), _mm512_set1_ps(d)), b->scale[part], acc);
+    if (form.minimum) acc = _mm512_fmadd_ps(_mm512_set1_ps(d * (float)(own / -128)), b->minimum[part], acc);
+  }
+  return acc;
+}
+
+static inline __attribute__((always_inline)) void int_tile(const struct product *p, size_t panel, size_t first, int columns, bool cold,
+                                                           enum pack pack, bool wide) {
   const struct weight *w = p->job->w;
   const unsigned char *at = w->data + panel * w->panel_bytes;
-  const int32_t offset = pack == PACK_Q8 ? 128 : pack == PACK_Q4 ? 8 : 0;
-  size_t x[INT_COLUMNS], blocks[INT_COLUMNS];
+  const size_t size = wide ? sizeof(struct act16) : sizeof(struct act8);
+  const unsigned char *x[INT_COLUMNS];
   __m512 acc[INT_COLUMNS];
   for (int c = 0; c < columns; c++) {
-    x[c] = product_row(p, first + (size_t)c) * p->act->ld;
-    blocks[c] = x[c] / BLOCK;
+    size_t block = product_row(p, first + (size_t)c) * (p->act->ld / BLOCK);
+    x[c] = (wide ? (const unsigned char *)p->act->i16 : (const unsigned char *)p->act->i8) + block * size;
     acc[c] = _mm512_setzero_ps();
   }
-  for (size_t n = 0; n < w->n_blocks; n++, at += kernels_block_bytes(pack)) {
+  for (size_t n = 0; n < w->n_blocks; n++, at += pack_block_bytes(pack)) {
     struct int_block b;
+    if (cold)
+      for (size_t line = 0; line < pack_block_bytes(pack); line += 64) _mm_prefetch((const char *)at + INT_AHEAD + line, _MM_HINT_T0);
     int_load(&b, at, pack);
-    for (int c = 0; c < columns; c++) {
-      size_t block = blocks[c] + n;
-      __m512i start = offset ? _mm512_set1_epi32(-offset * a->sum[block]) : _mm512_setzero_si512(), sum;
-      if (wide) {
-        __m512i high = int_dot(_mm512_setzero_si512(), &b, a->q8 + x[c] + n * BLOCK);
-        sum = _mm512_add_epi32(_mm512_slli_epi32(high, 8), int_dot(start, &b, a->low + x[c] + n * BLOCK));
-      } else {
-        sum = int_dot(start, &b, a->q8 + x[c] + n * BLOCK);
-      }
-      acc[c] = _mm512_fmadd_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), _mm512_set1_ps(a->d[block])), b.scale, acc[c]);
-      if (pack == PACK_Q4M) acc[c] = _mm512_fmadd_ps(_mm512_set1_ps(a->ds[block]), b.minimum, acc[c]);
-    }
+    for (int c = 0; c < columns; c++) acc[c] = int_join(acc[c], &b, x[c] + n * size, pack, wide);
   }
   for (int c = 0; c < columns; c++) linear_put(p, panel, first + (size_t)c, acc[c]);
 }
 
-static inline __attribute__((always_inline)) void int_panels(const struct product *p, const struct act_blocks *a, size_t panel_begin,
-                                                             size_t panel_end, enum pack pack, bool wide) {
-  for (size_t panel = panel_begin; panel < panel_end; panel++) {
-    size_t i = 0;
-    for (; !wide && i + 8 <= p->n_rows; i += 8) int_tile(p, a, panel, i, 8, pack, wide);
-    for (; i + 4 <= p->n_rows; i += 4) int_tile(p, a, panel, i, 4, pack, wide);
-    for (; i + 2 <= p->n_rows; i += 2) int_tile(p, a, panel, i, 2, pack, wide);
-    if (i < p->n_rows) int_tile(p, a, panel, i, 1, pack, wide);
+static inline __attribute__((always_inline)) void int_column(const struct product *p, size_t panel_begin, size_t panel_end, size_t first,
+                                                             int columns, enum pack pack, bool wide) {
+  for (size_t panel = panel_begin; panel < panel_end; panel++) int_tile(p, panel, first, columns, first == 0, pack, wide);
+}
+
+static inline __attribute__((always_inline)) void int_panels(const struct product *p, size_t panel_begin, size_t panel_end, enum pack pack,
+                                                             bool wide) {
+  size_t i = 0;
+  for (; !wide && i + 8 <= p->n_rows; i += 8) int_column(p, panel_begin, panel_end, i, 8, pack, wide);
+  for (; i + 4 <= p->n_rows; i += 4) int_column(p, panel_begin, panel_end, i, 4, pack, wide);
+  for (; i + 2 <= p->n_rows; i += 2) int_column(p, panel_begin, panel_end, i, 2, pack, wide);
+  if (i < p->n_rows) int_column(p, panel_begin, panel_end, i, 1, pack, wide);
+}
+
+static inline __attribute__((always_inline)) void linear_int(const struct product *p, size_t panel_begin, size_t panel_end, bool wide) {
+  switch (p->job->w->pack) {
+    case PACK_Q8: int_panels(p, panel_begin, panel_end, PACK_Q8, wide); break;
+    case PACK_Q4: int_panels(p, panel_begin, panel_end, PACK_Q4, wide); break;
+    case PACK_Q4M: int_panels(p, panel_begin, panel_end, PACK_Q4M, wide); break;
+    case PACK_S8: int_panels(p, panel_begin, panel_end, PACK_S8, wide); break;
+    case PACK_S8M: int_panels(p, panel_begin, panel_end, PACK_S8M, wide); break;
+    case PACK_S4M: int_panels(p, panel_begin, panel_end, PACK_S4M, wide); break;
+    case PACK_H8: int_panels(p, panel_begin, panel_end, PACK_H8, wide); break;
+    case PACK_H8M: int_panels(p, panel_begin, panel_end, PACK_H8M, wide); break;
+    default: break;
   }
 }
 
-static void linear_i8(const struct product *p, size_t panel_begin, size_t panel_end) {
-  switch (p->job->w->pack) {
-    case PACK_Q8: int_panels(p, &p->act->i8, panel_begin, panel_end, PACK_Q8, false); break;
-    case PACK_Q4: int_panels(p, &p->act->i8, panel_begin, panel_end, PACK_Q4, false); break;
-    case PACK_Q4M: int_panels(p, &p->act->i8, panel_begin, panel_end, PACK_Q4M, false); break;
-    case PACK_F32: break;
-  }
+static void linear_i8(const struct product *p, size_t panel_begin, size_t panel_end) { linear_int(p, panel_begin, panel_end, false); }
+static void linear_i16(const struct product *p, size_t panel_begin, size_t panel_end) { linear_int(p, panel_begin, panel_end, true); }
+
+/* ---- the limits of the machine ---- */
+
+static double dot_rounds(size_t rounds) {
+  enum { CHAINS = 12 };
+  __m512i sum[CHAINS], w = _mm512_set1_epi8(3), x = _mm512_set1_epi8(1), all = w;
+  for (int i = 0; i < CHAINS; i++) sum[i] = _mm512_set1_epi32(i); /* different, so that none is left out */
+  for (size_t n = 0; n < rounds; n++)
+    for (int i = 0; i < CHAINS; i++) sum[i] = _mm512_dpbusd_epi32(sum[i], w, x);
+  for (int i = 0; i < CHAINS; i++) all = _mm512_xor_si512(all, sum[i]);
+  __asm__ volatile("" : : "v"(all));
+  return (double)rounds * CHAINS * 128;
 }
 
-static void linear_i16(const struct product *p, size_t panel_begin, size_t panel_end) {
-  switch (p->job->w->pack) {
-    case PACK_Q8: int_panels(p, &p->act->i16, panel_begin, panel_end, PACK_Q8, true); break;
-    case PACK_Q4: int_panels(p, &p->act->i16, panel_begin, panel_end, PACK_Q4, true); break;
-    case PACK_Q4M: int_panels(p, &p->act->i16, panel_begin, panel_end, PACK_Q4M, true); break;
-    case PACK_F32: break;
-  }
+static uint64_t read_all(const void *memory, size_t bytes) {
+  const unsigned char *p = memory;
+  __m512i lanes[4] = {_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512()};
+  for (size_t i = 0; i + 256 <= bytes; i += 256)
+    for (size_t k = 0; k < 4; k++) {
+      _mm_prefetch((const char *)p + i + 64 * k + INT_AHEAD, _MM_HINT_T0);
+      lanes[k] = _mm512_xor_si512(lanes[k], _mm512_loadu_si512(p + i + 64 * k));
+    }
+  __m512i all = _mm512_xor_si512(_mm512_xor_si512(lanes[0], lanes[1]), _mm512_xor_si512(lanes[2], lanes[3]));
+  return (uint64_t)_mm512_reduce_add_epi64(all);
 }

@@ -17,17 +17,27 @@ static inline void linear_put(const struct product *p, size_t panel, size_t i, v
   v16_store_n(y, job->add ? v16_add(v16_load_n(y, left), acc) : acc, left);
 }
 
-static inline __attribute__((always_inline)) void linear_f32_tile(const struct product *p, size_t panel, size_t first, int panels, int columns) {
+/* Elements k of the panel's 16 rows, widened without loss. */
+static inline __attribute__((always_inline)) v16 linear_elements(const unsigned char *panel, size_t k, enum pack pack) {
+  const unsigned char *at = panel + k * (size_t)(PANEL_ROWS * pack_form(pack).bits / 8);
+  if (pack == PACK_F16) return v16_load_half((const uint16_t *)(const void *)at);
+  if (pack == PACK_BF16) return v16_load_bf16((const uint16_t *)(const void *)at);
+  return v16_load((const float *)(const void *)at);
+}
+
+static inline __attribute__((always_inline)) void linear_f32_tile(const struct product *p, size_t panel, size_t first, int panels,
+                                                                  int columns, enum pack pack) {
   const struct weight *w = p->job->w;
-  const float *m[F32_PANELS], *x[F32_COLUMNS];
+  const unsigned char *m[F32_PANELS];
+  const float *x[F32_COLUMNS];
   v16 acc[F32_PANELS][F32_COLUMNS];
-  for (int i = 0; i < panels; i++) m[i] = (const float *)(const void *)(w->data + (panel + (size_t)i) * w->panel_bytes);
+  for (int i = 0; i < panels; i++) m[i] = w->data + (panel + (size_t)i) * w->panel_bytes;
   for (int c = 0; c < columns; c++) x[c] = p->act->f32 + product_row(p, first + (size_t)c) * p->act->ld;
   for (int i = 0; i < panels; i++)
     for (int c = 0; c < columns; c++) acc[i][c] = v16_zero();
   for (size_t k = 0; k < w->n_in; k++) {
     v16 row[F32_PANELS];
-    for (int i = 0; i < panels; i++) row[i] = v16_load(m[i] + k * PANEL_ROWS);
+    for (int i = 0; i < panels; i++) row[i] = linear_elements(m[i], k, pack);
     for (int c = 0; c < columns; c++) {
       v16 value = v16_set1(x[c][k]);
       for (int i = 0; i < panels; i++) acc[i][c] = v16_fma(row[i], value, acc[i][c]);
@@ -37,15 +47,24 @@ static inline __attribute__((always_inline)) void linear_f32_tile(const struct p
     for (int c = 0; c < columns; c++) linear_put(p, panel + (size_t)i, first + (size_t)c, acc[i][c]);
 }
 
-static inline __attribute__((always_inline)) void linear_f32_panels(const struct product *p, size_t panel, int panels) {
+static inline __attribute__((always_inline)) void linear_f32_panels(const struct product *p, size_t panel, int panels, enum pack pack) {
   size_t i = 0;
-  for (; i + F32_COLUMNS <= p->n_rows; i += F32_COLUMNS) linear_f32_tile(p, panel, i, panels, F32_COLUMNS);
-  for (; i + 2 <= p->n_rows; i += 2) linear_f32_tile(p, panel, i, panels, 2);
-  if (i < p->n_rows) linear_f32_tile(p, panel, i, panels, 1);
+  for (; i + F32_COLUMNS <= p->n_rows; i += F32_COLUMNS) linear_f32_tile(p, panel, i, panels, F32_COLUMNS, pack);
+  for (; i + 2 <= p->n_rows; i += 2) linear_f32_tile(p, panel, i, panels, 2, pack);
+  if (i < p->n_rows) linear_f32_tile(p, panel, i, panels, 1, pack);
+}
+
+static inline __attribute__((always_inline)) void linear_float(const struct product *p, size_t panel_begin, size_t panel_end,
+                                                               enum pack pack) {
+  size_t panel = panel_begin;
+  for (; panel + F32_PANELS <= panel_end; panel += F32_PANELS) linear_f32_panels(p, panel, F32_PANELS, pack);
+  for (; panel < panel_end; panel++) linear_f32_panels(p, panel, 1, pack);
 }
 
 static void linear_f32(const struct product *p, size_t panel_begin, size_t panel_end) {
-  size_t panel = panel_begin;
-  for (; panel + F32_PANELS <= panel_end; panel += F32_PANELS) linear_f32_panels(p, panel, F32_PANELS);
-  for (; panel < panel_end; panel++) linear_f32_panels(p, panel, 1);
+  switch (p->job->w->pack) {
+    case PACK_F16: linear_float(p, panel_begin, panel_end, PACK_F16); break;
+    case PACK_BF16: linear_float(p, panel_begin, panel_end, PACK_BF16); break;
+    default: linear_float(p, panel_begin, panel_end, PACK_F32); break;
+  }
 }

@@ -198,9 +198,8 @@ static inline float rows_to_integers(const float *x, size_t n, float limit, v16 
   return inverse > 0 ? max / limit : 0;
 }
 
-static inline int32_t rows_sum_i16(__m256i a, __m256i b) {
-  const __m256i ones = _mm256_set1_epi16(1);
-  __m256i s = _mm256_add_epi32(_mm256_madd_epi16(a, ones), _mm256_madd_epi16(b, ones));
+static inline int32_t rows_sum_i16(__m256i a) {
+  __m256i s = _mm256_madd_epi16(a, _mm256_set1_epi16(1));
   __m128i t = _mm_add_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1));
   t = _mm_add_epi32(t, _mm_shuffle_epi32(t, 0x4E));
   t = _mm_add_epi32(t, _mm_shuffle_epi32(t, 0xB1));
@@ -210,37 +209,39 @@ static inline int32_t rows_sum_i16(__m256i a, __m256i b) {
 /* 32 int16 values within int8 as bytes, in order. */
 static inline __m256i rows_to_i8(__m256i a, __m256i b) { return _mm256_permute4x64_epi64(_mm256_packs_epi16(a, b), 0xD8); }
 
-static void rows_quantize_i8(const struct act_blocks *to, size_t row, size_t ld, const float *x, size_t n) {
-  for (size_t begin = 0; begin < n; begin += BLOCK) {
-    size_t block = row * (ld / BLOCK) + begin / BLOCK;
+static inline void rows_store(void *to, __m256i v) { _mm256_storeu_si256((__m256i *)to, v); }
+
+static void rows_quantize_i8(struct act8 *to, const float *x, size_t n) {
+  for (size_t begin = 0; begin < n; begin += BLOCK, to++) {
     v16 q[2];
     float d = rows_to_integers(x + begin, n - begin < BLOCK ? n - begin : BLOCK, 127, q);
     __m256i a = v16_to_i16(q[0]), b = v16_to_i16(q[1]);
-    _mm256_storeu_si256((__m256i *)(void *)(to->q8 + row * ld + begin), rows_to_i8(a, b));
-    int32_t sum = rows_sum_i16(a, b);
-    to->d[block] = d;
-    to->sum[block] = sum;
-    to->ds[block] = d * (float)sum;
+    rows_store(to->q, rows_to_i8(a, b));
+    int32_t first = rows_sum_i16(a), sum = first + rows_sum_i16(b);
+    to->d = d;
+    to->ds = d * (float)sum;
+    to->bias = -128 * sum;
+    to->bias_half = -128 * first;
   }
 }
 
-static void rows_quantize_i16(const struct act_blocks *to, size_t row, size_t ld, const float *x, size_t n) {
-  for (size_t begin = 0; begin < n; begin += BLOCK) {
-    size_t block = row * (ld / BLOCK) + begin / BLOCK, at = row * ld + begin;
+static void rows_quantize_i16(struct act16 *to, const float *x, size_t n) {
+  for (size_t begin = 0; begin < n; begin += BLOCK, to++) {
     v16 q[2];
     float d = rows_to_integers(x + begin, n - begin < BLOCK ? n - begin : BLOCK, 32639, q);
     __m256i a = v16_to_i16(q[0]), b = v16_to_i16(q[1]);
-    _mm256_storeu_si256((__m256i *)(void *)(to->q16 + at), a);
-    _mm256_storeu_si256((__m256i *)(void *)(to->q16 + at + 16), b);
+    rows_store(to->q, a);
+    rows_store(to->q + 16, b);
     /* low byte, sign-extended; the rest is a multiple of 256 */
     __m256i low_a = _mm256_srai_epi16(_mm256_slli_epi16(a, 8), 8), low_b = _mm256_srai_epi16(_mm256_slli_epi16(b, 8), 8);
     __m256i high_a = _mm256_srai_epi16(_mm256_sub_epi16(a, low_a), 8), high_b = _mm256_srai_epi16(_mm256_sub_epi16(b, low_b), 8);
-    _mm256_storeu_si256((__m256i *)(void *)(to->low + at), rows_to_i8(low_a, low_b));
-    _mm256_storeu_si256((__m256i *)(void *)(to->q8 + at), rows_to_i8(high_a, high_b));
-    int32_t sum = rows_sum_i16(a, b);
-    to->d[block] = d;
-    to->sum[block] = sum;
-    to->ds[block] = d * (float)sum;
+    rows_store(to->low, rows_to_i8(low_a, low_b));
+    rows_store(to->high, rows_to_i8(high_a, high_b));
+    int32_t first = rows_sum_i16(a), sum = first + rows_sum_i16(b);
+    to->d = d;
+    to->ds = d * (float)sum;
+    to->bias = -128 * sum;
+    to->bias_half = -128 * first;
   }
 }
 

@@ -25,9 +25,7 @@ static inline v16 v16_div(v16 a, v16 b) { return _mm512_div_ps(a, b); }
 static inline v16 v16_fma(v16 a, v16 b, v16 c) { return _mm512_fmadd_ps(a, b, c); }
 static inline v16 v16_neg(v16 a) { return _mm512_xor_ps(a, _mm512_set1_ps(-0.0f)); }
 static inline v16 v16_abs(v16 a) { return _mm512_andnot_ps(_mm512_set1_ps(-0.0f), a); }
-static inline v16 v16_copysign(v16 a, v16 sign) {
-  return _mm512_or_ps(v16_abs(a), _mm512_and_ps(sign, _mm512_set1_ps(-0.0f)));
-}
+static inline v16 v16_copysign(v16 a, v16 sign) { return _mm512_or_ps(v16_abs(a), _mm512_and_ps(sign, _mm512_set1_ps(-0.0f))); }
 static inline v16 v16_rint(v16 a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 /* a > b ? x : y, lane by lane; false for NaN. */
 static inline v16 v16_if_gt(v16 a, v16 b, v16 x, v16 y) { return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_GT_OQ), y, x); }
@@ -36,6 +34,9 @@ static inline v16 v16_pow2(v16 n) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127)), 23));
 }
 static inline v16 v16_load_half(const uint16_t *p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p)); }
+static inline v16 v16_load_bf16(const uint16_t *p) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)p)), 16));
+}
 static inline void v16_store_half(uint16_t *p, v16 v) {
   _mm256_storeu_si256((__m256i *)(void *)p, _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
