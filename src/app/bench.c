@@ -199,7 +199,7 @@ const struct app_command bench_command = {
              .operands = "MODEL",
              .operands_min = 1,
              .operands_max = 1,
-             .summary = "measure prefill, decode and embeddings offline",
+             .summary = "Measure prefill, decode and embeddings offline",
              .description = "Runs the engine in this process, without HTTP, and prints medians with the bound beside each: decode against "
                             "the read bandwidth "
                             "and prefill against the peak of the integer kernel, both measured in the same run.",

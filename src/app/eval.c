@@ -202,7 +202,7 @@ const struct app_command eval_command = {
          .operands = "MODEL",
          .operands_min = 1,
          .operands_max = 1,
-         .summary = "measure what a compute mode costs in exactness",
+         .summary = "Measure what a compute mode costs in exactness",
          .description =
              "Compares the logits of a compute mode with those of another on a text: KL divergence, agreement of the most likely token and "
              "perplexity, counted as llama-perplexity --kl-divergence does (windows of 512 tokens, the second half of each).",
