@@ -2,7 +2,7 @@
 
 Runs against test/unit/net/echo_server.c, which has the server's HTTP layer and no models. PLINTH_ECHO_SERVER is its path; without it, the
 one that was built beside PLINTH_PROGRAM is taken. The requests that any path must refuse (the table REFUSED) also run against the
-program itself: test_plinth_refuses.
+program itself: test_conformance_plinth.py.
 """
 import concurrent.futures
 import json
