@@ -32,7 +32,8 @@ static size_t type_size(enum options_type type) {
 }
 
 static bool is_choice(const char *choices, const char *text) {
-  size_t len = strlen(text);
+  size_t len = strcspn(text, "|");
+  if (text[len]) return false;
   for (const char *p = choices; p; p = strchr(p, '|') ? strchr(p, '|') + 1 : NULL) {
     if (len && strncmp(p, text, len) == 0 && (p[len] == '|' || p[len] == '\0')) return true;
   }

@@ -31,16 +31,23 @@ char *paths_models_dir(void) {
 
 static bool is_gguf(struct slice name) { return name.len > 5 && slice_ends(name, SLICE(".gguf")); }
 
+/* The last part of a path, without slashes behind it. */
+static struct slice last_part(struct slice path) {
+  while (path.len > 1 && path.data[path.len - 1] == '/') path.len--;
+  for (size_t i = path.len - (path.len > 0); i > 0; i--)
+    if (path.data[i - 1] == '/') return slice_from(path, i);
+  return path;
+}
+
 char *paths_model_name(const char *path) {
-  struct slice name = slice_cstr(path);
-  while (name.len > 1 && name.data[name.len - 1] == '/') name.len--;
-  for (size_t i = name.len; i > 0; i--) {
-    if (name.data[i - 1] != '/') continue;
-    name = slice_from(name, i);
-    break;
-  }
+  struct slice name = last_part(slice_cstr(path));
+  bool relative = slice_eq(name, SLICE(".")) || slice_eq(name, SLICE(".."));
+  char *whole = relative ? realpath(path, NULL) : NULL; /* `plinth inspect .` */
+  if (whole) name = last_part(slice_cstr(whole));
   if (is_gguf(name)) name.len -= 5;
-  return mem_dup(name.data, name.len);
+  char *copy = mem_dup(name.data, name.len);
+  free(whole);
+  return copy;
 }
 
 static int compare(const void *a, const void *b) {

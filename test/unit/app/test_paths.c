@@ -1,0 +1,115 @@
+/* Tests of app/paths: where models lie and what they are called. SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "app/paths.h"
+#include "base/fs.h"
+
+static char dir[64];
+
+static int make_dir(void **state) {
+  (void)state;
+  snprintf(dir, sizeof dir, "/tmp/plinth-test-XXXXXX");
+  return mkdtemp(dir) ? 0 : -1;
+}
+
+static int remove_dir(void **state) {
+  (void)state;
+  char command[128];
+  snprintf(command, sizeof command, "rm -rf '%s'", dir);
+  return system(command);
+}
+
+static const char *in(const char *name) {
+  static char path[256];
+  snprintf(path, sizeof path, "%s/%s", dir, name);
+  return path;
+}
+
+static void expect_text(char *got, const char *want) {
+  assert_string_equal(got, want);
+  free(got);
+}
+
+static void the_data_folder_follows_xdg(void **state) {
+  (void)state;
+  setenv("HOME", "/home/ann", 1);
+  setenv("XDG_DATA_HOME", "/data", 1);
+  expect_text(paths_data_dir(), "/data/plinth");
+  expect_text(paths_models_dir(), "/data/plinth/models");
+  setenv("XDG_DATA_HOME", "relative", 1);
+  expect_text(paths_data_dir(), "/home/ann/.local/share/plinth");
+  setenv("XDG_DATA_HOME", "", 1);
+  expect_text(paths_models_dir(), "/home/ann/.local/share/plinth/models");
+  unsetenv("XDG_DATA_HOME");
+  unsetenv("HOME");
+  char *path = paths_data_dir(); /* from the password file */
+  assert_int_equal(path[0], '/');
+  free(path);
+}
+
+static void an_endpoint_is_named_as_its_folder_or_file(void **state) {
+  (void)state;
+  expect_text(paths_model_name("/m/all-minilm-l6-v2"), "all-minilm-l6-v2");
+  expect_text(paths_model_name("/m/all-minilm-l6-v2//"), "all-minilm-l6-v2");
+  expect_text(paths_model_name("Model.Q4_1.gguf"), "Model.Q4_1");
+  expect_text(paths_model_name("dir/Model.gguf"), "Model");
+  expect_text(paths_model_name(".gguf"), ".gguf");
+  expect_text(paths_model_name("/"), "/");
+  expect_text(paths_model_name("/m"), "m");
+  expect_text(paths_model_name(""), "");
+  expect_text(paths_model_name("/usr/."), "usr");
+  expect_text(paths_model_name("/usr/bin/.."), "usr");
+}
+
+static void a_models_folder_is_listed_by_name(void **state) {
+  (void)state;
+  struct paths_models models;
+  struct error err;
+  assert_int_equal(fs_mkdirs(in("zebra"), 0700, NULL), 0);
+  assert_int_equal(fs_mkdirs(in(".hidden"), 0700, NULL), 0);
+  assert_int_equal(fs_write_atomic(in("ant.gguf"), SLICE(""), 0600, NULL), 0);
+  assert_int_equal(fs_write_atomic(in("zebra.gguf"), SLICE(""), 0600, NULL), 0);
+  assert_int_equal(fs_write_atomic(in("notes.txt"), SLICE(""), 0600, NULL), 0);
+  assert_int_equal(paths_list(dir, &models, &err), 0);
+  assert_int_equal(models.n, 3);
+  assert_string_equal(models.items[0].name, "ant");
+  assert_string_equal(models.items[0].path, in("ant.gguf"));
+  assert_string_equal(models.items[1].path, in("zebra"));
+  assert_string_equal(models.items[2].path, in("zebra.gguf"));
+  paths_list_free(&models);
+  assert_int_equal(paths_list(in("none"), &models, &err), -1);
+  assert_int_equal(err.code, ERROR_NOT_FOUND);
+}
+
+static void a_model_is_found_by_path_then_by_name(void **state) {
+  (void)state;
+  struct error err;
+  expect_text(paths_find_model(dir, in("notes.txt"), &err), in("notes.txt"));
+  expect_text(paths_find_model(dir, "ant", &err), in("ant.gguf"));
+  expect_text(paths_find_model(dir, "zebra", &err), in("zebra"));
+  assert_null(paths_find_model(dir, "zbera", &err));
+  assert_int_equal(err.code, ERROR_NOT_FOUND);
+  assert_non_null(strstr(err.message, "did you mean \"zebra\"?"));
+  assert_null(paths_find_model(dir, "something else", &err));
+  assert_non_null(strstr(err.message, dir));
+  assert_null(paths_find_model(in("none"), "ant", &err));
+  assert_non_null(strstr(err.message, "does not exist"));
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(the_data_folder_follows_xdg),
+      cmocka_unit_test(an_endpoint_is_named_as_its_folder_or_file),
+      cmocka_unit_test(a_models_folder_is_listed_by_name),
+      cmocka_unit_test(a_model_is_found_by_path_then_by_name),
+  };
+  return cmocka_run_group_tests(tests, make_dir, remove_dir);
+}
