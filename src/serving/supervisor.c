@@ -273,7 +273,7 @@ static void take_back(struct serving *s) {
   uint64_t id_max = s->generations.next_id;
   for (bool again = true; again;) {
     again = false;
-    for (struct generation *g = s->generations.first; g && !again; g = g->next) {
+    for (struct generation *g = s->generations.first; g; g = g->next) {
       if (g->state == GENERATION_WAITING || g->id > id_max) continue;
       g->deaths++;
       if (g->state == GENERATION_SENT && g->deaths < DEATHS_OF_ONE_MAX) {
@@ -281,7 +281,8 @@ static void take_back(struct serving *s) {
         continue;
       }
       generations_fail(g, g->state == GENERATION_SENT ? &poison : &broken);
-      again = true; /* the callback may have changed the list */
+      again = true; /* g is gone, and the callback may have changed the list */
+      break;
     }
   }
 }
