@@ -50,7 +50,7 @@ static void strings_are_escaped_and_always_valid(void **state) {
 static void every_string_reads_back(void **state) {
   (void)state;
   for (int c = 0; c < 0x400; c++) {
-    char raw[4] = {'<'};
+    char raw[1 + 4] = {'<'};
     size_t n = 1 + utf8_put(raw + 1, (uint32_t)c);
     struct buf b = {0};
     struct jsonw w = {.out = &b};
