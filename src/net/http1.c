@@ -48,6 +48,13 @@ bool http1_same(struct slice a, struct slice b) {
 }
 
 static bool is_digit(char c) { return c >= '0' && c <= '9'; }
+
+int http1_hex(char c) {
+  c = lower(c);
+  if (is_digit(c)) return c - '0';
+  return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
 static bool is_blank(char c) { return c == ' ' || c == '\t'; }
 
 /* tchar of RFC 9110, 5.6.2 */
@@ -348,19 +355,13 @@ static int body_bytes(struct http1 *h, struct input *in, enum state next) {
   return GO_ON;
 }
 
-static int hex(char c) {
-  c = lower(c);
-  if (is_digit(c)) return c - '0';
-  return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* "1f" or "1f;name=value" -> the size; false when it is malformed. */
 static bool chunk_size(struct slice s, uint64_t *ret) {
   uint64_t n = 0;
   size_t i = 0;
-  for (; i < s.len && hex(s.data[i]) >= 0; i++) {
+  for (; i < s.len && http1_hex(s.data[i]) >= 0; i++) {
     if (n >> 60) return false;
-    n = n * 16 + (uint64_t)hex(s.data[i]);
+    n = n * 16 + (uint64_t)http1_hex(s.data[i]);
   }
   if (i == 0) return false;
   *ret = n;

@@ -88,5 +88,7 @@ struct slice http1_slice(const struct http1 *h, struct http1_span s);
 bool http1_header(const struct http1 *h, struct slice name, struct slice *ret_value);
 /* Equal but for the case of ASCII letters. */
 bool http1_same(struct slice a, struct slice b);
+/* The value of a hexadecimal digit; -1 for another character. */
+int http1_hex(char c);
 
 #endif

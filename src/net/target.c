@@ -14,20 +14,13 @@ static const char bad_form[] = "The request target must begin with \"/\" or \"ht
 static const char bad_visible[] = "The request target may hold visible ASCII characters only; percent-encode the others.";
 static const char bad_fragment[] = "The request target must not hold \"#\"; percent-encode it.";
 
-static int hex(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
-}
-
 /* Decodes in place; *len shrinks. */
 static const char *decode(char *path, size_t *len) {
   size_t n = 0;
   for (size_t i = 0; i < *len; i++, n++) {
     unsigned char c = (unsigned char)path[i];
     if (c == '%') {
-      int high = i + 2 < *len ? hex(path[i + 1]) : -1, low = i + 2 < *len ? hex(path[i + 2]) : -1;
+      int high = i + 2 < *len ? http1_hex(path[i + 1]) : -1, low = i + 2 < *len ? http1_hex(path[i + 2]) : -1;
       if (high < 0 || low < 0) return bad_escape;
       c = (unsigned char)(high * 16 + low);
       i += 2;

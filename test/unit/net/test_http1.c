@@ -156,7 +156,6 @@ static void the_result_does_not_depend_on_where_the_bytes_are_cut(void **state) 
   for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++) {
     const struct refusal *r = &refusals[i];
     for (size_t piece = 1; piece <= r->text.len; piece++) {
-      /* each piece in memory of its own size, so that a read over its end is seen */
       struct http1 h;
       size_t used;
       enum http1_event event = read_pieces(&h, r->text, piece, BODY_MAX, &used);

@@ -202,6 +202,16 @@ static void an_unknown_host_or_a_bad_port_is_told(void **state) {
   assert_int_equal(err.code, ERROR_INVALID);
 }
 
+static void a_name_is_listened_on_at_all_its_addresses(void **state) {
+  (void)state;
+  struct net_config config = {.on_request = no_request, .host = "localhost"};
+  struct error err = {0};
+  struct net *n = net_create(&config, &err);
+  if (!n) fail_msg("%s", err.message);
+  assert_true(net_port(n) > 0);
+  net_destroy(n);
+}
+
 #define IN_WORLD(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void) {
@@ -215,6 +225,7 @@ int main(void) {
       IN_WORLD(a_watch_tells_writable_only_while_asked),
       IN_WORLD(a_port_in_use_is_told_with_advice),
       IN_WORLD(an_unknown_host_or_a_bad_port_is_told),
+      IN_WORLD(a_name_is_listened_on_at_all_its_addresses),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
