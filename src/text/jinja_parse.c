@@ -268,7 +268,7 @@ static struct jinja_node *parse_loop_control(struct jinja_parser *p, const struc
 /* extends, include, import, from: well-formed ones parse, so that a template that never reaches them works. */
 static struct jinja_node *parse_needs_loader(struct jinja_parser *p, const struct jinja_token *tag) {
   jinja_expr_parse(p, true);
-  while (!p->failed && !jinja_expr_is(p, TOK_BLOCK_END)) jinja_expr_take(p);
+  while (!p->failed && !jinja_expr_is(p, TOK_BLOCK_END) && !jinja_expr_is(p, TOK_EOF)) jinja_expr_take(p);
   return jinja_expr_node(p, N_NEEDS_LOADER, tag);
 }
 

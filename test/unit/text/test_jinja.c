@@ -1,0 +1,269 @@
+/* The Jinja interpreter: what vectors cannot say: messages, limits, marks, hostile templates. SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+#include "base/buf.h"
+#include "text/text.h"
+
+/* Renders template with the JSON text as context; returns 0 and the text, or -1 and the error. */
+static int render(const char *template, const char *json, const struct jinja_limits *limits, struct buf *out, struct error *err) {
+  *err = (struct error){0};
+  struct js *context = js_parse(slice_cstr(json), err);
+  assert_non_null(context);
+  struct jinja *j = jinja_parse(slice_cstr(template), err);
+  int rc = j ? jinja_render(j, context, 0, limits, out, err) : -1;
+  jinja_free(j);
+  js_free(context);
+  return rc;
+}
+
+static void check_text(const char *template, const char *json, const char *wanted) {
+  struct buf out = {0};
+  struct error err;
+  assert_int_equal(render(template, json, NULL, &out, &err), 0);
+  assert_string_equal(out.data ? out.data : "", wanted);
+  buf_free(&out);
+}
+
+static void check_error(const char *template, const char *json, enum error_code code, const char *message) {
+  struct buf out = {0};
+  struct error err;
+  assert_int_equal(render(template, json, NULL, &out, &err), -1);
+  assert_int_equal(err.code, code);
+  assert_non_null(strstr(err.message, message));
+  assert_int_equal(out.len, 0);
+  buf_free(&out);
+}
+
+static void syntax_errors_name_line_and_column(void **state) {
+  (void)state;
+  check_error("a\n  {{ x + }}", "{}", ERROR_INVALID, "line 2, column 10");
+  check_error("{% if x %}\n{% for y in z %}", "{}", ERROR_INVALID, "line 2, column 4: the tag \"for\" is not closed (\"endfor\"");
+  check_error("é{{ 'open }}", "{}", ERROR_INVALID, "line 1, column 5: the string has no end");
+  check_error("{{ x | nothing }}", "{}", ERROR_INVALID, "there is no filter named \"nothing\"");
+  check_error("\r\n\r{% wrong %}", "{}", ERROR_INVALID, "line 3, column 4: there is no tag \"wrong\"");
+  check_error("{% break %}", "{}", ERROR_INVALID, "need a loop");
+  check_error("{# open", "{}", ERROR_INVALID, "comment has no end");
+  check_error("{{ (1] }}", "{}", ERROR_INVALID, "bracket");
+}
+
+static void failures_while_rendering_name_line_and_column(void **state) {
+  (void)state;
+  check_error("\n{{ a.b.c }}", "{\"a\": {}}", ERROR_INVALID, "line 2, column 7: 'dict object' has no attribute 'b'");
+  check_error("{{ missing.x }}", "{}", ERROR_INVALID, "column 11: 'missing' is undefined");
+  check_error("{% for x in 5 %}{% endfor %}", "{}", ERROR_INVALID, "'int' object is not iterable");
+  check_error("{{ 'a' + 1 }}", "{}", ERROR_INVALID, "unsupported operand types for +: 'str' and 'int'");
+  check_error("{% include 'x' %}", "{}", ERROR_INVALID, "need a loader");
+}
+
+static void raise_exception_gives_the_templates_own_message(void **state) {
+  (void)state;
+  struct buf out = {0};
+  struct error err;
+  assert_int_equal(render("{{ raise_exception('Roles must alternate: ' ~ n) }}", "{\"n\": 3}", NULL, &out, &err), -1);
+  assert_string_equal(err.message, "Roles must alternate: 3");
+  assert_int_equal(err.code, ERROR_INVALID);
+}
+
+static void an_integer_over_64_bits_is_an_error_and_no_wrong_number(void **state) {
+  (void)state;
+  check_error("{{ 9223372036854775807 + 1 }}", "{}", ERROR_INVALID, "64 bits");
+  check_error("{{ 10 ** 19 }}", "{}", ERROR_INVALID, "64 bits");
+  check_error("{{ 9223372036854775808 }}", "{}", ERROR_INVALID, "64 bits");
+  check_error("{{ (-9223372036854775807 - 1) // -1 }}", "{}", ERROR_INVALID, "64 bits");
+  check_error("{{ '99999999999999999999' | int }}", "{}", ERROR_INVALID, "64 bits");
+  check_text("{{ -9223372036854775807 - 1 }}", "{}", "-9223372036854775808");
+  check_text("{{ range(-9223372036854775807, 9223372036854775807, 4611686018427387904)[::2] | list }}", "{}",
+             "[-9223372036854775807, 1]");
+}
+
+static void time_is_the_given_one(void **state) {
+  (void)state;
+  setenv("TZ", "UTC", 1);
+  check_text("{{ strftime_now('%Y-%m-%d %H:%M') }}", "{}", "1970-01-01 00:00");
+}
+
+static void hostile_templates_end_with_an_error(void **state) {
+  (void)state;
+  static const char *const templates[] = {
+      "{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}{% endfor %}{% endfor %}{% endfor %}",
+      "{{ 'a' * 9000000000000000 }}",
+      "{{ [1] * 9000000000000000 }}",
+      "{% set ns = namespace(x='aaaaaaaaaaaaaaaa') %}{% for i in range(99) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
+      "{% for i in range(99999) %}{{ 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa' * 99 }}{% endfor %}",
+      "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
+      "{% macro m() %}{{ caller() }}{{ m() }}{% endmacro %}{% call m() %}x{% endcall %}",
+      "{% for x in [[[]]] recursive %}{{ loop([x]) }}{% endfor %}",
+      "{% set ns = namespace(x=[]) %}{% for i in range(99999) %}{% set ns.x = [ns.x] %}{% endfor %}{{ ns.x }}",
+      "{% set ns = namespace(x=[]) %}{% for i in range(9999) %}{% set ns.x = [ns.x] %}{% endfor %}{{ ns.x == [ns.x] }}",
+      "{% set ns = namespace(x=[1]) %}{% for i in range(9999) %}{% set ns.x = ns.x|map('string') %}{% endfor %}{{ ns.x|list }}",
+      "{% set ns = namespace() %}{% set ns.me = ns %}{{ ns }}",
+      "{{ '%999999999999d' % 1 }}",
+      "{{ '{:>999999999999}'.format('x') }}",
+      "{{ 'x'.center(9000000000000000) }}",
+      "{{ 'x\\t'.expandtabs(9000000000000000) }}",
+      "{{ 'aaaaaaaaaa'.replace('', 'b' * 99999999) }}",
+      "{{ ('a' * 9999) | indent('b' * 99999999, true) }}",
+      "{{ ('a\\n' * 99999) | indent('b' * 9999, true) }}",
+      "{{ range(99999) | batch(9000000000000000, 'x') | list }}",
+      "{{ range(9) | slice(9000000000000000) | list }}",
+      "{{ lots | tojson(indent=999999999) }}",
+  };
+  struct js *context = js_parse(SLICE("{\"lots\": [1, [2, [3]]]}"), NULL);
+  for (size_t i = 0; i < sizeof templates / sizeof templates[0]; i++) {
+    struct error err = {0};
+    struct buf out = {0};
+    struct jinja *j = jinja_parse(slice_cstr(templates[i]), &err);
+    assert_non_null(j);
+    if (jinja_render(j, context, 0, &(struct jinja_limits){.output_bytes_max = 4 << 20}, &out, &err) != -1) fail_msg("%s", templates[i]);
+    assert_true(err.message[0]);
+    jinja_free(j);
+    buf_free(&out);
+  }
+  js_free(context);
+}
+
+static void deep_nesting_in_the_source_is_an_error(void **state) {
+  (void)state;
+  static const char *const pieces[] = {"(", "[", "{1:", "not ", "-", "x.y", "x|e", "{% if x %}", "{% for a in b %}", "{% set x %}", "a if ", "x(", "x is "};
+  for (size_t i = 0; i < sizeof pieces / sizeof pieces[0]; i++) {
+    struct buf source = {0};
+    struct error err = {0};
+    if (pieces[i][0] != '{' || pieces[i][1] == '1') buf_add_cstr(&source, "{{ ");
+    for (int k = 0; k < 20000; k++) buf_add_cstr(&source, pieces[i]);
+    struct jinja *j = jinja_parse(buf_view(&source), &err);
+    assert_null(j);
+    assert_true(err.message[0]);
+    buf_free(&source);
+  }
+}
+
+static void long_chains_work_up_to_a_limit(void **state) {
+  (void)state;
+  struct error err;
+  struct buf source = {0}, out = {0};
+  buf_add_cstr(&source, "{{ 0");
+  for (int k = 0; k < 900; k++) buf_add_cstr(&source, " + 1");
+  buf_add_cstr(&source, " }}");
+  assert_int_equal(render(source.data, "{}", NULL, &out, &err), 0);
+  assert_string_equal(out.data, "900");
+  buf_clear(&source);
+  buf_add_cstr(&source, "{{ 0");
+  for (int k = 0; k < 9000; k++) buf_add_cstr(&source, " or 0");
+  buf_add_cstr(&source, " }}");
+  assert_int_equal(render(source.data, "{}", NULL, &out, &err), -1);
+  buf_free(&source);
+  buf_free(&out);
+}
+
+static void limits_of_the_caller_hold(void **state) {
+  (void)state;
+  struct buf out = {0};
+  struct error err;
+  const char *loop = "{% for i in range(1000) %}abcdefghij{% endfor %}";
+  assert_int_equal(render(loop, "{}", &(struct jinja_limits){.output_bytes_max = 9999}, &out, &err), -1);
+  assert_int_equal(err.code, ERROR_TOO_LARGE);
+  assert_int_equal(render(loop, "{}", &(struct jinja_limits){.steps_max = 500}, &out, &err), -1);
+  assert_int_equal(err.code, ERROR_TOO_LARGE);
+  assert_int_equal(out.len, 0);
+  assert_int_equal(render(loop, "{}", &(struct jinja_limits){.output_bytes_max = 10000}, &out, &err), 0);
+  assert_int_equal(out.len, 10000);
+  buf_free(&out);
+}
+
+static void unsafe_attributes_are_undefined_and_cannot_be_used(void **state) {
+  (void)state;
+  check_text("{{ x.__class__ }}{{ l.append is defined }}{{ d.update is defined }}", "{\"x\": 1, \"l\": [], \"d\": {}}", "FalseFalse");
+  check_error("{{ l.append(1) }}", "{\"l\": []}", ERROR_INVALID, "unsafe");
+  check_error("{{ x.__class__.mro }}", "{\"x\": 1}", ERROR_INVALID, "unsafe");
+}
+
+static void newlines_and_the_last_one_are_normalized(void **state) {
+  (void)state;
+  check_text("a\r\nb\rc\n\n", "{}", "a\nb\nc\n");
+  check_text("{% if true %}\r\nx{% endif %}\n", "{}", "x");
+}
+
+static void a_template_that_is_no_utf8_and_a_context_that_is_no_object_are_refused(void **state) {
+  (void)state;
+  check_error("\xff", "{}", ERROR_INVALID, "UTF-8");
+  check_error("x", "[]", ERROR_INVALID, "JSON object");
+}
+
+/* Renders with marks and puts "<" and ">" around the marked bytes. */
+static void check_marks(const char *template, const char *json, const char *wanted) {
+  struct error err = {0};
+  struct buf out = {0}, shown = {0};
+  struct jinja_marks marks = {0};
+  struct js *context = js_parse(slice_cstr(json), &err);
+  struct jinja *j = jinja_parse(slice_cstr(template), &err);
+  buf_add_cstr(&out, "#"); /* offsets count what was there before */
+  assert_int_equal(jinja_render_marked(j, context, 0, NULL, &out, &marks, &err), 0);
+  size_t at = 1;
+  for (size_t i = 0; i < marks.n; i++) {
+    assert_true(marks.spans[i].begin >= at && marks.spans[i].end > marks.spans[i].begin && marks.spans[i].end <= out.len);
+    buf_add(&shown, out.data + at, marks.spans[i].begin - at);
+    buf_add_cstr(&shown, "<");
+    buf_add(&shown, out.data + marks.spans[i].begin, marks.spans[i].end - marks.spans[i].begin);
+    buf_add_cstr(&shown, ">");
+    at = marks.spans[i].end;
+  }
+  buf_add(&shown, out.data + at, out.len - at);
+  assert_string_equal(shown.data, wanted);
+  jinja_marks_free(&marks);
+  buf_free(&shown);
+  buf_free(&out);
+  jinja_free(j);
+  js_free(context);
+}
+
+static void bytes_from_messages_stay_known_through_all_that_is_done_to_them(void **state) {
+  (void)state;
+  const char *json = "{\"bos\": \"[B]\", \"messages\": [{\"content\": \" Ab-cß \"}, {\"content\": \"q\\\"\\n\"}], \"tools\": [{\"n\": 1}]}";
+  check_marks("{{ bos + messages[0].content }}!", json, "[B]< Ab-cß >!");
+  check_marks("{{ bos ~ messages[0].content|trim ~ bos }}", json, "[B]<Ab-cß>[B]");
+  check_marks("{{ (bos ~ messages[0].content)[1:6] }}", json, "B]< Ab>");
+  check_marks("{{ (bos ~ messages[0].content)[::-1] }}", json, "< ßc-bA >]B[");
+  check_marks("{{ (messages[0].content ~ 'x')|upper }}", json, "< AB-CSS >X");
+  check_marks("{{ ('x-y' ~ messages[0].content).split('-') | join('|') }}", json, "x|y< Ab>|<cß >");
+  check_marks("{{ bos.replace('B', messages[0].content.strip()) }}", json, "[<Ab-cß>]");
+  check_marks("{{ messages[1].content | tojson }}", json, "\"<q\\\"\\n>\"");
+  check_marks("{{ messages[1] }}", json, "{'<content>': '<q\"\\n>'}");
+  check_marks("{{ tools | tojson }}", json, "[{\"<n>\": 1}]");
+  check_marks("{% set x %}a{{ messages[1].content|trim }}b{% endset %}{{ x|title }}", json, "A<q\">b");
+  check_marks("{{ '%s-%5s' % (bos, messages[0].content[1:3]) }}", json, "[B]-   <Ab>");
+  check_marks("{{ '{}|{:>4}'.format(bos, messages[0].content[1:3]) }}", json, "[B]|  <Ab>");
+  check_marks("{{ (messages[0].content ~ bos)|replace('-', '_')|e }}", json, "< Ab>_<cß >[B]");
+  check_marks("{% for c in messages[0].content|trim %}{{ c }}.{% endfor %}", json, "<A>.<b>.<->.<c>.<ß>.");
+}
+
+static void marks_cover_the_whole_of_what_was_made_of_marked_text(void **state) {
+  (void)state;
+  const char *json = "{\"messages\": [{\"content\": \"a<b\"}]}";
+  check_marks("{{ 'x' ~ messages[0].content|e }}", json, "x<a&lt;b>");
+  check_marks("{{ messages[0].content|indent(2, true) ~ messages[0].content|length }}", json, "  <a<b>3");
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(syntax_errors_name_line_and_column),
+      cmocka_unit_test(failures_while_rendering_name_line_and_column),
+      cmocka_unit_test(raise_exception_gives_the_templates_own_message),
+      cmocka_unit_test(an_integer_over_64_bits_is_an_error_and_no_wrong_number),
+      cmocka_unit_test(time_is_the_given_one),
+      cmocka_unit_test(hostile_templates_end_with_an_error),
+      cmocka_unit_test(deep_nesting_in_the_source_is_an_error),
+      cmocka_unit_test(long_chains_work_up_to_a_limit),
+      cmocka_unit_test(limits_of_the_caller_hold),
+      cmocka_unit_test(unsafe_attributes_are_undefined_and_cannot_be_used),
+      cmocka_unit_test(newlines_and_the_last_one_are_normalized),
+      cmocka_unit_test(a_template_that_is_no_utf8_and_a_context_that_is_no_object_are_refused),
+      cmocka_unit_test(bytes_from_messages_stay_known_through_all_that_is_done_to_them),
+      cmocka_unit_test(marks_cover_the_whole_of_what_was_made_of_marked_text),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
