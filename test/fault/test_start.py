@@ -1,0 +1,158 @@
+"""What a server is started with: ports, folders, models, memory. SPDX-License-Identifier: Apache-2.0"""
+import json
+import os
+import re
+import resource
+import signal
+import socket
+import stat
+import subprocess
+
+import pytest
+from server import CHAT, EMBED, MODELS, PROGRAM, wait_for
+
+GGUF = next((MODELS / CHAT).glob("*.gguf"))
+
+
+def failed(server):
+    """Waits for a start that fails; what it says."""
+    assert server.ended() == 1
+    assert "Sanitizer" not in server.log
+    return server.log
+
+
+def models_with(tmp_path, name, content):
+    """A models folder with the good embedding model and a .gguf file of this content."""
+    models = tmp_path / "models"
+    models.mkdir()
+    (models / EMBED).symlink_to(MODELS / EMBED)
+    (models / f"{name}.gguf").write_bytes(content)
+    return models
+
+
+# ---- the machine ----
+
+def test_a_port_in_use_is_told(start):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert f"{port}" in failed(start("--port", str(port)))
+
+
+def test_two_servers_cannot_share_a_data_folder(start, tmp_path):
+    first = start(data_dir=tmp_path / "data").listening()
+    text = failed(start(data_dir=tmp_path / "data"))
+    assert f"process {first.process.pid}" in text and "--data-dir" in text
+
+
+def test_a_data_folder_that_cannot_be_made_is_told(start, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert "--data-dir" in failed(start(data_dir=tmp_path / "file" / "data"))
+    assert "--data-dir" in failed(start(data_dir="/proc/plinth"))
+
+
+def test_a_full_disk_is_told_at_the_start(start):
+    def nothing_can_be_written():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+    text = failed(start(preexec_fn=nothing_can_be_written))
+    assert text.startswith("plinth: ") and text.rstrip().endswith(".")
+
+
+def test_without_auth_only_on_loopback(start, tmp_path):
+    assert "loopback" in failed(start("--no-auth", "--host", "0.0.0.0"))
+    server = start("--no-auth").listening()
+    c = server.connect()
+    c.request("GET", "/v1/models")
+    assert c.getresponse().status == 200
+    assert not (server.data_dir / "admin-token").exists()
+
+
+# ---- the token ----
+
+@pytest.mark.smoke
+def test_the_first_start_makes_the_admin_token_and_keeps_only_its_hash(start):
+    server = start().listening()
+    file = server.data_dir / "admin-token"
+    token = file.read_text().strip()
+    assert re.fullmatch(r"plinth_[0-9a-f]{64}", token) and stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(server.data_dir.stat().st_mode) == 0o700
+    assert token not in server.out and str(file) in server.out and "curl" in server.out
+    assert server.status("/v1/models") == 200
+    server.process.send_signal(signal.SIGTERM)
+    assert server.ended() == 0
+    for other in server.data_dir.iterdir():
+        assert other == file or token.encode() not in other.read_bytes()
+    assert token not in server.log
+
+
+def test_the_token_is_shown_where_that_is_asked_and_kept_over_restarts(start, tmp_path):
+    first = start("--show-token", data_dir=tmp_path / "data").listening()
+    token = (tmp_path / "data/admin-token").read_text().strip()
+    assert token in first.out
+    first.stop()
+    second = start(data_dir=tmp_path / "data").listening()
+    assert (tmp_path / "data/admin-token").read_text().strip() == token
+    assert second.status("/v1/models") == 200
+    second.stop()
+    (tmp_path / "data/admin-token").unlink()
+    third = start(data_dir=tmp_path / "data").listening()
+    assert "plinth token reset" in third.out
+    assert not (tmp_path / "data/admin-token").exists()
+
+
+def test_token_reset_works_on_a_running_server(start):
+    server = start().listening()
+    old = server.headers()
+    done = subprocess.run([PROGRAM, "token", "reset", "--data-dir", str(server.data_dir)], capture_output=True, text=True, check=True)
+    assert server.headers()["Authorization"] == "Bearer " + done.stdout.strip() and server.headers() != old
+    wait_for("the new token", lambda: server.status("/v1/models") == 200)
+    c = server.connect()
+    c.request("GET", "/v1/models", headers=old)
+    assert c.getresponse().status == 401
+
+
+# ---- models ----
+
+def test_no_model_at_all_is_told(start, tmp_path):
+    (tmp_path / "models").mkdir()
+    assert str(tmp_path / "models") in failed(start(models=tmp_path / "models"))
+    assert "nowhere" in failed(start(models=tmp_path / "nowhere"))
+    (tmp_path / "models/broken.gguf").write_bytes(b"GGUF")
+    assert "broken" in failed(start(models=tmp_path / "models"))
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("name, change", [
+    ("truncated", lambda b: b[: len(b) // 2]),
+    ("headless", lambda b: b"FUGG" + b[4:]),
+    ("stranger", lambda b: b.replace(b"llama", b"gnulm")),
+    ("empty", lambda b: b""),
+])
+def test_a_broken_model_is_an_endpoint_that_says_why_and_the_others_work(start, tmp_path, name, change):
+    server = start(models=models_with(tmp_path, name, change(GGUF.read_bytes()))).listening()
+    wait_for("the embedding model", lambda: server.embed()[0] == 200)
+    status, headers, text = wait_for("the failure", lambda: (answer := server.complete(model=name))[0] and answer)
+    assert status == 503
+    assert name in json.loads(text)["error"]["message"]
+    assert f"The model {name} cannot be served" in server.log
+    assert server.status("/readyz") == 503
+
+
+def test_too_little_kv_memory_is_told_with_numbers(start):
+    server = start("--kv-mib", "1").listening()
+    assert server.embed()[0] == 200
+    status, _, text = server.complete()
+    assert status == 503
+    message = json.loads(text)["error"]["message"]
+    assert "--kv-mib" in message and re.search(r"\b1 MiB\b", message) and len(re.findall(r"\d+ MiB", message)) == 2
+
+
+def test_too_little_memory_is_told_and_the_server_stays(start):
+    def one_gigabyte():
+        resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
+
+    server = start(preexec_fn=one_gigabyte).listening()
+    status, _, text = server.complete()
+    assert status == 503 and "memory" in json.loads(text)["error"]["message"].lower()
+    assert server.embed()[0] == 200
