@@ -9,7 +9,7 @@ help: ## list the verbs
 	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' Makefile
 
 run: program ## build, then serve every model in the models folder on http://127.0.0.1:8080
-	@exec build/plinth serve $(ARGS)
+	@exec build/plinth serve --show-token $(ARGS)
 
 build: program ## build the program: build/plinth
 
