@@ -32,8 +32,7 @@ struct js *js_parse(struct slice text, struct error *err) {
   json_error_t why;
   const char *data = text.data ? text.data : "";
   json_t *root = json_loadb(data, text.len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &why);
-  if (!root)
-    error_set(err, ERROR_INVALID, "The text is not valid JSON: %s (line %d, column %d).", why.text, why.line, why.column);
+  if (!root) error_set(err, ERROR_INVALID, "The text is not valid JSON: %s (line %d, column %d).", why.text, why.line, why.column);
   return (struct js *)root;
 }
 

@@ -26,10 +26,10 @@ enum js_type js_type(const struct js *v); /* JS_NONE for NULL */
 /* "null", "boolean", "integer", "number", "string", "array", "object", "nothing": for messages. */
 const char *js_type_name(const struct js *v);
 
-const struct js *js_get(const struct js *object, const char *key);  /* NULL when absent or v is no object */
+const struct js *js_get(const struct js *object, const char *key); /* NULL when absent or v is no object */
 const struct js *js_getn(const struct js *object, struct slice key);
-const struct js *js_at(const struct js *array, size_t index);       /* NULL when out of range or v is no array */
-size_t js_len(const struct js *v);                                  /* elements or members; 0 for others */
+const struct js *js_at(const struct js *array, size_t index); /* NULL when out of range or v is no array */
+size_t js_len(const struct js *v);                            /* elements or members; 0 for others */
 
 /* Walks members in order: void *it = js_iter(o); while (it) { js_iter_get(it, &k, &v); it = js_iter_next(o, it); } */
 void *js_iter(const struct js *object);

@@ -25,11 +25,11 @@ void jsonw_key_slice(struct jsonw *w, struct slice key);
 void jsonw_str(struct jsonw *w, struct slice s);
 void jsonw_cstr(struct jsonw *w, const char *s); /* NULL writes null */
 void jsonw_int(struct jsonw *w, int64_t v);
-void jsonw_real(struct jsonw *w, double v);      /* shortest text that reads back as v; a value that is not finite writes null */
-void jsonw_float(struct jsonw *w, float v);      /* shortest text that reads back as the same float */
+void jsonw_real(struct jsonw *w, double v); /* shortest text that reads back as v; a value that is not finite writes null */
+void jsonw_float(struct jsonw *w, float v); /* shortest text that reads back as the same float */
 void jsonw_bool(struct jsonw *w, bool v);
 void jsonw_null(struct jsonw *w);
-void jsonw_raw(struct jsonw *w, struct slice json); /* text that is one JSON value already */
+void jsonw_raw(struct jsonw *w, struct slice json);    /* text that is one JSON value already */
 void jsonw_value(struct jsonw *w, const struct js *v); /* a parsed value, whole */
 
 /* key and value in one call */

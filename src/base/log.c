@@ -57,10 +57,8 @@ void log_line(enum log_level level, const char *room, const char *format, ...) {
     if ((unsigned char)*p < 0x20) *p = ' ';
   time_text(when);
   struct buf line = {0};
-  if (line_format == LOG_JSON)
-    json_line(&line, when, level, room, slice_cstr(message));
-  else
-    buf_printf(&line, "%s %-5s %s: %s", when, level_names[level], room, message);
+  if (line_format == LOG_JSON) json_line(&line, when, level, room, slice_cstr(message));
+  else buf_printf(&line, "%s %-5s %s: %s", when, level_names[level], room, message);
   buf_add_byte(&line, '\n');
   ssize_t ignored = write(STDERR_FILENO, line.data, line.len); /* one write, so that lines of threads do not mix */
   (void)ignored;

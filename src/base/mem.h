@@ -7,11 +7,11 @@
 #define BASE_MEM_H
 #include <stddef.h>
 
-void *mem_alloc(size_t size);                           /* malloc; never NULL */
-void *mem_zalloc(size_t count, size_t size);            /* calloc; never NULL */
+void *mem_alloc(size_t size);                            /* malloc; never NULL */
+void *mem_zalloc(size_t count, size_t size);             /* calloc; never NULL */
 void *mem_realloc(void *old, size_t count, size_t size); /* checks count * size; never NULL */
-void *mem_dup(const void *data, size_t len);            /* copy with a NUL behind it */
+void *mem_dup(const void *data, size_t len);             /* copy with a NUL behind it */
 char *mem_strdup(const char *text);
-void *mem_aligned(size_t alignment, size_t size);       /* free() releases; contents undefined; never NULL */
+void *mem_aligned(size_t alignment, size_t size); /* free() releases; contents undefined; never NULL */
 
 #endif

@@ -17,12 +17,12 @@ enum { FILE_RANK_MAX = 4 };
 
 /* A tensor as it lies in a file. */
 struct file_tensor {
-  struct slice name;              /* borrowed */
+  struct slice name; /* borrowed */
   enum dtype dtype;
-  unsigned rank;                  /* 0 to FILE_RANK_MAX */
-  uint64_t shape[FILE_RANK_MAX];  /* outermost first, as torch prints it: a linear weight is [out, in] (GGUF's order is turned) */
-  uint64_t n_elements;            /* product of shape */
-  const void *data;               /* n_bytes of the mapped file; not necessarily aligned */
+  unsigned rank;                 /* 0 to FILE_RANK_MAX */
+  uint64_t shape[FILE_RANK_MAX]; /* outermost first, as torch prints it: a linear weight is [out, in] (GGUF's order is turned) */
+  uint64_t n_elements;           /* product of shape */
+  const void *data;              /* n_bytes of the mapped file; not necessarily aligned */
   uint64_t n_bytes;
 };
 
@@ -31,16 +31,28 @@ struct file_tensor {
 struct gguf;
 
 enum gguf_type {
-  GGUF_U8, GGUF_I8, GGUF_U16, GGUF_I16, GGUF_U32, GGUF_I32, GGUF_F32, GGUF_BOOL, GGUF_STRING, GGUF_ARRAY, GGUF_U64, GGUF_I64, GGUF_F64
+  GGUF_U8,
+  GGUF_I8,
+  GGUF_U16,
+  GGUF_I16,
+  GGUF_U32,
+  GGUF_I32,
+  GGUF_F32,
+  GGUF_BOOL,
+  GGUF_STRING,
+  GGUF_ARRAY,
+  GGUF_U64,
+  GGUF_I64,
+  GGUF_F64
 };
 
 /* A metadata value, a view into the file. Scalars are unaligned there: use the gguf_* getters. */
 struct gguf_value {
   struct slice key;
   enum gguf_type type;
-  enum gguf_type element;  /* of an array; else equal to type */
-  uint64_t count;          /* elements of an array; else 1 */
-  struct slice bytes;      /* the value's bytes, for a string without its length; for an array its elements, checked */
+  enum gguf_type element; /* of an array; else equal to type */
+  uint64_t count;         /* elements of an array; else 1 */
+  struct slice bytes;     /* the value's bytes, for a string without its length; for an array its elements, checked */
 };
 
 struct gguf *gguf_open(const char *path, struct error *err);
@@ -50,7 +62,7 @@ void gguf_close(struct gguf *g); /* NULL is fine */
 
 uint32_t gguf_version(const struct gguf *g);
 size_t gguf_n_values(const struct gguf *g);
-const struct gguf_value *gguf_value_at(const struct gguf *g, size_t i); /* in file order */
+const struct gguf_value *gguf_value_at(const struct gguf *g, size_t i);    /* in file order */
 const struct gguf_value *gguf_find(const struct gguf *g, const char *key); /* NULL when absent */
 /* False when absent or of another kind; any integer type converts when it fits, bool does not. */
 bool gguf_u64(const struct gguf *g, const char *key, uint64_t *out);
@@ -86,10 +98,10 @@ enum file_container { FILE_GGUF, FILE_SAFETENSORS };
 /* A model's files: a .gguf file, a directory with exactly one .gguf file, or a Hugging Face directory (config.json + safetensors). */
 struct file_model {
   enum file_container container;
-  char *path;                 /* the .gguf file, or the directory */
-  struct gguf *gguf;          /* when FILE_GGUF */
-  struct safetensors *tensors;/* when FILE_SAFETENSORS */
-  struct js *config;          /* config.json, when FILE_SAFETENSORS */
+  char *path;                  /* the .gguf file, or the directory */
+  struct gguf *gguf;           /* when FILE_GGUF */
+  struct safetensors *tensors; /* when FILE_SAFETENSORS */
+  struct js *config;           /* config.json, when FILE_SAFETENSORS */
 };
 
 struct file_model *file_model_open(const char *path, struct error *err);

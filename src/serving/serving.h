@@ -26,18 +26,18 @@ struct serving_model {
 struct serving_config {
   const struct serving_model *models; /* in the order of the endpoints */
   size_t n_models;
-  const char *engine_program;  /* the program to start as engine ("/proc/self/exe"), with the argument "engine" */
+  const char *engine_program;     /* the program to start as engine ("/proc/self/exe"), with the argument "engine" */
   const char *const *engine_args; /* further arguments for it, NULL-terminated; NULL: none */
-  const char *compute;         /* "fast" or "f32" */
-  int threads;                 /* compute threads; 0: the cores that may be used */
-  uint64_t kv_mib;             /* shared by the generating models; 0: the engine's default */
-  unsigned request_timeout_ms; /* from submission to the last token; 0: 600,000 */
-  unsigned stall_ms;           /* an engine that has work and gives no sign for so long is killed and started again; 0: 120,000 */
-  unsigned restart_delay_ms;   /* before the second restart in a row; doubles up to ten times; 0: 500 */
-  size_t waiting_max;          /* generations alive at once; over it 503; 0: 1,024 */
+  const char *compute;            /* "fast" or "f32" */
+  int threads;                    /* compute threads; 0: the cores that may be used */
+  uint64_t kv_mib;                /* shared by the generating models; 0: the engine's default */
+  unsigned request_timeout_ms;    /* from submission to the last token; 0: 600,000 */
+  unsigned stall_ms;              /* an engine that has work and gives no sign for so long is killed and started again; 0: 120,000 */
+  unsigned restart_delay_ms;      /* before the second restart in a row; doubles up to ten times; 0: 500 */
+  size_t waiting_max;             /* generations alive at once; over it 503; 0: 1,024 */
   bool no_auth;
-  struct loop *loop;           /* borrowed until serving_stop */
-  struct store *store;         /* borrowed */
+  struct loop *loop;   /* borrowed until serving_stop */
+  struct store *store; /* borrowed */
 };
 
 /* Reads the models' texts (config, tokenizer, template) and starts the engine process. A folder without a model is left out; a model
@@ -66,24 +66,24 @@ enum serving_task { SERVING_CHAT, SERVING_COMPLETIONS, SERVING_EMBEDDINGS }; /* 
 enum serving_state { SERVING_LOADING, SERVING_READY, SERVING_FAILED };
 
 struct endpoint {
-  const char *name;            /* catalogue name, the {name} of the path and the `model` of a body */
+  const char *name; /* catalogue name, the {name} of the path and the `model` of a body */
   enum serving_task task;
-  enum serving_state state;    /* READY once the engine decoded or embedded with it */
-  const char *failure;         /* a sentence, when SERVING_FAILED */
+  enum serving_state state; /* READY once the engine decoded or embedded with it */
+  const char *failure;      /* a sentence, when SERVING_FAILED */
   const char *architecture, *quantization;
-  size_t context_tokens;       /* window; 0 while unknown: some files tell only the engine */
-  size_t n_embd;               /* 0 while unknown */
-  uint64_t n_parameters;       /* 0 until the engine has loaded the model; so is quantization "" */
+  size_t context_tokens; /* window; 0 while unknown: some files tell only the engine */
+  size_t n_embd;         /* 0 while unknown */
+  uint64_t n_parameters; /* 0 until the engine has loaded the model; so is quantization "" */
   int64_t created_s;
   const struct tokenizer *tokenizer;
   const struct chat_template *chat_template; /* NULL when it has none */
-  int index;                   /* position in the list, and the model's number on the wire */
+  int index;                                 /* position in the list, and the model's number on the wire */
 };
 
 size_t serving_n_endpoints(const struct serving *s);
 const struct endpoint *serving_endpoint_at(const struct serving *s, size_t i);
 const struct endpoint *serving_endpoint(const struct serving *s, struct slice name); /* NULL when unknown */
-const char *serving_task_name(enum serving_task task); /* "llm/v1/chat", … */
+const char *serving_task_name(enum serving_task task);                               /* "llm/v1/chat", … */
 /* Every endpoint has decoded or embedded once since the engine's start, and the engine lives; false with an endpoint in SERVING_FAILED,
  * and while draining. */
 bool serving_ready(const struct serving *s);
@@ -109,13 +109,13 @@ enum serving_finish { SERVING_RUNNING, SERVING_STOP, SERVING_LENGTH };
 struct serving_event {
   enum serving_event_kind kind;
   int32_t token;
-  bool is_eos;                    /* an end-of-generation token: no text */
-  enum serving_finish finish;     /* not SERVING_RUNNING on the last event */
-  float logprob;                  /* NAN for the first prompt token */
+  bool is_eos;                /* an end-of-generation token: no text */
+  enum serving_finish finish; /* not SERVING_RUNNING on the last event */
+  float logprob;              /* NAN for the first prompt token */
   int n_top;
   const struct serving_logprob *top; /* borrowed for the call */
-  const float *embedding;         /* n_embd values, borrowed for the call */
-  const struct error *error;      /* SERVING_ERROR: the last event; ERROR_UNAVAILABLE: the engine died; ERROR_TIMEOUT; what the engine says */
+  const float *embedding;            /* n_embd values, borrowed for the call */
+  const struct error *error; /* SERVING_ERROR: the last event; ERROR_UNAVAILABLE: the engine died; ERROR_TIMEOUT; what the engine says */
 };
 
 /* What is asked of the engine. Everything is copied. */
@@ -124,15 +124,15 @@ struct serving_request {
   const int32_t *prompt;
   size_t n_prompt;
   double temperature, top_p;
-  int64_t top_k;             /* 0: off */
+  int64_t top_k; /* 0: off */
   uint64_t seed;
-  size_t max_tokens;         /* 0: up to the context */
+  size_t max_tokens; /* 0: up to the context */
   bool ignore_eos;
   const struct slice *stops;
   size_t n_stops;
-  int top_logprobs;          /* -1: none */
+  int top_logprobs; /* -1: none */
   bool prompt_logprobs;
-  unsigned timeout_ms;       /* 0: the configured one */
+  unsigned timeout_ms; /* 0: the configured one */
 };
 
 struct generation; /* one sequence under way: keeps prompt, sampling, seed and tokens so far */
@@ -151,8 +151,8 @@ void serving_cancel(struct generation *g);
 struct serving_stats {
   bool engine_alive;
   uint64_t engine_restarts;
-  size_t generations;             /* alive */
-  size_t waiting, running;        /* in the engine, last known */
+  size_t generations;      /* alive */
+  size_t waiting, running; /* in the engine, last known */
   size_t pages_used, pages_total;
   uint64_t steps, prefill_tokens, decode_tokens, embed_tokens, preemptions;
 };

@@ -17,8 +17,8 @@ struct store *store_open(const char *data_dir, struct error *err);
 void store_close(struct store *s); /* NULL is fine */
 
 struct store_token {
-  char name[64];                         /* "admin" */
-  unsigned char hash[STORE_HASH_BYTES];  /* SHA-256 of the token's text; the text itself is never stored */
+  char name[64];                        /* "admin" */
+  unsigned char hash[STORE_HASH_BYTES]; /* SHA-256 of the token's text; the text itself is never stored */
   int64_t created_s;
 };
 /* Puts a token, replacing one of that name. */

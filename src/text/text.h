@@ -69,7 +69,7 @@ struct detok {
   char pending[16];                  /* bytes of a character that is not complete */
   unsigned n_pending;
   bool skip_special;
-  bool any;                          /* something was emitted */
+  bool any; /* something was emitted */
 };
 void detok_init(struct detok *d, const struct tokenizer *t, bool skip_special);
 /* Appends the text that has become certain with this token. */
@@ -106,7 +106,8 @@ struct jinja_limits {
 };
 /* Renders with the members of context (a JSON object) as variables. now_s: the time of strftime_now, seconds since 1970;
  * -1 for the clock. raise_exception gives ERROR_INVALID with the template's own message. */
-int jinja_render(const struct jinja *j, const struct js *context, int64_t now_s, const struct jinja_limits *limits, struct buf *out, struct error *err);
+int jinja_render(const struct jinja *j, const struct js *context, int64_t now_s, const struct jinja_limits *limits, struct buf *out,
+                 struct error *err);
 
 /* Which bytes of a rendered text stem from input: [begin, end), ascending, not touching each other. */
 struct jinja_span {
