@@ -86,7 +86,7 @@ static bool same_attention(const struct kernels *k, const struct kernels *truth)
   struct kv_layout kv = kv_layout_make(1, KV_HEADS, DIM, DTYPE_F16);
   unsigned char *memory = mem_aligned(64, 2 * kv.page_bytes);
   float *x = mem_alloc(TOKENS * HEADS * DIM * sizeof *x), *out[2];
-  float *scratch = mem_aligned(64, attention_scratch_floats(HEADS / KV_HEADS, DIM) * sizeof *scratch);
+  float *scratch = mem_aligned(64, kernels_attention_floats(HEADS / KV_HEADS, DIM) * sizeof *scratch);
   void *pages[] = {memory, memory + kv.page_bytes};
   fill(x, TOKENS * HEADS * DIM, 3);
   memset(memory, 0, 2 * kv.page_bytes);

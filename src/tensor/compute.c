@@ -46,6 +46,7 @@ static unsigned environment_isa(void) {
 /* ---- tables, one per widest instruction set, made once ---- */
 
 static struct kernels tables[3];
+static unsigned allowed_isa; /* by the environment, which is read once */
 static pthread_once_t tables_once = PTHREAD_ONCE_INIT;
 
 /* Takes fill's kernels over into *next unless one of them differs from the truth. */
@@ -61,6 +62,7 @@ static void take_up(struct kernels *next, const struct kernels *below, void (*fi
 
 static void make_tables(void) {
   unsigned isa = machine_isa();
+  allowed_isa = environment_isa();
   ref_fill(&tables[0]);
   tables[1] = tables[2] = tables[0];
 #if defined(__x86_64__)
@@ -75,7 +77,7 @@ static void make_tables(void) {
 
 const struct kernels *kernels_best(unsigned isa_mask) {
   pthread_once(&tables_once, make_tables);
-  unsigned isa = isa_mask & environment_isa();
+  unsigned isa = isa_mask & allowed_isa;
   return &tables[isa & COMPUTE_ISA_AVX512 ? 2 : isa & COMPUTE_ISA_AVX2 ? 1 : 0];
 }
 

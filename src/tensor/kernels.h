@@ -119,10 +119,15 @@ struct attention_tile {
   const struct kv_segment *segment;
   size_t kv_head;
   size_t row_begin, n_rows; /* within the segment; n_rows <= ATTENTION_ROWS */
-  float *scratch;           /* attention_scratch_floats(…) floats of the calling thread */
+  float *scratch;           /* kernels_attention_floats(…) floats of the calling thread */
 };
 enum { ATTENTION_ROWS = 16 };
-size_t attention_scratch_floats(size_t heads_per_kv, size_t head_dim);
+
+/* Scratch of one thread: a block of K and of V, and per query its output, scores, maximum and sum; with slack for alignment. */
+static inline size_t kernels_attention_floats(size_t heads_per_kv, size_t head_dim) {
+  return 2 * head_dim * KV_PAGE_TOKENS + ATTENTION_ROWS * heads_per_kv * (2 * head_dim + KV_PAGE_TOKENS + 2) + 64;
+}
+
 
 struct kernels {
   const char *name;

@@ -50,7 +50,7 @@ static void attention_tile(void *job, int tile, int worker) {
 }
 
 static void grow_scratch(struct compute *c, const struct attention *a) {
-  size_t need = attention_scratch_floats(a->n_heads / a->kv->n_kv_heads, a->kv->head_dim);
+  size_t need = kernels_attention_floats(a->n_heads / a->kv->n_kv_heads, a->kv->head_dim);
   if (need <= c->attention_floats) return;
   for (int i = 0; i < pool_threads(c->pool); i++) {
     free(c->attention_scratch[i]);

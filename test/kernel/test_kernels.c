@@ -248,7 +248,7 @@ static void run_attention(const struct kernels *kernels, struct scene *s, const 
   for (size_t i = 0; i < s->keys; i++)
     kernels->kv_store(&s->kv, (unsigned char *)s->pages[i / KV_PAGE_TOKENS] + s->kv.layer_bytes, i % KV_PAGE_TOKENS,
                       s->k + i * s->kv.n_kv_heads * d, s->v + i * s->kv.n_kv_heads * d);
-  float *scratch = mem_aligned(64, attention_scratch_floats(s->heads / s->kv.n_kv_heads, d) * 4);
+  float *scratch = mem_aligned(64, kernels_attention_floats(s->heads / s->kv.n_kv_heads, d) * 4);
   struct attention a = {.kv = &s->kv,
                         .layer = 1,
                         .n_heads = s->heads,

@@ -9,12 +9,6 @@
 
 #include "tensor/ref/ref.h"
 
-size_t attention_scratch_floats(size_t heads_per_kv, size_t head_dim) {
-  size_t queries = ATTENTION_ROWS * heads_per_kv;
-  /* a block of K and of V, transposed queries, scores, outputs, m and l, 64 floats of slack for alignment */
-  return 2 * head_dim * KV_PAGE_TOKENS + queries * (2 * head_dim + KV_PAGE_TOKENS + 2) + 64;
-}
-
 static float element(const struct kv_layout *kv, const unsigned char *base, size_t i) {
   return kv->dtype == DTYPE_F32 ? ((const float *)base)[i] : dtype_f16_to_f32(((const uint16_t *)base)[i]);
 }
