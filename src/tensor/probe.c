@@ -8,7 +8,7 @@
 #include "tensor/compute.h"
 
 /* Runs are short, so that among many some are not disturbed; a region is read again only when the others have pushed it out of every cache. */
-enum { PROBE_BYTES = 384 << 20, REGIONS = 12, TILES = 32 };
+enum { PROBE_BYTES = 192 << 20, REGIONS = 12, TILES = 32 };
 
 struct read_job {
   const struct kernels *kernels;
