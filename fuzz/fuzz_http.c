@@ -86,6 +86,8 @@ static void read_connection(struct slice bytes, struct cuts cuts, struct buf *st
   while (read_request(&bytes, &cuts, story)) {}
 }
 
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   if (size == 0 || size < 1u + data[0]) return 0;
   struct slice bytes = slice_make(data + 1 + data[0], size - 1 - data[0]);
