@@ -606,7 +606,7 @@ def test_408_for_a_body_that_trickles(start):
 
 
 def test_an_idle_connection_is_closed_in_silence(start):
-    s = start("--idle-timeout-ms", 200)
+    s = start("--idle-timeout-ms", 1500)
     with s.client() as fresh, s.client() as used:
         used.send(get("/hello")).reply()
         assert fresh.closed() and used.closed()
