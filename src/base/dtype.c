@@ -269,44 +269,54 @@ static void read_tq2_0(const uint8_t *b, float *y) {
 
 /* ---- the table ---- */
 
+/* X(type, name, elements of a block, bytes of a block, conversion of one block) */
+#define TYPES(X)                                   \
+  X(DTYPE_F32, "F32", 1, 4, read_f32)              \
+  X(DTYPE_F16, "F16", 1, 2, read_f16)              \
+  X(DTYPE_BF16, "BF16", 1, 2, read_bf16)           \
+  X(DTYPE_F64, "F64", 1, 8, read_f64)              \
+  X(DTYPE_Q4_0, "Q4_0", 32, 18, read_q4_0)         \
+  X(DTYPE_Q4_1, "Q4_1", 32, 20, read_q4_1)         \
+  X(DTYPE_Q5_0, "Q5_0", 32, 22, read_q5_0)         \
+  X(DTYPE_Q5_1, "Q5_1", 32, 24, read_q5_1)         \
+  X(DTYPE_Q8_0, "Q8_0", 32, 34, read_q8_0)         \
+  X(DTYPE_Q8_1, "Q8_1", 32, 36, read_q8_1)         \
+  X(DTYPE_Q2_K, "Q2_K", 256, 84, read_q2_k)        \
+  X(DTYPE_Q3_K, "Q3_K", 256, 110, read_q3_k)       \
+  X(DTYPE_Q4_K, "Q4_K", 256, 144, read_q4_k)       \
+  X(DTYPE_Q5_K, "Q5_K", 256, 176, read_q5_k)       \
+  X(DTYPE_Q6_K, "Q6_K", 256, 210, read_q6_k)       \
+  X(DTYPE_Q8_K, "Q8_K", 256, 292, read_q8_k)       \
+  X(DTYPE_IQ4_NL, "IQ4_NL", 32, 18, read_iq4_nl)   \
+  X(DTYPE_IQ4_XS, "IQ4_XS", 256, 136, read_iq4_xs) \
+  X(DTYPE_MXFP4, "MXFP4", 32, 17, read_mxfp4)      \
+  X(DTYPE_TQ2_0, "TQ2_0", 256, 66, read_tq2_0)     \
+  X(DTYPE_I8, "I8", 1, 1, read_i8)                 \
+  X(DTYPE_U8, "U8", 1, 1, read_u8)                 \
+  X(DTYPE_I16, "I16", 1, 2, read_i16)              \
+  X(DTYPE_U16, "U16", 1, 2, read_u16)              \
+  X(DTYPE_I32, "I32", 1, 4, read_i32)              \
+  X(DTYPE_U32, "U32", 1, 4, read_u32)              \
+  X(DTYPE_I64, "I64", 1, 8, read_i64)              \
+  X(DTYPE_U64, "U64", 1, 8, read_u64)              \
+  X(DTYPE_BOOL, "BOOL", 1, 1, read_bool)           \
+  X(DTYPE_F8_E4M3, "F8_E4M3", 1, 1, read_f8_e4m3)  \
+  X(DTYPE_F8_E5M2, "F8_E5M2", 1, 1, read_f8_e5m2)
+
+/* The loop over blocks stands beside the conversion, where the compiler can join them: plain types are blocks of one element. */
+#define DEFINE_RUN(type, name, elements, bytes, read_block)                                \
+  static void read_block##_run(const uint8_t *b, float *y, size_t n_blocks) {              \
+    for (size_t i = 0; i < n_blocks; i++) read_block(b + i * (bytes), y + i * (elements)); \
+  }
+TYPES(DEFINE_RUN)
+
 struct type_row {
   struct dtype_info info;
-  void (*read)(const uint8_t *block, float *y); /* one block */
+  void (*run)(const uint8_t *blocks, float *y, size_t n_blocks);
 };
 
-static const struct type_row types[DTYPE_COUNT] = {
-    [DTYPE_F32] = {{"F32", 1, 4}, read_f32},
-    [DTYPE_F16] = {{"F16", 1, 2}, read_f16},
-    [DTYPE_BF16] = {{"BF16", 1, 2}, read_bf16},
-    [DTYPE_F64] = {{"F64", 1, 8}, read_f64},
-    [DTYPE_Q4_0] = {{"Q4_0", 32, 18}, read_q4_0},
-    [DTYPE_Q4_1] = {{"Q4_1", 32, 20}, read_q4_1},
-    [DTYPE_Q5_0] = {{"Q5_0", 32, 22}, read_q5_0},
-    [DTYPE_Q5_1] = {{"Q5_1", 32, 24}, read_q5_1},
-    [DTYPE_Q8_0] = {{"Q8_0", 32, 34}, read_q8_0},
-    [DTYPE_Q8_1] = {{"Q8_1", 32, 36}, read_q8_1},
-    [DTYPE_Q2_K] = {{"Q2_K", 256, 84}, read_q2_k},
-    [DTYPE_Q3_K] = {{"Q3_K", 256, 110}, read_q3_k},
-    [DTYPE_Q4_K] = {{"Q4_K", 256, 144}, read_q4_k},
-    [DTYPE_Q5_K] = {{"Q5_K", 256, 176}, read_q5_k},
-    [DTYPE_Q6_K] = {{"Q6_K", 256, 210}, read_q6_k},
-    [DTYPE_Q8_K] = {{"Q8_K", 256, 292}, read_q8_k},
-    [DTYPE_IQ4_NL] = {{"IQ4_NL", 32, 18}, read_iq4_nl},
-    [DTYPE_IQ4_XS] = {{"IQ4_XS", 256, 136}, read_iq4_xs},
-    [DTYPE_MXFP4] = {{"MXFP4", 32, 17}, read_mxfp4},
-    [DTYPE_TQ2_0] = {{"TQ2_0", 256, 66}, read_tq2_0},
-    [DTYPE_I8] = {{"I8", 1, 1}, read_i8},
-    [DTYPE_U8] = {{"U8", 1, 1}, read_u8},
-    [DTYPE_I16] = {{"I16", 1, 2}, read_i16},
-    [DTYPE_U16] = {{"U16", 1, 2}, read_u16},
-    [DTYPE_I32] = {{"I32", 1, 4}, read_i32},
-    [DTYPE_U32] = {{"U32", 1, 4}, read_u32},
-    [DTYPE_I64] = {{"I64", 1, 8}, read_i64},
-    [DTYPE_U64] = {{"U64", 1, 8}, read_u64},
-    [DTYPE_BOOL] = {{"BOOL", 1, 1}, read_bool},
-    [DTYPE_F8_E4M3] = {{"F8_E4M3", 1, 1}, read_f8_e4m3},
-    [DTYPE_F8_E5M2] = {{"F8_E5M2", 1, 1}, read_f8_e5m2},
-};
+#define TYPE_ROW(type, name, elements, bytes, read_block) [type] = {{name, elements, bytes}, read_block##_run},
+static const struct type_row types[DTYPE_COUNT] = {TYPES(TYPE_ROW)};
 
 const struct dtype_info *dtype_info(enum dtype type) {
   assert((unsigned)type < DTYPE_COUNT);
@@ -325,8 +335,7 @@ bool dtype_bytes(enum dtype type, uint64_t n_elements, uint64_t *ret_bytes) {
 bool dtype_to_f32(enum dtype type, const void *src, float *dst, size_t n) {
   const struct dtype_info *info = dtype_info(type);
   assert(n % info->block_elements == 0);
-  if (!types[type].read) return false;
-  const uint8_t *block = src;
-  for (size_t i = 0; i < n; i += info->block_elements, block += info->block_bytes) types[type].read(block, dst + i);
+  if (!types[type].run) return false;
+  types[type].run(src, dst, n / info->block_elements);
   return true;
 }
