@@ -33,10 +33,14 @@ struct app_command {
 
 /* In the order of the help. */
 extern const struct app_command serve_command;
+extern const struct app_command chat_command;
+extern const struct app_command complete_command;
+extern const struct app_command embed_command;
 extern const struct app_command token_command;
 extern const struct app_command models_command;
 extern const struct app_command inspect_command;
 extern const struct app_command tokenize_command;
+extern const struct app_command render_command;
 extern const struct app_command eval_command;
 extern const struct app_command bench_command;
 extern const struct app_command engine_command;
