@@ -197,7 +197,8 @@ static void choice_done(struct call *c, struct choice *ch) {
 static void time_token(struct call *c, struct choice *ch) {
   uint64_t now = clock_ns();
   if (ch->last_token_ns) metrics_inter_token(c->api->metrics, now - ch->last_token_ns);
-  else metrics_first_token(c->api->metrics, now - c->start_ns);
+  else if (!c->answered) metrics_first_token(c->api->metrics, now - c->start_ns);
+  c->answered = true;
   ch->last_token_ns = now;
 }
 

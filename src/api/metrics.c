@@ -153,18 +153,32 @@ static void write_engine(struct buf *out, const struct serving *s) {
       (double)e.preemptions);
 }
 
-/* Of the gateway process, under the names that every Prometheus client library uses. */
-static void write_process(struct buf *out, const struct metrics *m) {
-  unsigned long long virtual_pages = 0, resident_pages = 0;
-  FILE *f = fopen("/proc/self/statm", "re");
-  if (f) {
-    if (fscanf(f, "%llu %llu", &virtual_pages, &resident_pages) != 2) resident_pages = 0;
-    fclose(f);
-  }
+/* Bytes of a process: whole and resident; 0 when it cannot be read. pid 0: this one. */
+static void read_memory(int pid, double *ret_virtual, double *ret_resident) {
+  char path[64];
+  unsigned long long whole = 0, resident = 0;
+  if (pid > 0) snprintf(path, sizeof path, "/proc/%d/statm", pid);
+  FILE *f = fopen(pid > 0 ? path : "/proc/self/statm", "re");
+  if (f && fscanf(f, "%llu %llu", &whole, &resident) != 2) whole = resident = 0;
+  if (f) fclose(f);
   double page = (double)sysconf(_SC_PAGESIZE);
-  one(out, "process_virtual_memory_bytes", "gauge", "Virtual memory of the gateway process.", (double)virtual_pages * page);
-  one(out, "process_resident_memory_bytes", "gauge", "Resident memory of the gateway process.", (double)resident_pages * page);
+  *ret_virtual = (double)whole * page;
+  *ret_resident = (double)resident * page;
+}
+
+/* The gateway's stand under the names that every client library of Prometheus uses, too. */
+static void write_processes(struct buf *out, const struct metrics *m, const struct serving *s) {
+  struct serving_stats e;
+  double whole, resident, engine_whole, engine_resident = 0;
+  serving_stats(s, &e);
+  read_memory(0, &whole, &resident);
+  if (e.engine_pid > 0) read_memory(e.engine_pid, &engine_whole, &engine_resident);
+  one(out, "process_virtual_memory_bytes", "gauge", "Virtual memory of the gateway process.", whole);
+  one(out, "process_resident_memory_bytes", "gauge", "Resident memory of the gateway process.", resident);
   one(out, "process_start_time_seconds", "gauge", "Start of the gateway process, seconds since 1970.", (double)m->started_s);
+  head(out, "plinth_process_resident_bytes", "gauge", "Resident memory, by process; pages that both map count in both.");
+  buf_printf(out, "plinth_process_resident_bytes{process=\"gateway\"} %.17g\n", resident);
+  buf_printf(out, "plinth_process_resident_bytes{process=\"engine\"} %.17g\n", engine_resident);
 }
 
 void metrics_write(const struct metrics *m, const struct api *a, struct buf *out) {
@@ -173,10 +187,9 @@ void metrics_write(const struct metrics *m, const struct api *a, struct buf *out
   add_label(out, a->version);
   buf_add_cstr(out, "\"} 1\n");
   write_requests(out, m);
-  write_histogram(out, &m->first_token, "plinth_time_to_first_token_seconds",
-                  "From a request's arrival to the first token of each of its choices.");
+  write_histogram(out, &m->first_token, "plinth_time_to_first_token_seconds", "From a request's arrival to its first token.");
   write_histogram(out, &m->inter_token, "plinth_inter_token_seconds", "Between two tokens of one choice.");
   write_endpoints(out, m, a->serving);
   write_engine(out, a->serving);
-  write_process(out, m);
+  write_processes(out, m, a->serving);
 }

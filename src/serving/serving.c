@@ -202,7 +202,7 @@ void serving_cancel(struct generation *g) {
 /* ---- figures ---- */
 
 void serving_stats(const struct serving *s, struct serving_stats *out) {
-  *out = (struct serving_stats){.engine_alive = s->engine.running, .generations = s->generations.n};
+  *out = (struct serving_stats){.engine_alive = s->engine.running, .engine_pid = s->engine.process.pid, .generations = s->generations.n};
   out->engine_restarts = s->engine.n_starts ? s->engine.n_starts - 1 : 0;
   for (size_t i = 0; i < s->models.n; i++) {
     const struct wire_stats *w = &s->models.items[i].stats;

@@ -119,6 +119,7 @@ static void metrics_count_requests_tokens_and_times(void **state) {
   expect_line(d, "plinth_completion_tokens_total{endpoint=\"base\"} 4\n");
   expect_line(d, "plinth_engine_up 1\n");
   expect_line(d, "process_resident_memory_bytes ");
+  expect_line(d, "plinth_process_resident_bytes{process=\"engine\"} 0\n");
 }
 
 static void the_page_shows_a_curl_line_for_every_endpoint(void **state) {

@@ -1,4 +1,5 @@
-/* Generations from body to reply: shapes of both dialects, streams, stops, batches, and what goes wrong. SPDX-License-Identifier: Apache-2.0 */
+/* Generations from body to reply: shapes of both dialects, streams, stops, batches, and what goes wrong.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "drive.h"
 
 #include <stdio.h>
