@@ -7,8 +7,10 @@
 #include "text/text.h"
 
 static const char own_context[] =
-    "{\"messages\":[{\"role\":\"user\",\"content\":\"hi \\u00e9\"},{\"role\":\"assistant\",\"content\":null}],\"x\":\"Hello World\",\"n\":5,"
-    "\"f\":2.5,\"l\":[3,1,2],\"d\":{\"b\":1,\"a\":[1,2,{\"z\":null}]},\"t\":true,\"tools\":[{\"name\":\"f\"}],\"s\":[\"b\",\"A\",\"\\u00df\"]}";
+    "{\"messages\":[{\"role\":\"user\",\"content\":\"hi \\u00e9\"},{\"role\":\"assistant\",\"content\":null}],\"x\":\"Hello "
+    "World\",\"n\":5,"
+    "\"f\":2.5,\"l\":[3,1,2],\"d\":{\"b\":1,\"a\":[1,2,{\"z\":null}]},\"t\":true,\"tools\":[{\"name\":\"f\"}],\"s\":[\"b\",\"A\","
+    "\"\\u00df\"]}";
 
 static void check(const struct buf *out, const struct jinja_marks *marks) {
   if (!utf8_valid(buf_view(out))) abort();

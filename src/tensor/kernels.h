@@ -128,7 +128,6 @@ static inline size_t kernels_attention_floats(size_t heads_per_kv, size_t head_d
   return 2 * head_dim * KV_PAGE_TOKENS + ATTENTION_ROWS * heads_per_kv * (2 * head_dim + KV_PAGE_TOKENS + 2) + 64;
 }
 
-
 struct kernels {
   const char *name;
   void (*linear_f32)(const struct product *p, size_t panel_begin, size_t panel_end);

@@ -387,7 +387,8 @@ FILTER(do_last) {
 FILTER(do_random) {
   (void)a, (void)rest;
   size_t n = 0;
-  if (self.type == JV_DICT || !jinja_val_len(r, self, &n)) jinja_run_fail(r, "random needs a sequence, not '%s'", jinja_val_type_name(self));
+  if (self.type == JV_DICT || !jinja_val_len(r, self, &n))
+    jinja_run_fail(r, "random needs a sequence, not '%s'", jinja_val_type_name(self));
   if (n == 0) return jinja_val_undefined(r, "No random item, sequence was empty.", jv_missing(), jv_missing());
   r->seed = r->seed * 6364136223846793005u + 1442695040888963407u;
   return jinja_attr_item(r, self, jv_int((int64_t)((r->seed >> 33) % n)));

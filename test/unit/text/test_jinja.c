@@ -77,8 +77,7 @@ static void an_integer_over_64_bits_is_an_error_and_no_wrong_number(void **state
   check_error("{{ (-9223372036854775807 - 1) // -1 }}", "{}", ERROR_INVALID, "64 bits");
   check_error("{{ '99999999999999999999' | int }}", "{}", ERROR_INVALID, "64 bits");
   check_text("{{ -9223372036854775807 - 1 }}", "{}", "-9223372036854775808");
-  check_text("{{ range(-9223372036854775807, 9223372036854775807, 4611686018427387904)[::2] | list }}", "{}",
-             "[-9223372036854775807, 1]");
+  check_text("{{ range(-9223372036854775807, 9223372036854775807, 4611686018427387904)[::2] | list }}", "{}", "[-9223372036854775807, 1]");
 }
 
 static void time_is_the_given_one(void **state) {
@@ -129,7 +128,8 @@ static void hostile_templates_end_with_an_error(void **state) {
 
 static void deep_nesting_in_the_source_is_an_error(void **state) {
   (void)state;
-  static const char *const pieces[] = {"(", "[", "{1:", "not ", "-", "x.y", "x|e", "{% if x %}", "{% for a in b %}", "{% set x %}", "a if ", "x(", "x is "};
+  static const char *const pieces[] = {"(",           "[",     "{1:", "not ", "-", "x.y", "x|e", "{% if x %}", "{% for a in b %}",
+                                       "{% set x %}", "a if ", "x(",  "x is "};
   for (size_t i = 0; i < sizeof pieces / sizeof pieces[0]; i++) {
     struct buf source = {0};
     struct error err = {0};

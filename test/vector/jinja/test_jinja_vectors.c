@@ -34,8 +34,8 @@ static void check(struct vectors *v, const struct js *line) {
   int rc = j ? jinja_render(j, context, NOW_S, NULL, &out, &err) : -1;
   bool fine = text ? rc == 0 && slice_eq(buf_view(&out), wanted) : rc < 0 && err.message[0];
   if (!fine) {
-    print_error("template: %.*s\nwanted: %.*s\ngot: %.*s %s\n", SLICE_ARG(template), text ? (int)wanted.len : 9, text ? wanted.data : "(failure)",
-                (int)out.len, out.data ? out.data : "", err.message);
+    print_error("template: %.*s\nwanted: %.*s\ngot: %.*s %s\n", SLICE_ARG(template), text ? (int)wanted.len : 9,
+                text ? wanted.data : "(failure)", (int)out.len, out.data ? out.data : "", err.message);
   }
   assert_true(fine);
   jinja_free(j);
