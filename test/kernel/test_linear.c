@@ -85,8 +85,8 @@ static struct problem make_problem(size_t round) {
   return p;
 }
 
-static void free_problem(struct problem *p) {
-  for (size_t i = 0; i < p->n_jobs; i++) free((void *)(uintptr_t)p->source[i].data), free(p->bias[i]);
+static void free_problem(struct problem *p) { /* all jobs, those too that a test left out by lowering n_jobs */
+  for (size_t i = 0; i < JOBS; i++) free((void *)(uintptr_t)p->source[i].data), free(p->bias[i]);
   free(p->x), free(p->row_index);
 }
 
