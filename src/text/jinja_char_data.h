@@ -1,4 +1,5 @@
-/* jinja_char_data: tables of jinja_char.c, written by test/vector/jinja/chars.py from Unicode 14.0.0. SPDX-License-Identifier: Apache-2.0 */
+/* jinja_char_data: tables of jinja_char.c, written by test/vector/jinja/chars.py from Unicode 14.0.0.
+ * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TEXT_JINJA_CHAR_DATA_H
 #define TEXT_JINJA_CHAR_DATA_H
 #include <stdint.h>

@@ -36,7 +36,7 @@ def sequence(text):
 def main():
     category = unicodedata.category
     print("/* jinja_char_data: tables of jinja_char.c, written by test/vector/jinja/chars.py from Unicode "
-          + unicodedata.unidata_version + ". SPDX-License-Identifier: Apache-2.0 */")
+          + unicodedata.unidata_version + ".\n * SPDX-License-Identifier: Apache-2.0 */")
     print("#ifndef TEXT_JINJA_CHAR_DATA_H\n#define TEXT_JINJA_CHAR_DATA_H\n#include <stdint.h>\n")
     print("struct range {\n  uint32_t first, last;\n};\n")
     table("lower_extra", "lowercase, but not of category Ll", lambda c: c.islower() and category(c) != "Ll")
