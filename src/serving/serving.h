@@ -150,7 +150,7 @@ void serving_cancel(struct generation *g);
 
 struct serving_stats {
   bool engine_alive;
-  int engine_pid;                 /* 0 while there is none */
+  int engine_pid; /* 0 while there is none */
   uint64_t engine_restarts;
   size_t generations;      /* alive */
   size_t waiting, running; /* in the engine, last known */
