@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -147,7 +148,7 @@ static const struct options_row rows[] = {
      .help = "How lines are logged."},
 };
 
-enum { LOOK_MS = 25, FLUSH_MS = 1000 };
+enum { LOOK_MS = 25, FLUSH_MS = 1000, DESCRIPTORS = 8192 };
 
 struct server {
   const struct serve_args *args;
@@ -234,6 +235,14 @@ static bool is_loopback(const char *host) {
   return strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0 || strcmp(host, "localhost") == 0;
 }
 
+/* Every connection is a descriptor, and the usual soft limit of 1,024 is just what net takes at most. */
+static void raise_descriptor_limit(void) {
+  struct rlimit limit;
+  if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= DESCRIPTORS) return;
+  limit.rlim_cur = limit.rlim_max < DESCRIPTORS ? limit.rlim_max : DESCRIPTORS;
+  (void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 static int check_args(const struct serve_args *a, struct error *err) {
   if (!a->no_auth || is_loopback(a->host)) return 0;
   return error_set(err, ERROR_INVALID,
@@ -295,6 +304,7 @@ static int open_models(struct server *v, struct error *err) {
 
 static int start(struct server *v, struct error *err) {
   v->begin_ns = clock_ns();
+  raise_descriptor_limit();
   if (check_args(v->args, err) < 0 || take_signals(v, err) < 0 || open_data(v, err) < 0 || open_net(v, err) < 0 || open_models(v, err) < 0)
     return -1;
   api_attach(v->api, v->net, v->serving);
