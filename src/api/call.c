@@ -3,9 +3,11 @@
  * Invariants:
  *   1. x is NULL from on_gone on; nothing is written to it afterwards and no generation of the call is alive.
  *   2. Whoever may cause on_gone (a reply, a write) holds the call while it still needs it.
- *   3. A stream begins with the first event of a generation, so that whatever fails before has its own status. */
+ *   3. A stream begins with the first event of a generation, so that whatever fails before has its own status.
+ *   4. Of big bodies one at a time is parsed and read: as a tree of values a body takes many times its bytes. */
 #include "api/call.h"
 
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,11 +20,63 @@
 
 enum {
   INLINE_BYTES_MAX = 32 << 10,  /* a longer body is parsed by a worker */
+  BIG_BYTES_MIN = 1 << 20,      /* a body that waits for its turn */
   INLINE_VALUES_MAX = 16 << 10, /* more numbers than these are written by a worker */
   FIGURES_POLL_MS = 50,         /* while only the engine can tell a model's window */
 };
 
 static void run(struct call *c);
+static void parse_work(void *arg);
+static void parsed(void *arg);
+
+/* ---- turns of big bodies ---- */
+
+static void begin_turn(struct call *c) {
+  struct api *a = c->api;
+  if (!a->big) {
+    a->big = c;
+    serving_work(a->serving, parse_work, parsed, c);
+    return;
+  }
+  c->queued = true;
+  *(a->big_first ? &a->big_last->next_big : &a->big_first) = c;
+  a->big_last = c;
+}
+
+static void leave_queue(struct call *c) {
+  struct api *a = c->api;
+  struct call *before = NULL;
+  for (struct call *q = a->big_first; q != c; q = q->next_big) before = q;
+  *(before ? &before->next_big : &a->big_first) = c->next_big;
+  if (a->big_last == c) a->big_last = before;
+  c->next_big = NULL;
+  c->queued = false;
+}
+
+/* The tree is freed, or will be by the worker that comes first. */
+static void end_turn(struct call *c) {
+  struct api *a = c->api;
+  if (a->big != c) return;
+  a->big = NULL;
+  struct call *next = a->big_first;
+  if (!next) return;
+  leave_queue(next);
+  begin_turn(next);
+}
+
+static void free_work(void *arg) {
+  js_free(arg);
+  malloc_trim(0); /* millions of small values were freed; the memory goes back to the system */
+}
+
+static void freed(void *arg) { (void)arg; }
+
+/* A big tree takes its time to free, too. */
+static void free_root(struct call *c) {
+  if (c->root && c->big) serving_work(c->api->serving, free_work, freed, c->root);
+  else js_free(c->root);
+  c->root = NULL;
+}
 
 /* ---- life ---- */
 
@@ -35,7 +89,8 @@ static void drop(struct call *c) {
   free(c->vectors);
   prompt_free(&c->prompts);
   request_free(&c->request);
-  js_free(c->root);
+  free_root(c);
+  end_turn(c);
   buf_free(&c->body);
   buf_free(&c->out);
   free(c);
@@ -66,6 +121,10 @@ static void on_gone(void *owner, bool left) {
   c->x = NULL;
   if (c->dirty) unlist(c);
   cancel_all(c);
+  if (c->queued) {
+    leave_queue(c);
+    drop(c);
+  }
   if (c->wait) {
     loop_timer_cancel(net_loop(c->api->net), c->wait);
     c->wait = NULL;
@@ -340,12 +399,14 @@ static void read_work(void *arg) {
   struct call *c = arg;
   c->failed = request_read(c->root, &c->rules, &c->request, &c->fault) != 0;
   if (!c->failed) c->failed = prompt_make(&c->request, &c->model, c->dialect, &c->prompts, &c->fault) != 0;
-  js_free(c->root); /* here, because a big one takes its time */
+  if (c->big) free_work(c->root);
+  else js_free(c->root);
   c->root = NULL;
 }
 
 static void was_read(void *arg) {
   struct call *c = arg;
+  end_turn(c);
   if (c->x && c->failed) fail(c, &c->fault);
   else if (c->x) start_choices(c);
   drop(c);
@@ -483,5 +544,7 @@ void call_start(struct api *a, struct exchange *x, enum api_route label, enum re
     return;
   }
   buf_add_slice(&c->body, body);
-  serving_work(a->serving, parse_work, parsed, c);
+  c->big = body.len >= BIG_BYTES_MIN;
+  if (c->big) begin_turn(c);
+  else serving_work(a->serving, parse_work, parsed, c);
 }

@@ -25,6 +25,8 @@ struct call {
   uint64_t start_ns;
 
   struct buf body;
+  bool big, queued; /* a body of many bytes; it waits for its turn */
+  struct call *next_big;
   struct js *root;
   struct request_rules rules;
   const struct endpoint *endpoint; /* loop thread */

@@ -59,6 +59,7 @@ static void add_header_safe(struct buf *out, struct slice s) {
 
 static void note(struct reader *r, struct slice path) {
   enum { NAME_BYTES_MAX = 64 };
+  if (slice_ends(buf_view(&r->ignored), SLICE(", ..."))) return; /* full */
   if (path.len > NAME_BYTES_MAX) path.len = NAME_BYTES_MAX;
   struct buf name = {0};
   add_header_safe(&name, path);
@@ -72,7 +73,7 @@ static void note(struct reader *r, struct slice path) {
     at = end + 2;
   }
   if (list.len + name.len > IGNORED_BYTES_MAX) {
-    if (!slice_ends(list, SLICE(", ..."))) buf_add_cstr(&r->ignored, ", ...");
+    buf_add_cstr(&r->ignored, ", ...");
     goto done;
   }
   if (list.len) buf_add_cstr(&r->ignored, ", ");

@@ -38,6 +38,7 @@ struct api {
   bool draining;
   struct call *dirty; /* streams with something to send */
   bool flush_posted;
+  struct call *big, *big_first, *big_last; /* the call whose big body is being read; those that wait for their turn */
 };
 
 /* One reply, counted. x may be dead afterwards. */

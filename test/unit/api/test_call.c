@@ -412,6 +412,49 @@ static void a_big_body_is_parsed_by_a_worker_with_the_same_result(void **state) 
   buf_free(&body);
 }
 
+static void make_big(struct buf *body, const char *rest) {
+  buf_add_cstr(body, "{\"padding\": \"");
+  for (int i = 0; i < 2 << 20; i++) buf_add_byte(body, 'x');
+  buf_printf(body, "\", %s}", rest);
+}
+
+/* Three at once: one whose client leaves while it waits for its turn, one that is refused, one that is served. */
+static void big_bodies_take_turns(void **state) {
+  struct drive *d = *state;
+  struct buf bodies[3] = {{0}};
+  struct exchange x[3];
+  make_big(&bodies[0], "\"model\": \"none\"");
+  make_big(&bodies[1], "\"model\": \"chat\", " CHAT);
+  make_big(&bodies[2], "\"model\": \"chat\", " CHAT);
+  for (int i = 0; i < 3; i++) {
+    x[i] = (struct exchange){.method = "POST", .path = "/v1/chat/completions", .body = buf_view(&bodies[i])};
+    fake_net_arrive(d->net, &x[i]);
+  }
+  fake_net_leave(&x[1]);
+  drive_turn(d);
+  assert_true(x[0].status == 404 && x[2].status == 0);
+  while (drive_turn(d)) continue;
+  assert_true(x[1].status == 0 && x[2].status == 200);
+  for (int i = 0; i < 3; i++) {
+    buf_free(&bodies[i]);
+    exchange_free(&x[i]);
+  }
+}
+
+static void a_client_with_a_big_body_may_leave_at_any_moment(void **state) {
+  struct drive *d = *state;
+  struct buf body = {0};
+  make_big(&body, "\"model\": \"chat\", " CHAT);
+  for (int when = 0; when < 6; when++) {
+    drive_arrive(d, "POST", "/v1/chat/completions", buf_view(&body));
+    for (int i = 0; i < when; i++) drive_turn(d);
+    if (!d->x.gone) fake_net_leave(&d->x);
+    while (drive_turn(d)) continue;
+  }
+  assert_int_equal(drive_post(d, "/v1/chat/completions", body.data), 200);
+  buf_free(&body);
+}
+
 static void ignored_fields_are_named_on_streams_too(void **state) {
   struct drive *d = *state;
   drive_post(d, "/v1/chat/completions", "{\"model\": \"chat\", \"stream\": true, \"logit_bias\": {}, \"presence_penalty\": 0, " CHAT "}");
@@ -541,6 +584,8 @@ int main(void) {
       DRIVEN(a_client_that_leaves_meanwhile_leaves_nothing_behind),
       DRIVEN(a_body_that_is_no_json_object_is_400),
       DRIVEN(a_big_body_is_parsed_by_a_worker_with_the_same_result),
+      DRIVEN(big_bodies_take_turns),
+      DRIVEN(a_client_with_a_big_body_may_leave_at_any_moment),
       DRIVEN(ignored_fields_are_named_on_streams_too),
       DRIVEN(an_engine_that_cannot_serve_is_503_with_retry_after),
       DRIVEN(an_engine_that_dies_before_the_reply_is_503),
