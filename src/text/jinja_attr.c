@@ -326,7 +326,7 @@ static bool slice_int(struct jinja_run *r, struct jval v, int64_t *out) {
 
 /* Python's slice.indices. */
 static struct bounds bounds(struct jinja_run *r, size_t len, struct jval start, struct jval stop, struct jval step) {
-  int64_t n = (int64_t)len, by = 1, from, to;
+  int64_t n = (int64_t)len, by = 1, from = 0, to = 0;
   if (slice_int(r, step, &by) && by == 0) jinja_run_fail(r, "slice step cannot be zero");
   if (r->failed) return (struct bounds){0};
   int64_t low = by < 0 ? -1 : 0, high = by < 0 ? n - 1 : n;
