@@ -143,6 +143,7 @@ static void a_row_alone_equals_the_row_in_a_batch(void **state) {
     size_t n_sides = make_sides(sides, (enum compute_mode)mode);
     for (size_t round = 0; round < 32; round++) {
       struct problem p = make_problem(round);
+      size_t n_jobs = p.n_jobs;
       p.n_jobs = 1;
       p.add[0] = false;
       size_t n, n_out = p.source[0].n_out;
@@ -159,6 +160,7 @@ static void a_row_alone_equals_the_row_in_a_batch(void **state) {
         free(alone);
       }
       free(batch);
+      p.n_jobs = n_jobs;
       free_problem(&p);
     }
     free_sides(sides, n_sides);
