@@ -174,7 +174,7 @@ static const struct jstr *convert(struct jinja_run *r, const struct jstr *s, pic
   struct jinja_sb sb;
   jinja_sb_init(&sb, r);
   bool after_cased = false;
-  if (!jinja_run_bytes(r, 4 * s->len)) return s;
+  if (!jinja_run_bytes(r, 16 * s->len)) return s; /* a character takes longer than a byte */
   for (size_t at = 0; at < s->len && !sb.over;) {
     size_t begin = at;
     uint32_t c = jinja_char_next(s, &at);
@@ -187,7 +187,22 @@ static const struct jstr *convert(struct jinja_run *r, const struct jstr *s, pic
   return jinja_str_markup(r, jinja_sb_done(r, &sb), s->markup);
 }
 
-const struct jstr *jinja_char_convert(struct jinja_run *r, const struct jstr *s, enum jinja_case to) { return convert(r, s, NULL, to); }
+/* ASCII in upper or lower case. */
+static const struct jstr *convert_ascii(struct jinja_run *r, const struct jstr *s, bool upper) {
+  struct jinja_sb sb;
+  jinja_sb_init(&sb, r);
+  jinja_sb_str(&sb, s);
+  for (size_t i = 0; i < sb.buf.len; i++) {
+    char c = sb.buf.data[i], low = upper ? 'a' : 'A';
+    if (c >= low && c <= low + 25) sb.buf.data[i] = (char)(c ^ 0x20);
+  }
+  return jinja_str_markup(r, jinja_sb_done(r, &sb), s->markup);
+}
+
+const struct jstr *jinja_char_convert(struct jinja_run *r, const struct jstr *s, enum jinja_case to) {
+  if (s->n_chars == s->len && to != JINJA_TITLE && to != JINJA_SAME) return convert_ascii(r, s, to == JINJA_UPPER);
+  return convert(r, s, NULL, to);
+}
 
 static enum jinja_case pick_capitalize(uint32_t c, bool after_cased, bool first) {
   (void)c, (void)after_cased;

@@ -27,14 +27,13 @@ FILTER(do_safe) {
 
 static void add_quoted(struct jinja_run *r, struct jinja_sb *sb, const struct jstr *s, bool query) {
   char text[4];
-  for (size_t i = 0; i < s->len && !sb->over; i++) {
+  for (size_t i = 0; i < s->len && !sb->over && jinja_run_step(r, i % 4 == 0); i++) {
     unsigned char c = (unsigned char)s->data[i];
     bool plain = (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') || (c && strchr("_.-~", c)) || (c == '/' && !query);
     snprintf(text, sizeof text, "%%%02X", c);
     if (plain) jinja_sb_sub(sb, s, i, i + 1);
     else jinja_sb_cstr(sb, c == ' ' && query ? "+" : text);
   }
-  jinja_run_bytes(r, 4 * s->len);
 }
 
 static void add_pair(struct jinja_run *r, struct jinja_sb *sb, struct jval key, struct jval value) {
@@ -153,6 +152,7 @@ FILTER(do_striptags) {
     jinja_sb_str(&sb, words->items[i].str);
   }
   s = jinja_sb_done(r, &sb);
+  jinja_run_chars(r, s->len);
   jinja_sb_init(&sb, r);
   size_t from = 0;
   for (size_t at = 0; at < s->len; at++) {

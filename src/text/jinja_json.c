@@ -41,7 +41,7 @@ static bool plain(unsigned char c) { return c >= 0x20 && c < 0x7F && c != '"' &&
 
 static void dump_str(struct dumper *d, const struct jstr *s) {
   jinja_sb_add(&d->sb, "\"", 1);
-  jinja_run_bytes(d->r, 2 * s->len);
+  jinja_run_bytes(d->r, 4 * s->len);
   for (size_t at = 0; at < s->len && !d->sb.over;) {
     size_t end = at;
     while (end < s->len && plain((unsigned char)s->data[end])) end++;

@@ -149,6 +149,7 @@ const struct jstr *jinja_str_replace(struct jinja_run *r, const struct jstr *s, 
   struct jinja_sb sb;
   jinja_sb_init(&sb, r);
   if (old->len == 0) {
+    if (!jinja_run_chars(r, s->len)) return s;
     replace_between(&sb, s, new, count);
     return jinja_sb_done(r, &sb);
   }
@@ -158,6 +159,7 @@ const struct jstr *jinja_str_replace(struct jinja_run *r, const struct jstr *s, 
     if (hit == SIZE_MAX) break;
     jinja_sb_sub(&sb, s, from, hit);
     jinja_sb_str(&sb, new);
+    if (!jinja_run_step(r, 1)) break;
     from = hit + old->len;
   }
   if (from == 0) {
@@ -195,7 +197,7 @@ const struct jstr *jinja_str_strip(struct jinja_run *r, const struct jstr *s, co
 
 const struct jstr *jinja_str_escape(struct jinja_run *r, const struct jstr *s) {
   static const char *const entities[128] = {['&'] = "&amp;", ['<'] = "&lt;", ['>'] = "&gt;", ['\''] = "&#39;", ['"'] = "&#34;"};
-  if (s->markup) return s;
+  if (s->markup || !jinja_run_chars(r, s->len)) return s;
   struct jinja_sb sb;
   jinja_sb_init(&sb, r);
   size_t from = 0;

@@ -37,7 +37,7 @@ METHOD(do_swapcase) {
 }
 
 static struct jval all(struct jinja_run *r, struct jval self, bool (*is)(uint32_t c), bool when_empty) {
-  if (!jinja_run_bytes(r, self.str->len)) return jv_bool(false);
+  if (!jinja_run_chars(r, self.str->len)) return jv_bool(false);
   for (size_t at = 0; at < self.str->len;)
     if (!is(jinja_char_next(self.str, &at))) return jv_bool(false);
   return jv_bool(self.str->len || when_empty);
@@ -101,17 +101,17 @@ bool jinja_strmethod_is_case(const struct jstr *s, bool upper) {
 
 METHOD(do_isupper) {
   UNUSED;
-  return jv_bool(jinja_run_bytes(r, self.str->len) && jinja_strmethod_is_case(self.str, true));
+  return jv_bool(jinja_run_chars(r, self.str->len) && jinja_strmethod_is_case(self.str, true));
 }
 METHOD(do_islower) {
   UNUSED;
-  return jv_bool(jinja_run_bytes(r, self.str->len) && jinja_strmethod_is_case(self.str, false));
+  return jv_bool(jinja_run_chars(r, self.str->len) && jinja_strmethod_is_case(self.str, false));
 }
 
 METHOD(do_istitle) {
   UNUSED;
   bool any = false, after_cased = false;
-  jinja_run_bytes(r, self.str->len);
+  jinja_run_chars(r, self.str->len);
   for (size_t at = 0; at < self.str->len;) {
     uint32_t c = jinja_char_next(self.str, &at);
     bool capital = jinja_char_upper(c) || jinja_char_title(c), small = jinja_char_lower(c);
@@ -281,7 +281,9 @@ METHOD(do_count) {
   if (r->failed || !window(r, self.str, a + 1, &begin, &end)) return jv_int(0);
   if (needle->len == 0) return jv_int((int64_t)jinja_str_index(self.str, end) - (int64_t)jinja_str_index(self.str, begin) + 1);
   int64_t n = 0;
-  for (size_t hit; (hit = jinja_str_find(self.str, begin, end, jinja_str_slice(needle))) != SIZE_MAX; begin = hit + needle->len) n++;
+  for (size_t hit; !r->failed && (hit = jinja_str_find(self.str, begin, end, jinja_str_slice(needle))) != SIZE_MAX;
+       begin = hit + needle->len)
+    n += jinja_run_step(r, 1);
   return jv_int(n);
 }
 
@@ -395,7 +397,8 @@ static void rsplit_at(struct jinja_run *r, const struct jstr *s, struct slice se
 
 struct jval jinja_strmethod_split(struct jinja_run *r, const struct jstr *s, const struct jstr *separator, int64_t max, bool from_right) {
   struct jlist *out = jinja_val_list(r, 0);
-  jinja_run_bytes(r, s->len);
+  if (separator) jinja_run_bytes(r, s->len);
+  else jinja_run_chars(r, s->len);
   if (separator && separator->len == 0) jinja_run_fail(r, "empty separator");
   else if (separator && from_right && max >= 0) rsplit_at(r, s, jinja_str_slice(separator), max, out);
   else if (separator) split_at(r, s, jinja_str_slice(separator), max, out);
@@ -429,7 +432,7 @@ METHOD(do_rsplit) {
 struct jlist *jinja_strmethod_lines(struct jinja_run *r, const struct jstr *s, bool keep_ends) {
   struct jlist *out = jinja_val_list(r, 0);
   size_t from = 0;
-  jinja_run_bytes(r, s->len);
+  jinja_run_chars(r, s->len);
   for (size_t at = 0; at < s->len && !r->failed;) {
     size_t end = at;
     uint32_t c = jinja_char_next(s, &at);

@@ -83,12 +83,12 @@ TEST(is_escaped) {
 TEST(is_lower) {
   UNUSED;
   const struct jstr *s = jinja_repr_str(r, self);
-  return jv_bool(jinja_run_bytes(r, s->len) && jinja_strmethod_is_case(s, false));
+  return jv_bool(jinja_run_chars(r, s->len) && jinja_strmethod_is_case(s, false));
 }
 TEST(is_upper) {
   UNUSED;
   const struct jstr *s = jinja_repr_str(r, self);
-  return jv_bool(jinja_run_bytes(r, s->len) && jinja_strmethod_is_case(s, true));
+  return jv_bool(jinja_run_chars(r, s->len) && jinja_strmethod_is_case(s, true));
 }
 TEST(is_same) {
   UNUSED;

@@ -135,7 +135,7 @@ FILTER(do_wordcount) {
   const struct jstr *s = jinja_repr_str(r, self);
   int64_t n = 0;
   bool inside = false;
-  jinja_run_bytes(r, s->len);
+  jinja_run_chars(r, s->len);
   for (size_t at = 0; at < s->len;) {
     uint32_t c = jinja_char_next(s, &at);
     bool word = c == '_' || jinja_char_alnum(c);
@@ -173,7 +173,7 @@ static bool to_float(struct jinja_run *r, struct jval v, double *out) {
   if (v.type == JV_UNDEFINED) jinja_val_use_undefined(r, v);
   if (v.type == JV_FLOAT) *out = v.f;
   else if (jv_as_int(v, &i)) *out = (double)i;
-  else return jv_is_str(v) && jinja_run_bytes(r, v.str->len) && jinja_number_float(v.str, out);
+  else return jv_is_str(v) && jinja_run_chars(r, 4 * v.str->len) && jinja_number_float(v.str, out);
   return true;
 }
 
@@ -194,7 +194,7 @@ FILTER(do_int) { /* default base */
   double f;
   if (jv_as_int(self, &i)) return jv_int(i);
   if (self.type == JV_FLOAT && isinf(self.f)) jinja_run_fail(r, "cannot convert float infinity to integer");
-  if (jv_is_str(self) && jinja_run_bytes(r, self.str->len) && jinja_number_int(r, self.str, jinja_call_int(r, a[1], 10, false), &i))
+  if (jv_is_str(self) && jinja_run_chars(r, self.str->len) && jinja_number_int(r, self.str, jinja_call_int(r, a[1], 10, false), &i))
     return jv_int(i);
   if (to_float(r, self, &f) && truncate_float(r, f, &i)) return jv_int(i);
   return jv_given(a[0]) ? a[0] : jv_int(0);

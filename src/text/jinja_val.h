@@ -192,6 +192,8 @@ void jinja_run_raise(struct jinja_run *r, struct slice message);
 bool jinja_run_step(struct jinja_run *r, uint64_t n);
 /* Counts the work of touching n bytes. */
 static inline bool jinja_run_bytes(struct jinja_run *r, size_t n) { return jinja_run_step(r, 1 + n / 64); }
+/* Counts the work of looking at n bytes character by character. */
+static inline bool jinja_run_chars(struct jinja_run *r, size_t n) { return jinja_run_step(r, 1 + n / 8); }
 /* Around every recursion over values and the tree: false, with a failure, when it is too deep. Each true one needs its leave. */
 bool jinja_run_enter(struct jinja_run *r);
 static inline void jinja_run_leave(struct jinja_run *r) { r->nesting--; }

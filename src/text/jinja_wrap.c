@@ -7,6 +7,7 @@ struct wrapper {
   uint32_t *chars;   /* of the line */
   uint32_t *offsets; /* where each begins; one more at the end */
   size_t n;
+  size_t chunk_begin, chunk_end; /* the chunk that was found last; what is cut off its front leaves a chunk */
   bool hyphens;
 };
 
@@ -32,8 +33,7 @@ static bool cuts_at_hyphen(const struct wrapper *w, size_t i) {
   return (two_letters || letter_dash) && follows;
 }
 
-/* The end of the chunk that begins at i. */
-static size_t chunk_end(const struct wrapper *w, size_t i) {
+static size_t find_chunk_end(const struct wrapper *w, size_t i) {
   size_t end = i;
   if (is_blank(at(w, i))) {
     while (end < w->n && is_blank(w->chars[end])) end++;
@@ -47,6 +47,15 @@ static size_t chunk_end(const struct wrapper *w, size_t i) {
     if (w->chars[end] == '-' && cuts_at_hyphen(w, end)) return end + 1;
   }
   return end;
+}
+
+/* The end of the chunk that begins at i. */
+static size_t chunk_end(struct wrapper *w, size_t i) {
+  if (i < w->chunk_begin || i >= w->chunk_end) {
+    w->chunk_end = find_chunk_end(w, i);
+    w->chunk_begin = i;
+  }
+  return w->chunk_end;
 }
 
 static void push_line(struct wrapper *w, const struct jstr *line, struct jlist *out, size_t begin, size_t end, bool keep_blanks) {
