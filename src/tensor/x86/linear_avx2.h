@@ -3,13 +3,14 @@
  * Weights of types with minimums and 4-bit weights are below 128 (in fact below 32): vpmaddubsw of them with signed bytes within ±127
  * cannot saturate (2 · 127 · 127 < 32,767). Other 8-bit weights: |w| times the activation with w's sign (2 · 128 · 127 < 32,767), so
  * no offset is needed. 16-bit activations: weights widened to 16 bits and vpmaddwd. Integer sums are exact, so the bits are those of
- * AVX-512 and of ref_linear.c. A panel is two halves of 8 rows; a register tile is 8 rows × 4 columns. */
+ * AVX-512 and of ref_linear.c. A panel is two halves of 8 rows; a register tile is 8 rows × 4 columns, whose integer sums of a block
+ * stay in registers while each vector of weights is opened once. */
 
-enum { INT_COLUMNS = 4 };
+enum { INT_COLUMNS = 4, INT_AHEAD = 4096 };
 
-struct int_half {
-  __m256i q[8];
-  __m256 scale[2], minimum[2];
+/* Integer sums of a block: with 16-bit activations rows 0-1 and 4-5 in pairs in `low`, rows 2-3 and 6-7 in `high`. */
+struct int_sums {
+  __m256i low[INT_COLUMNS], high[INT_COLUMNS];
 };
 
 static inline __attribute__((always_inline)) __m256 int_load_scale(const unsigned char *at, int half, int bytes) {
@@ -17,122 +18,104 @@ static inline __attribute__((always_inline)) __m256 int_load_scale(const unsigne
                     : _mm256_loadu_ps((const float *)(const void *)(at + 32 * half));
 }
 
-static inline __attribute__((always_inline)) void int_load(struct int_half *b, const unsigned char *at, int half, enum pack pack) {
+/* Vector i of the quants: k = 4i … 4i+3 of 8 rows; those stored as q + 128 become q again. */
+static inline __attribute__((always_inline)) __m256i int_vector(const unsigned char *quants, int i, enum pack pack) {
   const struct pack_form form = pack_form(pack);
-  for (int part = 0; part < form.parts; part++) {
-    const unsigned char *scales = at + 16 * form.scale_bytes * part;
-    b->scale[part] = int_load_scale(scales, half, form.scale_bytes);
-    if (form.minimum) b->minimum[part] = int_load_scale(scales + pack_scales_bytes(pack), half, form.scale_bytes);
-  }
-  at += pack_quants_at(pack) + 32 * (size_t)half;
   if (form.bits == 8) {
-    const __m256i flip = _mm256_set1_epi8(form.offset == 128 ? (char)0x80 : 0); /* q + 128 back to q */
-    for (int i = 0; i < 8; i++) b->q[i] = _mm256_xor_si256(_mm256_loadu_si256((const __m256i *)(const void *)(at + 64 * i)), flip);
-    return;
+    __m256i v = _mm256_loadu_si256((const __m256i *)(const void *)(quants + 64 * i));
+    return form.offset == 128 ? _mm256_xor_si256(v, _mm256_set1_epi8((char)0x80)) : v;
   }
-  const __m256i mask = _mm256_set1_epi8(15);
-  for (int i = 0; i < 4; i++) {
-    __m256i v = _mm256_loadu_si256((const __m256i *)(const void *)(at + 64 * i));
-    b->q[i] = _mm256_and_si256(v, mask);
-    b->q[4 + i] = _mm256_and_si256(_mm256_srli_epi16(v, 4), mask);
-  }
+  __m256i v = _mm256_loadu_si256((const __m256i *)(const void *)(quants + 64 * (i & 3)));
+  return _mm256_and_si256(i < 4 ? v : _mm256_srli_epi16(v, 4), _mm256_set1_epi8(15));
 }
 
-/* Products of k = 4·from … 4·to − 1; is_signed: the weights are. */
-static inline __attribute__((always_inline)) __m256i int_dot_i8(const struct int_half *b, const int8_t *x, int from, int to,
-                                                                bool is_signed) {
-  const __m256i ones = _mm256_set1_epi16(1);
-  __m256i sum = _mm256_setzero_si256();
-  for (int i = from; i < to; i++) {
+static inline __attribute__((always_inline)) void int_add_i8(struct int_sums *s, __m256i w, const unsigned char *const *x, size_t at, int i,
+                                                             int columns, bool is_signed) {
+  const __m256i ones = _mm256_set1_epi16(1), absolute = _mm256_abs_epi8(w);
+  for (int c = 0; c < columns; c++) {
     int32_t four;
-    memcpy(&four, x + 4 * i, sizeof four);
+    memcpy(&four, ((const struct act8 *)(const void *)(x[c] + at))->q + 4 * i, sizeof four);
     __m256i v = _mm256_set1_epi32(four);
-    __m256i pairs =
-        is_signed ? _mm256_maddubs_epi16(_mm256_abs_epi8(b->q[i]), _mm256_sign_epi8(v, b->q[i])) : _mm256_maddubs_epi16(b->q[i], v);
-    sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, ones));
+    __m256i pairs = is_signed ? _mm256_maddubs_epi16(absolute, _mm256_sign_epi8(v, w)) : _mm256_maddubs_epi16(w, v);
+    s->low[c] = _mm256_add_epi32(s->low[c], _mm256_madd_epi16(pairs, ones));
   }
-  return sum;
 }
 
-/* k = 4i … 4i+3 of each row: bytes are spread to 16 bits, rows 0-1 and 4-5 in one register, 2-3 and 6-7 in the other. */
-static inline __attribute__((always_inline)) __m256i int_dot_i16(const struct int_half *b, const int16_t *x, int from, int to,
-                                                                 bool is_signed) {
-  __m256i sum = _mm256_setzero_si256();
-  for (int i = from; i < to; i++) {
+static inline __attribute__((always_inline)) void int_add_i16(struct int_sums *s, __m256i w, const unsigned char *const *x, size_t at,
+                                                              int i, int columns, bool is_signed) {
+  __m256i sign = is_signed ? _mm256_cmpgt_epi8(_mm256_setzero_si256(), w) : _mm256_setzero_si256();
+  __m256i low = _mm256_unpacklo_epi8(w, sign), high = _mm256_unpackhi_epi8(w, sign);
+  for (int c = 0; c < columns; c++) {
     int64_t four;
-    memcpy(&four, x + 4 * i, sizeof four);
-    __m256i v = _mm256_set1_epi64x(four), q = b->q[i];
-    __m256i sign = is_signed ? _mm256_cmpgt_epi8(_mm256_setzero_si256(), q) : _mm256_setzero_si256();
-    __m256i low = _mm256_madd_epi16(_mm256_unpacklo_epi8(q, sign), v), high = _mm256_madd_epi16(_mm256_unpackhi_epi8(q, sign), v);
-    sum = _mm256_add_epi32(sum, _mm256_hadd_epi32(low, high));
+    memcpy(&four, ((const struct act16 *)(const void *)(x[c] + at))->q + 4 * i, sizeof four);
+    __m256i v = _mm256_set1_epi64x(four);
+    s->low[c] = _mm256_add_epi32(s->low[c], _mm256_madd_epi16(low, v));
+    s->high[c] = _mm256_add_epi32(s->high[c], _mm256_madd_epi16(high, v));
   }
-  return sum;
 }
 
-static inline __attribute__((always_inline)) __m256i int_sum(const struct int_half *b, const void *x, int32_t bias, int from, int to,
-                                                             int offset, bool wide) {
-  const bool is_signed = offset == 128;
-  __m256i dot = wide ? int_dot_i16(b, ((const struct act16 *)x)->q, from, to, is_signed)
-                     : int_dot_i8(b, ((const struct act8 *)x)->q, from, to, is_signed);
-  return offset == 8 ? _mm256_add_epi32(dot, _mm256_set1_epi32(bias / 16)) : dot;
-}
-
-/* One block of one column joins the accumulator. */
-static inline __attribute__((always_inline)) __m256 int_join(__m256 acc, const struct int_half *b, const void *x, enum pack pack,
-                                                             bool wide) {
+/* One part of a block of all columns joins the accumulators. */
+static inline __attribute__((always_inline)) void int_join(__m256 *acc, const unsigned char *block, int half, const unsigned char *const *x,
+                                                           size_t at, int columns, int part, enum pack pack, bool wide) {
   const struct pack_form form = pack_form(pack);
-  const struct act8 *narrow = x;
-  const struct act16 *a = x;
-  const int32_t bias = wide ? a->bias : narrow->bias, bias_half = wide ? a->bias_half : narrow->bias_half;
-  const float d = wide ? a->d : narrow->d;
-  if (form.parts == 1) {
-    __m256i sum = int_sum(b, x, bias, 0, 8, form.offset, wide);
-    acc = _mm256_fmadd_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(sum), _mm256_set1_ps(d)), b->scale[0], acc);
-    return form.minimum ? _mm256_fmadd_ps(_mm256_set1_ps(wide ? a->ds : narrow->ds), b->minimum[0], acc) : acc;
+  const unsigned char *scales = block + 16 * form.scale_bytes * part, *quants = block + pack_quants_at(pack) + 32 * (size_t)half;
+  struct int_sums s;
+  for (int c = 0; c < columns; c++) s.low[c] = s.high[c] = _mm256_setzero_si256();
+  for (int i = 8 / form.parts * part; i < 8 / form.parts * (part + 1); i++) {
+    if (wide) int_add_i16(&s, int_vector(quants, i, pack), x, at, i, columns, form.offset == 128);
+    else int_add_i8(&s, int_vector(quants, i, pack), x, at, i, columns, form.offset == 128);
   }
-  for (int part = 0; part < 2; part++) {
-    int32_t own = part ? bias - bias_half : bias_half;
-    __m256i sum = int_sum(b, x, own, 4 * part, 4 * part + 4, form.offset, wide);
-    acc = _mm256_fmadd_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(sum), _mm256_set1_ps(d)), b->scale[part], acc);
-    if (form.minimum) acc = _mm256_fmadd_ps(_mm256_set1_ps(d * (float)(own / -128)), b->minimum[part], acc);
+  __m256 scale = int_load_scale(scales, half, form.scale_bytes);
+  for (int c = 0; c < columns; c++) {
+    const struct act8 *narrow = (const void *)(x[c] + at);
+    const struct act16 *a = (const void *)(x[c] + at);
+    int32_t bias = wide ? a->bias : narrow->bias;
+    const int32_t first = wide ? a->bias_half : narrow->bias_half;
+    const float d = wide ? a->d : narrow->d;
+    if (form.parts == 2) bias = part ? bias - first : first;
+    __m256i sum = wide ? _mm256_hadd_epi32(s.low[c], s.high[c]) : s.low[c];
+    if (form.offset == 8) sum = _mm256_add_epi32(sum, _mm256_set1_epi32(bias / 16));
+    acc[c] = _mm256_fmadd_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(sum), _mm256_set1_ps(d)), scale, acc[c]);
+    if (!form.minimum) continue;
+    float ds = form.parts == 2 ? d * (float)(bias / -128) : wide ? a->ds : narrow->ds;
+    acc[c] = _mm256_fmadd_ps(_mm256_set1_ps(ds), int_load_scale(scales + pack_scales_bytes(pack), half, form.scale_bytes), acc[c]);
   }
-  return acc;
 }
 
-static inline __attribute__((always_inline)) void int_tile(const struct product *p, size_t panel, size_t first, int columns, enum pack pack,
-                                                           bool wide) {
+static inline __attribute__((always_inline)) void int_tile(const struct product *p, size_t panel, size_t first, int columns, bool cold,
+                                                           enum pack pack, bool wide) {
   const struct weight *w = p->job->w;
   const size_t size = wide ? sizeof(struct act16) : sizeof(struct act8);
   const unsigned char *x[INT_COLUMNS];
-  v16 acc[INT_COLUMNS];
+  v16 all[INT_COLUMNS];
   for (int c = 0; c < columns; c++) {
     size_t block = product_row(p, first + (size_t)c) * (p->act->ld / BLOCK);
     x[c] = (wide ? (const unsigned char *)p->act->i16 : (const unsigned char *)p->act->i8) + block * size;
   }
   for (int half = 0; half < 2; half++) {
     const unsigned char *at = w->data + panel * w->panel_bytes;
-    __m256 sum[INT_COLUMNS];
-    for (int c = 0; c < columns; c++) sum[c] = _mm256_setzero_ps();
+    __m256 acc[INT_COLUMNS];
+    for (int c = 0; c < columns; c++) acc[c] = _mm256_setzero_ps();
     for (size_t n = 0; n < w->n_blocks; n++, at += pack_block_bytes(pack)) {
-      struct int_half b;
-      int_load(&b, at, half, pack);
-      for (int c = 0; c < columns; c++) sum[c] = int_join(sum[c], &b, x[c] + n * size, pack, wide);
+      if (cold && half == 0)
+        for (size_t line = 0; line < pack_block_bytes(pack); line += 64) _mm_prefetch((const char *)at + INT_AHEAD + line, _MM_HINT_T0);
+      for (int part = 0; part < pack_form(pack).parts; part++) int_join(acc, at, half, x, n * size, columns, part, pack, wide);
     }
     for (int c = 0; c < columns; c++) {
-      if (half == 0) acc[c].a = sum[c];
-      else acc[c].b = sum[c];
+      if (half == 0) all[c].a = acc[c];
+      else all[c].b = acc[c];
     }
   }
-  for (int c = 0; c < columns; c++) linear_put(p, panel, first + (size_t)c, acc[c]);
+  for (int c = 0; c < columns; c++) linear_put(p, panel, first + (size_t)c, all[c]);
 }
 
 static inline __attribute__((always_inline)) void int_panels(const struct product *p, size_t panel_begin, size_t panel_end, enum pack pack,
                                                              bool wide) {
   size_t i = 0;
   for (; i + 4 <= p->n_rows; i += 4)
-    for (size_t panel = panel_begin; panel < panel_end; panel++) int_tile(p, panel, i, 4, pack, wide);
+    for (size_t panel = panel_begin; panel < panel_end; panel++) int_tile(p, panel, i, 4, i == 0, pack, wide);
   for (; i < p->n_rows; i++)
-    for (size_t panel = panel_begin; panel < panel_end; panel++) int_tile(p, panel, i, 1, pack, wide);
+    for (size_t panel = panel_begin; panel < panel_end; panel++) int_tile(p, panel, i, 1, i == 0, pack, wide);
 }
 
 static inline __attribute__((always_inline)) void linear_int(const struct product *p, size_t panel_begin, size_t panel_end, bool wide) {
@@ -172,8 +155,8 @@ static uint64_t read_all(const void *memory, size_t bytes) {
   const unsigned char *p = memory;
   __m256i lanes[4] = {_mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256()};
   for (size_t i = 0; i + 128 <= bytes; i += 128) {
-    _mm_prefetch((const char *)p + i + 4096, _MM_HINT_T0);
-    _mm_prefetch((const char *)p + i + 4160, _MM_HINT_T0);
+    _mm_prefetch((const char *)p + i + INT_AHEAD, _MM_HINT_T0);
+    _mm_prefetch((const char *)p + i + INT_AHEAD + 64, _MM_HINT_T0);
     for (size_t k = 0; k < 4; k++)
       lanes[k] = _mm256_xor_si256(lanes[k], _mm256_loadu_si256((const __m256i *)(const void *)(p + i + 32 * k)));
   }

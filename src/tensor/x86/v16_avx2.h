@@ -23,13 +23,19 @@ static inline void v16_store(float *p, v16 v) {
   _mm256_storeu_ps(p + 8, v.b);
 }
 static inline v16 v16_load_n(const float *p, size_t n) {
+  if (n >= 16) return v16_load(p); /* masked access is slow, and rare */
   return v16_of(_mm256_maskload_ps(p, v16_lanes8(n)), _mm256_maskload_ps(p + 8, v16_lanes_high(n)));
 }
 static inline void v16_store_n(float *p, v16 v, size_t n) {
+  if (n >= 16) {
+    v16_store(p, v);
+    return;
+  }
   _mm256_maskstore_ps(p, v16_lanes8(n), v.a);
   _mm256_maskstore_ps(p + 8, v16_lanes_high(n), v.b);
 }
 static inline v16 v16_keep_n(v16 v, size_t n, v16 fill) {
+  if (n >= 16) return v;
   return v16_of(_mm256_blendv_ps(fill.a, v.a, _mm256_castsi256_ps(v16_lanes8(n))),
                 _mm256_blendv_ps(fill.b, v.b, _mm256_castsi256_ps(v16_lanes_high(n))));
 }
