@@ -4,7 +4,7 @@
  * Order of wiring (the api is made first, because net asks it from the first request on, and serving needs net's loop):
  *     a = api_create(&config);  api_hook(a, &net_config);  n = net_create(&net_config, …);
  *     s = serving_create(… .loop = net_loop(n) …);  api_attach(a, n, s);  net_run(n);
- * and back: net_destroy(n), serving_destroy(s), api_destroy(a). All functions are for the loop thread, or before net_run. */
+ * and back: serving_stop(s), net_destroy(n), serving_destroy(s), api_destroy(a). All functions are for the loop thread, or before net_run. */
 #ifndef API_API_H
 #define API_API_H
 #include "net/net.h"

@@ -71,8 +71,40 @@ static int refuse_wrong(enum dialect dialect, struct fault *f) {
   return fault_set(f, 401, "invalid_api_key", NULL, "Incorrect API key provided. The admin token is in DATA/admin-token on the server.");
 }
 
+/* A host that nobody can have pointed here by a name server: a numeric address, a name without a dot, or one under .localhost. */
+static bool is_near(struct slice host) {
+  if (slice_starts(host, SLICE("["))) return true;
+  const char *colon = memchr(host.data, ':', host.len);
+  if (colon) host.len = (size_t)(colon - host.data);
+  static const char tail[] = ".localhost";
+  const size_t n = sizeof tail - 1;
+  if (host.len > n && strncasecmp(host.data + host.len - n, tail, n) == 0) return true;
+  size_t dots = 0, digits = 0;
+  for (size_t i = 0; i < host.len; i++) {
+    dots += host.data[i] == '.';
+    digits += host.data[i] >= '0' && host.data[i] <= '9';
+  }
+  return host.len > 0 && (dots == 0 || (dots == 3 && dots + digits == host.len));
+}
+
+/* Without tokens a browser on this machine must not become the door for every page it shows: neither by a request to another site
+ * (Origin) nor by a name that its owner lets point here (Host; DNS rebinding). */
+static int check_page(const struct exchange *x, enum dialect dialect, struct fault *f) {
+  const char *code = dialect == DIALECT_DATABRICKS ? NULL : "permission_denied";
+  struct slice host;
+  if (exchange_header(x, "Host", &host) && !is_near(host))
+    return fault_set(f, 403, code, NULL,
+                     "With --no-auth only requests to localhost are answered, and this one names another host: call http://localhost, or "
+                     "start Plinth without --no-auth and send the token.");
+  if (exchange_is_foreign(x))
+    return fault_set(f, 403, code, NULL,
+                     "With --no-auth pages of other sites are refused: name this page's origin with --cors-origin, or start Plinth without "
+                     "--no-auth and send the token.");
+  return 0;
+}
+
 int auth_check(struct api *a, struct exchange *x, enum dialect dialect, struct fault *f) {
-  if (!serving_auth_required(a->serving)) return 0;
+  if (!serving_auth_required(a->serving)) return check_page(x, dialect, f);
   struct slice header;
   struct buf token = {0};
   int result;

@@ -166,6 +166,17 @@ static void read_memory(int pid, double *ret_virtual, double *ret_resident) {
   *ret_resident = (double)resident * page;
 }
 
+/* Bytes of a process where a page that several map counts in parts; 0 when it cannot be read. pid 0: this one. */
+static double read_pss(int pid) {
+  char path[64], line[160];
+  unsigned long long kib = 0;
+  if (pid > 0) snprintf(path, sizeof path, "/proc/%d/smaps_rollup", pid);
+  FILE *f = fopen(pid > 0 ? path : "/proc/self/smaps_rollup", "re");
+  while (f && fgets(line, sizeof line, f) && sscanf(line, "Pss: %llu kB", &kib) != 1) continue;
+  if (f) fclose(f);
+  return (double)kib * 1024;
+}
+
 /* The gateway's stand under the names that every client library of Prometheus uses, too. */
 static void write_processes(struct buf *out, const struct metrics *m, const struct serving *s) {
   struct serving_stats e;
@@ -179,6 +190,9 @@ static void write_processes(struct buf *out, const struct metrics *m, const stru
   head(out, "plinth_process_resident_bytes", "gauge", "Resident memory, by process; pages that both map count in both.");
   buf_printf(out, "plinth_process_resident_bytes{process=\"gateway\"} %.17g\n", resident);
   buf_printf(out, "plinth_process_resident_bytes{process=\"engine\"} %.17g\n", engine_resident);
+  head(out, "plinth_process_proportional_bytes", "gauge", "Proportional set size (PSS), by process; the sum is what Plinth takes.");
+  buf_printf(out, "plinth_process_proportional_bytes{process=\"gateway\"} %.17g\n", read_pss(0));
+  buf_printf(out, "plinth_process_proportional_bytes{process=\"engine\"} %.17g\n", e.engine_pid > 0 ? read_pss(e.engine_pid) : 0.0);
 }
 
 void metrics_write(const struct metrics *m, const struct api *a, struct buf *out) {

@@ -94,7 +94,7 @@ static const struct options_row rows[] = {
      OPTION_BOOL_TO(struct serve_args, no_auth),
      .env = "PLINTH_NO_AUTH",
      .key = "no_auth",
-     .help = "Ask for no token. Only with a loopback address."},
+     .help = "Ask for no token. Only with a loopback address; pages of other sites are refused, unless --cors-origin names them."},
     {.name = "show-token",
      OPTION_BOOL_TO(struct serve_args, show_token),
      .env = "PLINTH_SHOW_TOKEN",

@@ -16,6 +16,13 @@ static bool allowed(const struct net_config *config, struct slice origin) {
   return any_origin(config);
 }
 
+bool exchange_is_foreign(const struct exchange *x) {
+  struct slice origin, host;
+  if (!exchange_header(x, "Origin", &origin) || allowed(&x->conn->net->config, origin)) return false;
+  if (!slice_starts(origin, SLICE("http://")) || !exchange_header(x, "Host", &host)) return true;
+  return !slice_eq(slice_from(origin, strlen("http://")), host);
+}
+
 void net__cors_headers(const struct exchange *x, struct buf *head) {
   const struct net_config *config = &x->conn->net->config;
   if (config->n_cors_origins == 0) return;

@@ -66,6 +66,8 @@ struct slice exchange_path(const struct exchange *x);  /* without the query; per
 struct slice exchange_query(const struct exchange *x); /* raw, without "?" */
 /* First header of that name (any case); false when absent. */
 bool exchange_header(const struct exchange *x, const char *name, struct slice *ret_value);
+/* Sent by a page of another site: it has an Origin that is neither "http://HOST" of this request nor one that cors_origins allows. */
+bool exchange_is_foreign(const struct exchange *x);
 struct slice exchange_body(const struct exchange *x);
 struct slice exchange_peer(const struct exchange *x); /* numeric address */
 /* The client's X-Request-Id when it is printable and at most 128 bytes, else one made here; it goes out with every reply. */

@@ -102,4 +102,18 @@ def test_cors_is_off_by_default_and_set_by_its_option(start_plinth, port):
         assert c.send(get("/health", page)).reply()["Access-Control-Allow-Origin"] == "https://page.example"
         r = c.send(get("/v1/chat/completions", page, "Access-Control-Request-Method: POST", method="OPTIONS")).reply()
         assert (r.status, r["Access-Control-Allow-Origin"]) == (204, "https://page.example")
-        assert c.send(get("/v1/models", "Origin: https://evil.example")).reply()["Access-Control-Allow-Origin"] is None
+        assert c.send(get("/v1/models", page)).reply().status == 200
+        r = c.send(get("/v1/models", "Origin: https://evil.example")).reply()
+        assert (r.status, r["Access-Control-Allow-Origin"]) == (403, None)
+
+
+def test_without_auth_a_browser_is_no_door_for_other_sites(start_plinth):
+    server = start_plinth("--no-auth")
+    port = int(server.url.rsplit(":", 1)[1])
+    with Client(port) as c:
+        def ask(host, *headers):
+            return c.send(f"GET /v1/models HTTP/1.1\r\nHost: {host}\r\n{''.join(h + chr(13) + chr(10) for h in headers)}\r\n".encode()).reply().status
+        own = f"localhost:{port}"
+        assert ask(own) == ask(own, f"Origin: http://{own}") == ask("[::1]") == 200
+        assert ask("rebound.example") == ask(f"rebound.example:{port}", f"Origin: http://rebound.example:{port}") == 403
+        assert ask(own, "Origin: https://evil.example") == ask(own, "Origin: null") == ask(own, "Origin: http://localhost:1") == 403

@@ -134,6 +134,8 @@ bool exchange_header(const struct exchange *x, const char *name, struct slice *r
   return value != NULL;
 }
 
+bool exchange_is_foreign(const struct exchange *x) { return x->is_foreign; }
+
 void exchange_set_owner(struct exchange *x, void *owner, void (*on_gone)(void *owner, bool left)) {
   x->owner = owner;
   x->on_gone = on_gone;

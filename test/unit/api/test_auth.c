@@ -98,6 +98,32 @@ static void without_auth_any_header_will_do(void **state) {
   assert_int_equal(ask(d, "/v1/models", "Bearer whatever"), 200);
 }
 
+static int ask_as(struct drive *d, const char *host, bool is_foreign) {
+  js_free(d->reply);
+  d->reply = NULL;
+  exchange_free(&d->x);
+  d->x = (struct exchange){.method = "GET", .path = "/v1/models", .host = host, .is_foreign = is_foreign};
+  fake_net_arrive(d->net, &d->x);
+  drive_rest(d);
+  return d->x.status;
+}
+
+static void without_auth_only_hosts_that_no_name_server_made_are_answered(void **state) {
+  struct drive *d = *state;
+  const char *const good[] = {"localhost", "LocalHost:8080", "a.localhost:1", "127.0.0.1:8080", "10.0.0.1", "[::1]:8080", "h", NULL};
+  const char *const bad[] = {"evil.example:8080", "127.0.0.1.evil.example", "localhost.evil.example", "evil.example.", "1.2.3.4.5", ""};
+  for (size_t i = 0; i < sizeof good / sizeof *good; i++) assert_int_equal(ask_as(d, good[i], false), 200);
+  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) assert_int_equal(ask_as(d, bad[i], false), 403);
+  drive_str(d->reply, "error.code", "permission_denied");
+}
+
+static void without_auth_pages_of_other_sites_are_refused(void **state) {
+  struct drive *d = *state;
+  assert_int_equal(ask_as(d, "localhost:8080", true), 403);
+  d->engine->token = "good"; /* with tokens a page needs one, and that is enough */
+  assert_int_equal(ask_as(d, "evil.example", true), 401);
+}
+
 #define DRIVEN(f) cmocka_unit_test_setup_teardown(f, drive_setup, drive_teardown)
 
 int main(void) {
@@ -110,6 +136,8 @@ int main(void) {
       DRIVEN(openai_answers_401_to_both),
       DRIVEN(the_pages_about_health_need_no_token),
       DRIVEN(without_auth_any_header_will_do),
+      DRIVEN(without_auth_only_hosts_that_no_name_server_made_are_answered),
+      DRIVEN(without_auth_pages_of_other_sites_are_refused),
   };
   return cmocka_run_group_tests_name("api/auth", tests, NULL, NULL);
 }
