@@ -55,12 +55,17 @@ struct gguf_value {
   struct slice bytes;     /* the value's bytes, for a string without its length; for an array its elements, checked */
 };
 
+/* A file that is one of several parts (NAME-00001-of-00003.gguf) is opened with all the others, whichever is named; what it says beside
+ * tensors is that of the first part. */
 struct gguf *gguf_open(const char *path, struct error *err);
 /* The same on bytes that stay the caller's (tests, fuzzing). name is for messages. */
 struct gguf *gguf_open_bytes(struct slice bytes, const char *name, struct error *err);
-void gguf_close(struct gguf *g); /* NULL is fine */
+struct gguf *gguf_open_parts_bytes(const struct slice *bytes, size_t n, const char *name, struct error *err); /* n > 1 */
+void gguf_close(struct gguf *g);                                                                              /* NULL is fine */
 
 uint32_t gguf_version(const struct gguf *g);
+size_t gguf_n_parts(const struct gguf *g); /* 1 for a file that is whole */
+uint64_t gguf_bytes(const struct gguf *g); /* of all its files */
 size_t gguf_n_values(const struct gguf *g);
 const struct gguf_value *gguf_value_at(const struct gguf *g, size_t i);    /* in file order */
 const struct gguf_value *gguf_find(const struct gguf *g, const char *key); /* NULL when absent */
@@ -95,10 +100,11 @@ const struct file_tensor *safetensors_tensor(const struct safetensors *s, const 
 
 enum file_container { FILE_GGUF, FILE_SAFETENSORS };
 
-/* A model's files: a .gguf file, a directory with exactly one .gguf file, or a Hugging Face directory (config.json + safetensors). */
+/* A model's files: a .gguf file, a directory with exactly one .gguf file (or one set of parts), or a Hugging Face directory (config.json +
+ * safetensors). */
 struct file_model {
   enum file_container container;
-  char *path;                  /* the .gguf file, or the directory */
+  char *path;                  /* the .gguf file (its first part), or the directory */
   struct gguf *gguf;           /* when FILE_GGUF */
   struct safetensors *tensors; /* when FILE_SAFETENSORS */
   struct js *config;           /* config.json, when FILE_SAFETENSORS */
@@ -113,5 +119,17 @@ const struct file_tensor *file_model_tensor(const struct file_model *m, const ch
 /* Parses NAME inside a Hugging Face directory ("tokenizer_config.json", "1_Pooling/config.json"). Absent: returns 0 and *ret_json is
  * NULL. The caller frees with js_free. */
 int file_model_json(const struct file_model *m, const char *name, struct js **ret_json, struct error *err);
+
+/* ---- a LoRA adapter on disk: a PEFT folder with adapter_config.json and adapter_model.safetensors ---- */
+
+struct file_adapter {
+  char *path;
+  struct js *config; /* adapter_config.json, an object */
+  struct safetensors *tensors;
+};
+
+bool file_is_adapter(const char *path); /* a folder that holds adapter_config.json */
+struct file_adapter *file_adapter_open(const char *path, struct error *err);
+void file_adapter_close(struct file_adapter *a); /* NULL is fine */
 
 #endif

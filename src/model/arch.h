@@ -26,6 +26,11 @@ struct model_arch {
   void (*free)(struct model *m);
   void (*forward)(struct model *m, const struct model_batch *batch);                                 /* or NULL */
   void (*embed)(struct model *m, const int32_t *tokens, const size_t *offset, size_t n, float *out); /* or NULL */
+  /* The products that an adapter may add to: their Hugging Face names below "model." or "transformer.", with "%zu" for the layer; none
+   * for an architecture without adapters. A site's number is its place here. */
+  const char *const *sites;
+  size_t n_sites;
+  const struct weight *(*site_weight)(const struct model *m, size_t site, size_t layer);
 };
 
 extern const struct model_arch llama_arch;
@@ -79,5 +84,12 @@ float *weights_table(struct weights *w, const struct weight_name *name, size_t l
 /* inv_freq [head_dim / 2] in new memory, scaled by the file's rule (default, linear, llama3; rope_freqs.weight of GGUF); another
  * rule is refused by name. */
 float *rope_frequencies(const struct config *c, size_t head_dim, struct error *err);
+
+/* ---- adapters: what an architecture's forward pass calls ---- */
+
+/* The forms that the activations of a product need besides their own, so that adapters of this batch can read them. */
+unsigned adapter_forms(const struct model_batch *b);
+/* y += what the adapters of the batch give to this product; act holds its input. y [n_rows, n_out], stride ldy. */
+void adapter_add(const struct model_batch *b, const struct act *act, size_t site, size_t layer, float *y, size_t ldy);
 
 #endif

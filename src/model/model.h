@@ -51,15 +51,23 @@ size_t model_weight_bytes(const struct model *m);        /* in memory, as packed
 size_t model_stream_bytes(const struct model *m);        /* weights read to decode one token of one stream */
 struct kv_layout model_kv_layout(const struct model *m); /* MODEL_GENERATE */
 
+/* A LoRA adapter on a loaded model, which it needs as long as it lives: the base's weights are shared, each sequence says which adapter
+ * it goes through (adapter.c has the mathematics). Refused, by key or tensor: what is not plain LoRA, and what does not fit m. */
+struct adapter;
+struct adapter *adapter_load(const struct file_adapter *file, const struct model *m, struct error *err);
+void adapter_free(struct adapter *a); /* NULL is fine */
+size_t adapter_weight_bytes(const struct adapter *a);
+
 /* One forward pass over rows of several sequences.  Generating models. */
 struct model_batch {
   size_t n_rows;                     /* sum of the segments' rows, <= rows_max */
   const int32_t *tokens;             /* [n_rows], each in [0, n_vocab): asserted */
   const struct kv_segment *segments; /* rows in order, pages already assigned for every position of the rows */
   size_t n_segments;
-  const int32_t *out_rows; /* rows whose logits are wanted, ascending */
-  size_t n_out_rows;       /* <= out_rows_max */
-  float *logits;           /* [n_out_rows, n_vocab] */
+  struct adapter *const *adapters; /* [n_segments], NULL for the model itself; NULL: no segment has one */
+  const int32_t *out_rows;         /* rows whose logits are wanted, ascending */
+  size_t n_out_rows;               /* <= out_rows_max */
+  float *logits;                   /* [n_out_rows, n_vocab] */
 };
 void model_forward(struct model *m, const struct model_batch *batch);
 
