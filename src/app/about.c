@@ -2,7 +2,6 @@
 #include "app/about.h"
 
 #include <stdlib.h>
-#include <sys/stat.h>
 
 #include "app/paths.h"
 #include "base/utf8.h"
@@ -34,9 +33,7 @@ static void count(struct about *a) {
     a->bytes_of[t->dtype] += t->n_bytes;
     add_saturated(&a->packed_bytes, packed_bytes(t));
   }
-  struct stat st;
-  bool is_file = a->file->gguf && stat(a->file->path, &st) == 0;
-  a->file_bytes = is_file ? (uint64_t)st.st_size : a->tensor_bytes;
+  a->file_bytes = a->file->gguf ? gguf_bytes(a->file->gguf) : a->tensor_bytes;
 }
 
 static void read_text(struct about *a) {

@@ -9,6 +9,7 @@
 #include "base/js.h"
 #include "base/mem.h"
 #include "file/file.h"
+#include "file/parts.h"
 
 enum { JSON_BYTES_MAX = 256 * 1024 * 1024 }; /* the largest tokenizer.json known has 35 MB */
 
@@ -19,6 +20,7 @@ struct survey {
   char *gguf_other; /* another one */
   char *pickle;     /* one of the pickle files */
   bool config, safetensors, tokenizer;
+  bool strangers; /* not all .gguf files are parts of one set */
 };
 
 static bool is_pickle(struct slice name) {
@@ -28,10 +30,16 @@ static bool is_pickle(struct slice name) {
   return slice_ends(name, SLICE(".bin.index.json"));
 }
 
+static bool same_set(struct slice a, struct slice b) {
+  struct parts x, y;
+  return parts_parse(a, &x) && parts_parse(b, &y) && x.count == y.count && slice_eq(x.stem, y.stem);
+}
+
 static void survey_name(struct survey *s, const char *text) {
   struct slice name = slice_cstr(text);
   s->n_files++;
   if (slice_ends(name, SLICE(".gguf"))) {
+    if (s->n_gguf && !same_set(name, slice_cstr(s->gguf))) s->strangers = true;
     char **to = s->n_gguf++ ? &s->gguf_other : &s->gguf;
     free(*to);
     *to = mem_strdup(text);
@@ -72,7 +80,7 @@ static int refuse_pickle(const char *path, struct error *err) {
 static int refuse_dir(const char *dir, const struct survey *s, struct error *err) {
   if (s->n_files == 0)
     return error_set(err, ERROR_NOT_FOUND, "The folder %s is empty; a model is a .gguf file, or config.json with safetensors.", dir);
-  if (s->n_gguf > 1 && !s->safetensors) {
+  if (s->n_gguf > 1 && s->strangers && !s->safetensors) {
     return error_set(err, ERROR_INVALID, "The folder %s holds %zu .gguf files (%s, %s%s). Name one of the files.", dir, s->n_gguf, s->gguf,
                      s->gguf_other, s->n_gguf > 2 ? ", …" : "");
   }
@@ -94,7 +102,8 @@ static int refuse_dir(const char *dir, const struct survey *s, struct error *err
 
 static int open_gguf(struct file_model *m, const char *path, struct error *err) {
   m->container = FILE_GGUF;
-  m->path = mem_strdup(path);
+  struct parts p;
+  m->path = parts_parse(slice_cstr(path), &p) ? parts_path(&p, 1) : mem_strdup(path);
   m->gguf = gguf_open(path, err);
   return m->gguf ? 0 : -1;
 }
@@ -114,7 +123,7 @@ static int open_hugging_face(struct file_model *m, const char *dir, const struct
 static int open_dir(struct file_model *m, const char *dir, bool text_only, struct error *err) {
   struct survey s = {0};
   int result = survey_dir(dir, &s, err);
-  if (result == 0 && s.n_gguf == 1) {
+  if (result == 0 && s.n_gguf >= 1 && !s.strangers) {
     char *path = fs_join(dir, s.gguf);
     result = open_gguf(m, path, err);
     free(path);

@@ -13,6 +13,7 @@
 #include "base/utf8.h"
 #include "file/file.h"
 #include "file/names.h"
+#include "file/parts.h"
 
 enum {
   VALUES_MAX = 1 << 20, /* far beyond every real file: bounds what a hostile one can make us allocate */
@@ -33,6 +34,8 @@ struct gguf {
   struct file_tensor *tensors;
   size_t n_tensors;
   struct names tensor_names;
+  struct gguf **others; /* the further parts of a split file; their tensors are in the list above too */
+  size_t n_others;
 };
 
 /* ---- reading ---- */
@@ -382,7 +385,7 @@ static int read_tensors(struct reader *r, struct gguf *g, uint64_t count) {
   return place_tensors(r, g);
 }
 
-/* ---- opening ---- */
+/* ---- one file ---- */
 
 /* Says what a file without GGUF's first bytes seems to be. */
 static int not_gguf(const struct reader *r) {
@@ -418,16 +421,13 @@ static int read_header(struct reader *r, struct gguf *g, uint64_t *n_tensors, ui
 }
 
 static int read_all(struct reader *r, struct gguf *g) {
-  uint64_t n_tensors, n_values, splits;
+  uint64_t n_tensors, n_values;
   if (read_header(r, g, &n_tensors, &n_values) < 0 || read_values(r, g, n_values) < 0) return -1;
-  if (gguf_u64(g, "split.count", &splits) && splits > 1)
-    return error_set(r->err, ERROR_UNSUPPORTED,
-                     "%s is one of %llu parts of a model. Join them into one file with \"llama-gguf-split --merge\".", r->name,
-                     (unsigned long long)splits);
   return read_tensors(r, g, n_tensors);
 }
 
-struct gguf *gguf_open_bytes(struct slice bytes, const char *name, struct error *err) {
+/* One file, whole or a part. */
+static struct gguf *open_one(struct slice bytes, const char *name, struct error *err) {
   struct gguf *g = mem_zalloc(1, sizeof *g);
   g->name = mem_strdup(name);
   g->bytes = bytes;
@@ -437,17 +437,148 @@ struct gguf *gguf_open_bytes(struct slice bytes, const char *name, struct error 
   return NULL;
 }
 
-struct gguf *gguf_open(const char *path, struct error *err) {
+static struct gguf *map_one(const char *path, struct error *err) {
   struct fs_map map;
   if (fs_map_open(&map, path, err) < 0) return NULL;
-  struct gguf *g = gguf_open_bytes(slice_make(map.data, map.size), path, err);
+  struct gguf *g = open_one(slice_make(map.data, map.size), path, err);
   if (g) g->map = map;
   else fs_map_close(&map);
   return g;
 }
 
+/* ---- parts ---- */
+
+/* 1 for a file that is whole. */
+static uint64_t part_count(const struct gguf *g) {
+  uint64_t count;
+  return gguf_u64(g, "split.count", &count) && count > 1 ? count : 1;
+}
+
+/* Part i of n says so itself. */
+static int check_part(const struct gguf *g, size_t i, size_t n, struct error *err) {
+  uint64_t number;
+  if (part_count(g) != n)
+    return error_set(err, ERROR_CORRUPT, "%s: its key split.count says %llu parts, but it lies among %zu. The parts are not of one model.",
+                     g->name, (unsigned long long)part_count(g), n);
+  if (!gguf_u64(g, "split.no", &number) || number != i)
+    return error_set(err, ERROR_CORRUPT, "%s: its key split.no must be %zu (it counts from 0), because it is part %zu of %zu.", g->name, i,
+                     i + 1, n);
+  return 0;
+}
+
+static int check_total(const struct gguf *g, size_t total, struct error *err) {
+  uint64_t claimed;
+  if (!gguf_u64(g, "split.tensors.count", &claimed))
+    return error_set(err, ERROR_CORRUPT, "%s: the key split.tensors.count is missing, or no count.", g->name);
+  if (claimed == total) return 0;
+  return error_set(err, ERROR_CORRUPT, "%s: its key split.tensors.count says %llu tensors, but the parts hold %zu.", g->name,
+                   (unsigned long long)claimed, total);
+}
+
+/* Makes part 0 hold the tensors of all. On success it owns the others. */
+static int join_parts(struct gguf **parts, size_t n, struct error *err) {
+  struct gguf *g = parts[0];
+  size_t total = 0, twice;
+  for (size_t i = 0; i < n; i++) {
+    if (check_part(parts[i], i, n, err) < 0) return -1;
+    total += parts[i]->n_tensors;
+  }
+  for (size_t i = 0; i < n; i++)
+    if ((i == 0 || gguf_find(parts[i], "split.tensors.count")) && check_total(parts[i], total, err) < 0) return -1;
+  if (total > TENSORS_MAX)
+    return error_set(err, ERROR_CORRUPT, "%s: the parts hold %zu tensors; at most %d are accepted.", g->name, total, TENSORS_MAX);
+  g->tensors = mem_realloc(g->tensors, total ? total : 1, sizeof *g->tensors);
+  for (size_t i = 1; i < n; i++) {
+    if (parts[i]->n_tensors) memcpy(g->tensors + g->n_tensors, parts[i]->tensors, parts[i]->n_tensors * sizeof *g->tensors);
+    g->n_tensors += parts[i]->n_tensors;
+  }
+  names_free(&g->tensor_names);
+  if (!names_build(&g->tensor_names, total ? &g->tensors[0].name : NULL, sizeof *g->tensors, total, &twice)) {
+    struct reader r = {.name = g->name, .err = err};
+    return tensor_error(&r, &g->tensors[twice], ERROR_CORRUPT, "it stands in two of the model's parts.");
+  }
+  g->n_others = n - 1;
+  g->others = mem_zalloc(n, sizeof *g->others);
+  memcpy(g->others, parts + 1, (n - 1) * sizeof *parts);
+  return 0;
+}
+
+static void close_parts(struct gguf **parts, size_t n) {
+  for (size_t i = 0; i < n; i++) gguf_close(parts[i]);
+  free(parts);
+}
+
+static struct gguf *join_or_close(struct gguf **parts, size_t n, struct error *err) {
+  if (join_parts(parts, n, err) < 0) {
+    close_parts(parts, n);
+    return NULL;
+  }
+  struct gguf *g = parts[0];
+  free(parts);
+  return g;
+}
+
+/* one is a part at path, and becomes part of the result or is closed. */
+static struct gguf *map_others(struct gguf *one, const char *path, struct error *err) {
+  struct parts p;
+  size_t n = (size_t)part_count(one);
+  bool named = parts_parse(slice_cstr(path), &p);
+  if (!named || p.count != n) {
+    error_set(
+        err, ERROR_INVALID,
+        "%s is one of %zu parts of a model, but is not named as one. Give the parts their names back: NAME-00001-of-%05zu.gguf and so on.",
+        path, n, n);
+    gguf_close(one);
+    return NULL;
+  }
+  struct gguf **parts = mem_zalloc(n, sizeof *parts);
+  for (unsigned i = 0; i < n; i++) {
+    char *name = parts_path(&p, i + 1);
+    parts[i] = i + 1 == p.number ? one : map_one(name, err);
+    if (!parts[i]) {
+      if (err && err->code == ERROR_NOT_FOUND)
+        error_set(err, ERROR_NOT_FOUND, "Part %u of %zu of the model is missing: there is no file %s. Download it too.", i + 1, n, name);
+      if (p.number > i + 1) gguf_close(one);
+      free(name);
+      close_parts(parts, n);
+      return NULL;
+    }
+    free(name);
+  }
+  return join_or_close(parts, n, err);
+}
+
+/* ---- opening ---- */
+
+struct gguf *gguf_open_bytes(struct slice bytes, const char *name, struct error *err) {
+  struct gguf *g = open_one(bytes, name, err);
+  if (!g || part_count(g) == 1) return g;
+  error_set(err, ERROR_UNSUPPORTED, "%s is one of %llu parts of a model and cannot be read without the others.", name,
+            (unsigned long long)part_count(g));
+  gguf_close(g);
+  return NULL;
+}
+
+struct gguf *gguf_open_parts_bytes(const struct slice *bytes, size_t n, const char *name, struct error *err) {
+  assert(n > 1);
+  struct gguf **parts = mem_zalloc(n, sizeof *parts);
+  for (size_t i = 0; i < n; i++) {
+    if ((parts[i] = open_one(bytes[i], name, err))) continue;
+    close_parts(parts, n);
+    return NULL;
+  }
+  return join_or_close(parts, n, err);
+}
+
+struct gguf *gguf_open(const char *path, struct error *err) {
+  struct gguf *g = map_one(path, err);
+  return !g || part_count(g) == 1 ? g : map_others(g, path, err);
+}
+
 void gguf_close(struct gguf *g) {
   if (!g) return;
+  for (size_t i = 0; i < g->n_others; i++) gguf_close(g->others[i]);
+  free(g->others);
   names_free(&g->value_names);
   names_free(&g->tensor_names);
   free(g->values);
@@ -460,6 +591,14 @@ void gguf_close(struct gguf *g) {
 /* ---- getters ---- */
 
 uint32_t gguf_version(const struct gguf *g) { return g->version; }
+
+size_t gguf_n_parts(const struct gguf *g) { return g->n_others + 1; }
+
+uint64_t gguf_bytes(const struct gguf *g) {
+  uint64_t sum = g->bytes.len;
+  for (size_t i = 0; i < g->n_others; i++) sum += g->others[i]->bytes.len;
+  return sum;
+}
 
 size_t gguf_n_values(const struct gguf *g) { return g->n_values; }
 

@@ -185,7 +185,7 @@ static void other_files_are_named_for_what_they_are(void **state) {
   expect_error(&b, ERROR_UNSUPPORTED, "version 0");
   put_header(&b, 3, 0, 1);
   put_key(&b, "split.count", GGUF_U16), buf_add(&b, "\2\0", 2);
-  expect_error(&b, ERROR_UNSUPPORTED, "2 parts");
+  expect_error(&b, ERROR_UNSUPPORTED, "2 parts of a model");
 }
 
 static void counts_are_compared_with_the_bytes_that_are_left(void **state) {
