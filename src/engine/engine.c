@@ -38,6 +38,7 @@ static void init_step(struct engine *e) {
   bool embeds = e->info->task == MODEL_EMBED;
   e->tokens = mem_alloc(rows * sizeof *e->tokens);
   e->segments = mem_alloc(rows * sizeof *e->segments);
+  e->adapters = mem_alloc(rows * sizeof(struct adapter *));
   e->offsets = mem_alloc((rows + 1) * sizeof *e->offsets);
   e->out_rows = mem_alloc(out_rows * sizeof *e->out_rows);
   e->scored = mem_alloc(out_rows * sizeof *e->scored);
@@ -71,8 +72,16 @@ void engine_destroy(struct engine *e) {
   while (e->running.first) engine__finish(e, &e->running, e->running.first);
   for (size_t i = 0; e->samplers && e->samplers[i]; i++) sampler_destroy(e->samplers[i]);
   pages_deinit(&e->pages);
-  void *memory[] = {
-      (void *)e->config.stop_ids, e->tokens, e->out_rows, e->segments, e->offsets, e->logits, e->scored, e->samplers, e->events};
+  void *memory[] = {(void *)e->config.stop_ids,
+                    e->tokens,
+                    e->out_rows,
+                    e->segments,
+                    e->adapters,
+                    e->offsets,
+                    e->logits,
+                    e->scored,
+                    e->samplers,
+                    e->events};
   for (size_t i = 0; i < sizeof memory / sizeof memory[0]; i++) free(memory[i]);
   free(e);
 }

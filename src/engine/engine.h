@@ -49,6 +49,7 @@ struct engine_request {
   uint64_t id;           /* the caller's, unique among those alive */
   const int32_t *prompt; /* 1 … context tokens; for embeddings the text */
   size_t n_prompt;
+  struct adapter *adapter; /* of the engine's model, borrowed while the request lives; NULL: the model itself */
   struct engine_sampling sampling;
   size_t max_tokens; /* 0: up to the context */
   bool ignore_eos;

@@ -28,6 +28,7 @@ struct engine {
   /* the step under way; arrays sized for the model's rows */
   int32_t *tokens, *out_rows;
   struct kv_segment *segments;
+  struct adapter **adapters; /* of each segment */
   size_t *offsets;           /* embedding: where each text begins */
   float *logits;             /* [out_rows_max, n_vocab], or [rows_max, n_embd] of an embedding model */
   struct scored *scored;     /* [out_rows_max] */

@@ -75,6 +75,7 @@ static void admit(struct engine *e) {
 
 struct plan {
   size_t n_rows, n_segments, n_out;
+  bool adapts; /* a segment has an adapter */
 };
 
 /* Whether the logits of the row at position p are wanted for the prompt token behind it. */
@@ -94,6 +95,8 @@ static void add_scored(struct engine *e, struct plan *plan, struct sequence *s, 
 
 /* The next n rows of s. */
 static void add_rows(struct engine *e, struct plan *plan, struct sequence *s, size_t n) {
+  e->adapters[plan->n_segments] = s->request.adapter;
+  plan->adapts |= s->request.adapter != NULL;
   e->segments[plan->n_segments++] =
       (struct kv_segment){.row_begin = plan->n_rows, .n_rows = n, .pos_begin = s->n_computed, .pages = s->pages};
   for (size_t i = 0; i < n; i++) {
@@ -212,6 +215,7 @@ void step_generate(struct engine *e) {
                               .tokens = e->tokens,
                               .segments = e->segments,
                               .n_segments = plan.n_segments,
+                              .adapters = plan.adapts ? e->adapters : NULL,
                               .out_rows = e->out_rows,
                               .n_out_rows = plan.n_out,
                               .logits = e->logits};
