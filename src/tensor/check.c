@@ -81,7 +81,9 @@ static void fill_panels(unsigned char *panels, enum pack pack) {
     }
 }
 
-static bool same_attention(const struct kernels *k, const struct kernels *truth) {
+/* rules: with a window and ALiBi. */
+static bool same_attention(const struct kernels *k, const struct kernels *truth, bool rules) {
+  static const float slopes[] = {0.5f, 0.25f, 0.125f, 0.0625f};
   enum { TOKENS = 40, HEADS = 4, KV_HEADS = 2, DIM = 16 };
   struct kv_layout kv = kv_layout_make(1, KV_HEADS, DIM, DTYPE_F16);
   unsigned char *memory = mem_aligned(64, 2 * kv.page_bytes);
@@ -97,6 +99,7 @@ static bool same_attention(const struct kernels *k, const struct kernels *truth)
     struct kv_segment segment = {.n_rows = TOKENS, .pages = pages};
     struct attention a = {
         .kv = &kv, .n_heads = HEADS, .scale = 0.25f, .causal = true, .q = x, .ldq = HEADS * DIM, .out = out[side], .ldo = HEADS * DIM};
+    if (rules) a.window = 5, a.slopes = slopes;
     struct attention_tile t = {.a = &a, .segment = &segment, .kv_head = 1, .row_begin = 24, .n_rows = 16, .scratch = scratch};
     used->attention(&t);
   }
@@ -125,7 +128,7 @@ const char *check_kernels(const struct kernels *k, const struct kernels *truth) 
   for (int pack = PACK_F32; pack < PACK_COUNT && !wrong; pack++)
     if (!same_linear(k, truth, &s[0], &s[1], (enum pack)pack))
       wrong = pack_is_float((enum pack)pack) ? "for float products" : "for integer products";
-  if (!wrong && !same_attention(k, truth)) wrong = "for attention";
+  if (!wrong && (!same_attention(k, truth, false) || !same_attention(k, truth, true))) wrong = "for attention";
   free(s);
   return wrong;
 }

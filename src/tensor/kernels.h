@@ -123,6 +123,12 @@ struct attention_tile {
 };
 enum { ATTENTION_ROWS = 16 };
 
+/* What row `row` of a segment sees: positions *begin … *end − 1. */
+static inline void kernels_attention_range(const struct attention *a, const struct kv_segment *g, size_t row, size_t *begin, size_t *end) {
+  *end = a->causal ? g->pos_begin + row + 1 : g->pos_begin + g->n_rows;
+  *begin = a->window && *end > a->window ? *end - a->window : 0;
+}
+
 /* Scratch of one thread: a block of K and of V, and per query its output, scores, maximum and sum; with slack for alignment. */
 static inline size_t kernels_attention_floats(size_t heads_per_kv, size_t head_dim) {
   return 2 * head_dim * KV_PAGE_TOKENS + ATTENTION_ROWS * heads_per_kv * (2 * head_dim + KV_PAGE_TOKENS + 2) + 64;

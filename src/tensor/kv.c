@@ -60,7 +60,7 @@ static void grow_scratch(struct compute *c, const struct attention *a) {
 }
 
 void op_attention(struct compute *c, const struct attention *a, const struct kv_segment *segments, size_t n_segments) {
-  assert(a->n_heads % a->kv->n_kv_heads == 0);
+  assert(a->n_heads % a->kv->n_kv_heads == 0 && (a->causal || !a->window));
   grow_scratch(c, a);
   struct attention_run run = {c, a, segments, n_segments};
   size_t n_tiles = 0, work = 0;

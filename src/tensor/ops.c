@@ -60,7 +60,7 @@ static void begin_act(struct act *a, unsigned forms, size_t rows, size_t n) {
 
 /* ---- operations on rows ---- */
 
-enum row_op { ROW_PREPARE, ROW_RMSNORM, ROW_LAYERNORM, ROW_SILU_MUL, ROW_GELU };
+enum row_op { ROW_PREPARE, ROW_RMSNORM, ROW_LAYERNORM, ROW_SILU_MUL, ROW_GELU, ROW_GELU_MUL };
 
 struct row_job {
   struct compute *c;
@@ -91,6 +91,10 @@ static const float *compute_row(const struct row_job *j, size_t r, int worker) {
     case ROW_LAYERNORM: k->layernorm(y, x, other, j->gain, j->bias, j->eps, j->n); break;
     case ROW_SILU_MUL: k->silu_mul(y, x, other, j->n); break;
     case ROW_GELU: k->gelu(y, x, j->n); break;
+    case ROW_GELU_MUL:
+      k->gelu(y, x, j->n);
+      for (size_t i = 0; i < j->n; i++) y[i] *= other[i];
+      break;
     case ROW_PREPARE: break;
   }
   return y;
@@ -160,6 +164,65 @@ void op_silu_mul(struct compute *c, float *y, struct act *act, unsigned forms, c
 
 void op_gelu(struct compute *c, float *y, struct act *act, unsigned forms, const float *x, size_t rows, size_t n) {
   run_rows(&(struct row_job){.c = c, .op = ROW_GELU, .y = y, .act = act, .x = x, .ldx = n, .rows = rows, .n = n}, forms);
+}
+
+void op_gelu_mul(struct compute *c, float *y, struct act *act, unsigned forms, const float *gate, const float *up, size_t rows, size_t n) {
+  run_rows(&(struct row_job){.c = c, .op = ROW_GELU_MUL, .y = y, .act = act, .x = gate, .ldx = n, .other = up, .rows = rows, .n = n},
+           forms);
+}
+
+struct clamp_job {
+  float *x;
+  size_t n;
+  float limit;
+};
+
+static void clamp_tile(void *job, int tile, int worker) {
+  (void)worker;
+  const struct clamp_job *j = job;
+  size_t begin = (size_t)tile * INLINE_ELEMENTS, end = j->n - begin < INLINE_ELEMENTS ? j->n : begin + INLINE_ELEMENTS;
+  for (size_t i = begin; i < end; i++) {
+    float x = j->x[i], high = x > j->limit ? j->limit : x;
+    j->x[i] = high < -j->limit ? -j->limit : high;
+  }
+}
+
+void op_clamp(struct compute *c, float *x, size_t n, float limit) {
+  struct clamp_job j = {x, n, limit};
+  run_tiles(c, clamp_tile, &j, (n + INLINE_ELEMENTS - 1) / INLINE_ELEMENTS, n <= INLINE_ELEMENTS);
+}
+
+struct mix_job {
+  float *y;
+  const float *x;
+  const int32_t *slot;
+  const float *weight;
+  size_t k, n;
+};
+
+enum { MIX_BLOCK = 64 };
+
+/* One row, in blocks that stay in registers; a product and a sum round on their own. */
+static void mix_row(void *job, int row, int worker) {
+  (void)worker;
+  const struct mix_job *j = job;
+  const int32_t *slot = j->slot + (size_t)row * j->k;
+  const float *weight = j->weight + (size_t)row * j->k;
+  float *y = j->y + (size_t)row * j->n;
+  for (size_t begin = 0; begin < j->n; begin += MIX_BLOCK) {
+    size_t n = j->n - begin < MIX_BLOCK ? j->n - begin : MIX_BLOCK;
+    float sum[MIX_BLOCK] = {0};
+    for (size_t e = 0; e < j->k; e++) {
+      const float *x = j->x + (size_t)slot[e] * j->n + begin;
+      for (size_t i = 0; i < n; i++) sum[i] += weight[e] * x[i];
+    }
+    for (size_t i = 0; i < n; i++) y[begin + i] += sum[i];
+  }
+}
+
+void op_mix_rows(struct compute *c, float *y, const float *x, const int32_t *slot, const float *weight, size_t k, size_t rows, size_t n) {
+  struct mix_job j = {y, x, slot, weight, k, n};
+  run_tiles(c, mix_row, &j, rows, rows * n * k < INLINE_ELEMENTS);
 }
 
 struct embed_job {

@@ -104,6 +104,15 @@ void op_silu_mul(struct compute *c, float *y, struct act *act, unsigned forms, c
 /* gelu(x) = x/2 · (1 + erf(x/√2)), exact erf.  x [rows, n] */
 void op_gelu(struct compute *c, float *y, struct act *act, unsigned forms, const float *x, size_t rows, size_t n);
 
+/* gelu(gate) · up.  gate, up [rows, n] */
+void op_gelu_mul(struct compute *c, float *y, struct act *act, unsigned forms, const float *gate, const float *up, size_t rows, size_t n);
+
+/* Held within ±limit, in place; NaN stays.  x [n] */
+void op_clamp(struct compute *c, float *x, size_t n, float limit);
+
+/* y[r] += Σ_j weight[r·k + j] · x[slot[r·k + j]]: the sum is complete, j ascending, before it is added.  y [rows, n] */
+void op_mix_rows(struct compute *c, float *y, const float *x, const int32_t *slot, const float *weight, size_t k, size_t rows, size_t n);
+
 /* One product y = act · wᵀ (+ bias) (+ what y holds, when add). */
 struct linear {
   const struct weight *w; /* [n_out, n_in] */
@@ -151,13 +160,15 @@ struct attention {
   size_t layer;
   size_t n_heads; /* query heads; head h reads kv head h / (n_heads / n_kv_heads) */
   float scale;
-  bool causal;    /* position p sees 0 … p; otherwise all positions of its segment (0 … pos_begin + n_rows − 1) */
-  const float *q; /* [rows, n_heads · head_dim], stride ldq */
+  bool causal;         /* position p sees 0 … p; otherwise all positions of its segment (0 … pos_begin + n_rows − 1) */
+  size_t window;       /* not 0 (causal only): position p sees no more than p − window + 1 … p */
+  const float *slopes; /* [n_heads] or NULL: ALiBi, score += slope · (key's position − query's position) */
+  const float *q;      /* [rows, n_heads · head_dim], stride ldq */
   size_t ldq;
   float *out; /* [rows, n_heads · head_dim], stride ldo */
   size_t ldo;
 };
-/* Online softmax over key blocks of 32 by absolute position, in ascending order. */
+/* Online softmax over key blocks of 32 by absolute position, in ascending order; blocks before the window are not read. */
 void op_attention(struct compute *c, const struct attention *a, const struct kv_segment *segments, size_t n_segments);
 
 /* ---- pooling and scores (single rows; on the calling thread) ---- */

@@ -9,6 +9,8 @@ struct problem {
   size_t layer, n_heads, n_segments, rows, ldq;
   size_t length[4], begin[4]; /* of each segment: positions in all, first position of its rows */
   bool causal;
+  size_t window;
+  float *slopes;
   float scale;
   float *q, *k[4], *v[4];
 };
@@ -18,6 +20,8 @@ static struct problem make_problem(size_t round) {
   struct problem p = {.n_segments = 1 + random_below(3), .causal = round % 4 != 3, .scale = 0.3f, .layer = random_below(2)};
   size_t n_kv = 1 + random_below(3), d = dims[round % 9];
   p.n_heads = n_kv * (1 + random_below(4));
+  if (p.causal && random_below(3) == 0) p.window = 1 + random_below(random_below(2) ? 6 : 90);
+  if (random_below(3) == 0) p.slopes = random_values(p.n_heads, PLAIN);
   p.kv = kv_layout_make(2, n_kv, d, round % 2 ? DTYPE_F16 : DTYPE_F32);
   for (size_t s = 0; s < p.n_segments; s++) {
     p.length[s] = 1 + random_below(round % 5 == 0 ? 300 : 70);
@@ -34,6 +38,7 @@ static struct problem make_problem(size_t round) {
 static void free_problem(struct problem *p) {
   for (size_t s = 0; s < p->n_segments; s++) free(p->k[s]), free(p->v[s]);
   free(p->q);
+  free(p->slopes);
 }
 
 struct pages {
@@ -70,6 +75,8 @@ static float *solve(struct compute *c, const struct problem *p, bool cut) {
                         .n_heads = p->n_heads,
                         .scale = p->scale,
                         .causal = p->causal,
+                        .window = p->window,
+                        .slopes = p->slopes,
                         .q = p->q,
                         .ldq = p->ldq,
                         .out = out,
@@ -86,7 +93,7 @@ static void attention_has_equal_bits(void **state) {
   size_t n_masks = variant_masks(masks);
   struct pool *one = pool_create(1, NULL), *three = pool_create(3, NULL);
   struct compute *truth = compute_create(COMPUTE_FAST, one, COMPUTE_ISA_REF, NULL);
-  for (size_t round = 0; round < 90; round++) {
+  for (size_t round = 0; round < 180; round++) {
     struct problem p = make_problem(round);
     size_t bytes = p.rows * p.n_heads * p.kv.head_dim * sizeof(float);
     float *expected = solve(truth, &p, false);
@@ -106,11 +113,12 @@ static void attention_has_equal_bits(void **state) {
   pool_destroy(one), pool_destroy(three);
 }
 
-static void attention_is_close_to_exact_arithmetic(void **state) {
-  (void)state;
+static void compare_to_exact(size_t window, float slope) {
   enum { D = 16, LENGTH = 70, HEADS = 2 };
   struct problem p = {
       .n_segments = 1, .causal = true, .scale = 0.25f, .n_heads = HEADS, .rows = LENGTH, .length = {LENGTH}, .ldq = HEADS * D};
+  float slopes[HEADS] = {slope, slope / 2};
+  p.window = window, p.slopes = slope != 0 ? slopes : NULL;
   p.kv = kv_layout_make(1, 1, D, DTYPE_F32);
   p.q = random_values(LENGTH * HEADS * D, PLAIN), p.k[0] = random_values(LENGTH * D, PLAIN), p.v[0] = random_values(LENGTH * D, PLAIN);
   struct pool *pool = pool_create(1, NULL);
@@ -119,19 +127,28 @@ static void attention_is_close_to_exact_arithmetic(void **state) {
   for (size_t row = 0; row < LENGTH; row++)
     for (size_t h = 0; h < HEADS; h++) {
       double sum = 0, o[D] = {0};
-      for (size_t j = 0; j <= row; j++) {
+      for (size_t j = window && row + 1 > window ? row + 1 - window : 0; j <= row; j++) {
         double score = 0;
         for (size_t i = 0; i < D; i++) score += (double)p.q[row * p.ldq + h * D + i] * (double)p.k[0][j * D + i];
-        double weight = exp(score * 0.25);
+        double weight = exp(score * 0.25 + (double)slopes[h] * ((double)j - (double)row));
         sum += weight;
         for (size_t i = 0; i < D; i++) o[i] += weight * (double)p.v[0][j * D + i];
       }
       for (size_t i = 0; i < D; i++) assert_true(fabs(o[i] / sum - (double)out[row * HEADS * D + h * D + i]) < 1e-5);
     }
   free(out);
+  p.slopes = NULL;
   free_problem(&p);
   compute_destroy(c);
   pool_destroy(pool);
+}
+
+static void attention_is_close_to_exact_arithmetic(void **state) {
+  (void)state;
+  compare_to_exact(0, 0);
+  compare_to_exact(7, 0);
+  compare_to_exact(40, 0.25f);
+  compare_to_exact(0, 0.5f);
 }
 
 /* A large score must not overflow, whatever its sign, and later larger ones take over. */

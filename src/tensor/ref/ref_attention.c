@@ -1,6 +1,7 @@
 /* ref_attention: attention over KV pages in plain C: the truth. SPDX-License-Identifier: Apache-2.0
  *
- * Per query: key blocks of 32 by absolute position, ascending. score = (fma chain over d) · scale. With the running maximum m, sum l and
+ * Per query: key blocks of 32 by absolute position, ascending, from the first one that it sees. score = (fma chain over d) · scale, and
+ * with ALiBi score = fma(slope, float(key − query), score). With the running maximum m, sum l and
  * output o:  m' = max(m, block's max);  c = exp(m − m');  p = exp(score − m');  l = l · c + Σ p;  o = o · c, then one fma per
  * visible key, ascending. Σ p by 16 lanes (key j and j + 16 to lane j), then the tree of ref_rows. In the end o / l.
  * Slots of a page that no key was written to are never read. */
@@ -26,39 +27,49 @@ struct state {
   float *o; /* [head_dim] */
 };
 
-/* The first n_visible keys of a page join the query's state. */
-static void join_block(const struct attention *a, const unsigned char *k, const unsigned char *v, size_t n_visible, const float *q,
-                       struct state *s) {
+/* One query's view of one page. */
+struct block {
+  const unsigned char *k, *v;
+  size_t from, to; /* the keys that it sees: slots from … to − 1 */
+  float slope;     /* 0 without ALiBi */
+  float distance;  /* position of slot 0 − position of the query */
+};
+
+static void join_block(const struct attention *a, const struct block *b, const float *q, struct state *s) {
   size_t d = a->kv->head_dim;
   float p[KV_PAGE_TOKENS] = {0}, m = s->m;
-  for (size_t j = 0; j < n_visible; j++) {
+  for (size_t j = b->from; j < b->to; j++) {
     float dot = 0;
-    for (size_t i = 0; i < d; i++) dot = fmaf(q[i], element(a->kv, k, i * KV_PAGE_TOKENS + j), dot);
+    for (size_t i = 0; i < d; i++) dot = fmaf(q[i], element(a->kv, b->k, i * KV_PAGE_TOKENS + j), dot);
     p[j] = dot * a->scale;
+    if (a->slopes) p[j] = fmaf(b->slope, b->distance + (float)j, p[j]);
     if (p[j] > m) m = p[j];
   }
   float c = tensor_exp(s->m - m);
-  for (size_t j = 0; j < n_visible; j++) p[j] = tensor_exp(p[j] - m);
+  for (size_t j = b->from; j < b->to; j++) p[j] = tensor_exp(p[j] - m);
   s->l = s->l * c + block_sum(p);
   for (size_t i = 0; i < d; i++) s->o[i] *= c;
-  for (size_t j = 0; j < n_visible; j++)
-    for (size_t i = 0; i < d; i++) s->o[i] = fmaf(p[j], element(a->kv, v, j * d + i), s->o[i]);
+  for (size_t j = b->from; j < b->to; j++)
+    for (size_t i = 0; i < d; i++) s->o[i] = fmaf(p[j], element(a->kv, b->v, j * d + i), s->o[i]);
   s->m = m;
 }
 
 static void attend(const struct attention_tile *t, size_t row, size_t head) {
   const struct attention *a = t->a;
   const struct kv_segment *segment = t->segment;
-  size_t d = a->kv->head_dim, size = a->kv->dtype == DTYPE_F32 ? 4 : 2;
-  size_t n_keys = a->causal ? segment->pos_begin + row + 1 : segment->pos_begin + segment->n_rows;
+  size_t d = a->kv->head_dim, size = a->kv->dtype == DTYPE_F32 ? 4 : 2, first, end;
+  kernels_attention_range(a, segment, row, &first, &end);
   const float *q = a->q + (segment->row_begin + row) * a->ldq + head * d;
   struct state s = {.m = -INFINITY, .l = 0, .o = a->out + (segment->row_begin + row) * a->ldo + head * d};
   memset(s.o, 0, d * sizeof *s.o);
-  for (size_t begin = 0; begin < n_keys; begin += KV_PAGE_TOKENS) {
-    const unsigned char *k = (const unsigned char *)segment->pages[begin / KV_PAGE_TOKENS] + a->layer * a->kv->layer_bytes +
-                             t->kv_head * 2 * d * KV_PAGE_TOKENS * size;
-    size_t n_visible = n_keys - begin < KV_PAGE_TOKENS ? n_keys - begin : KV_PAGE_TOKENS;
-    join_block(a, k, k + d * KV_PAGE_TOKENS * size, n_visible, q, &s);
+  for (size_t page = first / KV_PAGE_TOKENS; page * KV_PAGE_TOKENS < end; page++) {
+    size_t begin = page * KV_PAGE_TOKENS;
+    struct block b = {.from = first > begin ? first - begin : 0, .to = end - begin < KV_PAGE_TOKENS ? end - begin : KV_PAGE_TOKENS};
+    b.k = (const unsigned char *)segment->pages[page] + a->layer * a->kv->layer_bytes + t->kv_head * 2 * d * KV_PAGE_TOKENS * size;
+    b.v = b.k + d * KV_PAGE_TOKENS * size;
+    b.distance = (float)begin - (float)(segment->pos_begin + row);
+    if (a->slopes) b.slope = a->slopes[head];
+    join_block(a, &b, q, &s);
   }
   for (size_t i = 0; i < d; i++) s.o[i] /= s.l;
 }

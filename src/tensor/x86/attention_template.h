@@ -22,10 +22,22 @@ static const float *attention_query(const struct attention_state *s, size_t quer
   return a->q + row * a->ldq + head * s->d;
 }
 
-/* Keys that the query sees in all. */
-static inline size_t attention_keys(const struct attention_state *s, size_t query) {
-  const struct kv_segment *g = s->t->segment;
-  return s->t->a->causal ? g->pos_begin + attention_row(s, query) + 1 : g->pos_begin + g->n_rows;
+/* The positions that the query sees: *begin … *end − 1. Both ascend with the query. */
+static inline void attention_range(const struct attention_state *s, size_t query, size_t *begin, size_t *end) {
+  kernels_attention_range(s->t->a, s->t->segment, attention_row(s, query), begin, end);
+}
+
+static const float attention_slots[KV_PAGE_TOKENS] = {0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15,
+                                                      16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31};
+
+/* score = fma(slope, key − query, score) over the block that begins at position `begin`. */
+static void attention_add_slope(const struct attention_state *s, size_t query, size_t begin) {
+  const struct attention *a = s->t->a;
+  float *p = s->p + query * KV_PAGE_TOKENS;
+  v16 slope = v16_set1(a->slopes[s->t->kv_head * s->heads + query % s->heads]);
+  v16 distance = v16_set1((float)begin - (float)(s->t->segment->pos_begin + attention_row(s, query)));
+  for (size_t i = 0; i < KV_PAGE_TOKENS; i += 16)
+    v16_store(p + i, v16_fma(slope, v16_add(distance, v16_load(attention_slots + i)), v16_load(p + i)));
 }
 
 static inline __attribute__((always_inline)) void attention_scores(const struct attention_state *s, size_t first, const float *k, int n) {
@@ -51,18 +63,21 @@ static inline __attribute__((always_inline)) void attention_scores(const struct 
   }
 }
 
-static void attention_score_all(const struct attention_state *s, size_t first, const float *k) {
+/* Queries first … end − 1. */
+static void attention_score_all(const struct attention_state *s, size_t first, size_t end, size_t begin, const float *k) {
   size_t i = first;
-  for (; i + QUERY_TILE <= s->n_queries; i += QUERY_TILE) attention_scores(s, i, k, QUERY_TILE);
-  for (; i + 2 <= s->n_queries; i += 2) attention_scores(s, i, k, 2);
-  if (i < s->n_queries) attention_scores(s, i, k, 1);
+  for (; i + QUERY_TILE <= end; i += QUERY_TILE) attention_scores(s, i, k, QUERY_TILE);
+  for (; i + 2 <= end; i += 2) attention_scores(s, i, k, 2);
+  if (i < end) attention_scores(s, i, k, 1);
+  for (i = first; s->t->a->slopes && i < end; i++) attention_add_slope(s, i, begin);
 }
 
-/* Scores become weights; m and l move on; returns the factor of what was there before. */
-static inline float attention_weigh(struct attention_state *s, size_t query, size_t n_visible) {
+/* Scores of slots from … to − 1 become weights; m and l move on; returns the factor of what was there before. */
+static inline float attention_weigh(struct attention_state *s, size_t query, size_t from, size_t to) {
   float *p = s->p + query * KV_PAGE_TOKENS;
   v16 lowest = v16_set1(-INFINITY);
-  v16 a = v16_keep_n(v16_load(p), n_visible, lowest), b = v16_keep_n(v16_load(p + 16), n_visible > 16 ? n_visible - 16 : 0, lowest);
+  v16 a = v16_keep_n(v16_load(p), to, lowest), b = v16_keep_n(v16_load(p + 16), to > 16 ? to - 16 : 0, lowest);
+  if (from) a = v16_keep_n(lowest, from, a), b = v16_keep_n(lowest, from > 16 ? from - 16 : 0, b);
   float top = v16_largest(v16_if_gt(b, a, b, a)), m = top > s->m[query] ? top : s->m[query];
   v16 both = v16_set1(m);
   a = rows_exp(v16_sub(a, both));
@@ -75,22 +90,37 @@ static inline float attention_weigh(struct attention_state *s, size_t query, siz
   return c;
 }
 
-/* o = o · c + Σ p_j v_j over j in [0, n_keys), for n queries and `vectors` times 16 values from `at`. */
+/* The slots of a block that a query sees: from … to − 1; c: what its sum so far is multiplied by. */
+struct attention_view {
+  size_t from, to;
+  float c;
+};
+
+/* o = o · c + Σ p_j v_j over the slots that each of n queries sees, for `vectors` times 16 values from `at`. */
 static inline __attribute__((always_inline)) void attention_mix(const struct attention_state *s, size_t first, const float *v,
-                                                                const float *c, const size_t *visible, size_t at, int n, int vectors) {
+                                                                const struct attention_view *view, size_t at, int n, int vectors) {
   v16 o[OUTPUT_TILE][4];
-  size_t common = visible[0];
-  for (int i = 1; i < n; i++)
-    if (visible[i] < common) common = visible[i];
-  for (int i = 0; i < n; i++)
-    for (int x = 0; x < vectors; x++) o[i][x] = v16_mul(v16_load(s->o + (first + (size_t)i) * s->d + at + 16 * (size_t)x), v16_set1(c[i]));
-  for (size_t j = 0; j < common; j++)
+  size_t begin = view[0].from, end = view[0].to; /* what all see */
+  for (int i = 1; i < n; i++) {
+    if (view[i].from > begin) begin = view[i].from;
+    if (view[i].to < end) end = view[i].to;
+  }
+  if (begin > end) end = begin;
+  for (int i = 0; i < n; i++) {
+    for (int x = 0; x < vectors; x++)
+      o[i][x] = v16_mul(v16_load(s->o + (first + (size_t)i) * s->d + at + 16 * (size_t)x), v16_set1(view[i].c));
+    for (size_t j = view[i].from; j < begin && j < view[i].to; j++) {
+      v16 p = v16_set1(s->p[(first + (size_t)i) * KV_PAGE_TOKENS + j]);
+      for (int x = 0; x < vectors; x++) o[i][x] = v16_fma(p, v16_load(v + j * s->d + at + 16 * (size_t)x), o[i][x]);
+    }
+  }
+  for (size_t j = begin; j < end; j++)
     for (int i = 0; i < n; i++) {
       v16 p = v16_set1(s->p[(first + (size_t)i) * KV_PAGE_TOKENS + j]);
       for (int x = 0; x < vectors; x++) o[i][x] = v16_fma(p, v16_load(v + j * s->d + at + 16 * (size_t)x), o[i][x]);
     }
   for (int i = 0; i < n; i++) {
-    for (size_t j = common; j < visible[i]; j++) {
+    for (size_t j = end; j < view[i].to; j++) {
       v16 p = v16_set1(s->p[(first + (size_t)i) * KV_PAGE_TOKENS + j]);
       for (int x = 0; x < vectors; x++) o[i][x] = v16_fma(p, v16_load(v + j * s->d + at + 16 * (size_t)x), o[i][x]);
     }
@@ -98,32 +128,33 @@ static inline __attribute__((always_inline)) void attention_mix(const struct att
   }
 }
 
-static void attention_mix_tile(const struct attention_state *s, size_t first, const float *v, const float *c, const size_t *visible,
-                               int n) {
+static void attention_mix_tile(const struct attention_state *s, size_t first, const float *v, const struct attention_view *view, int n) {
   size_t at = 0;
   for (; at + 64 <= s->d; at += 64) {
-    if (n == OUTPUT_TILE) attention_mix(s, first, v, c, visible, at, OUTPUT_TILE, 4);
+    if (n == OUTPUT_TILE) attention_mix(s, first, v, view, at, OUTPUT_TILE, 4);
     else
-      for (int i = 0; i < n; i++) attention_mix(s, first + (size_t)i, v, c + i, visible + i, at, 1, 4);
+      for (int i = 0; i < n; i++) attention_mix(s, first + (size_t)i, v, view + i, at, 1, 4);
   }
   for (; at + 16 <= s->d; at += 16)
-    for (int i = 0; i < n; i++) attention_mix(s, first + (size_t)i, v, c + i, visible + i, at, 1, 1);
+    for (int i = 0; i < n; i++) attention_mix(s, first + (size_t)i, v, view + i, at, 1, 1);
 }
 
+/* The block that begins at position `begin` joins the queries that see a key of it: those of a run, as ranges ascend. */
 static void attention_join(struct attention_state *s, size_t begin, const float *k, const float *v) {
-  size_t first = 0; /* queries before it see no key of this block */
-  while (attention_keys(s, first) <= begin) first++;
-  attention_score_all(s, first, k);
-  for (size_t query = first; query < s->n_queries; query += OUTPUT_TILE) {
-    float c[OUTPUT_TILE];
-    size_t visible[OUTPUT_TILE];
+  size_t first = 0, end = s->n_queries, from, to;
+  while (attention_range(s, first, &from, &to), to <= begin) first++;
+  while (attention_range(s, end - 1, &from, &to), from >= begin + KV_PAGE_TOKENS) end--;
+  attention_score_all(s, first, end, begin, k);
+  for (size_t query = first; query < end; query += OUTPUT_TILE) {
+    struct attention_view view[OUTPUT_TILE];
     int n = 0;
-    for (; n < OUTPUT_TILE && query + (size_t)n < s->n_queries; n++) {
-      size_t keys = attention_keys(s, query + (size_t)n) - begin;
-      visible[n] = keys < KV_PAGE_TOKENS ? keys : KV_PAGE_TOKENS;
-      c[n] = attention_weigh(s, query + (size_t)n, visible[n]);
+    for (; n < OUTPUT_TILE && query + (size_t)n < end; n++) {
+      attention_range(s, query + (size_t)n, &from, &to);
+      view[n].from = from > begin ? from - begin : 0;
+      view[n].to = to - begin < KV_PAGE_TOKENS ? to - begin : KV_PAGE_TOKENS;
+      view[n].c = attention_weigh(s, query + (size_t)n, view[n].from, view[n].to);
     }
-    attention_mix_tile(s, query, v, c, visible, n);
+    attention_mix_tile(s, query, v, view, n);
   }
 }
 
@@ -168,8 +199,10 @@ static void attention_run(const struct attention_tile *t) {
   s.l = s.m + s.n_queries;
   memset(s.o, 0, s.n_queries * s.d * sizeof *s.o);
   for (size_t i = 0; i < s.n_queries; i++) s.m[i] = -INFINITY, s.l[i] = 0;
-  size_t n_keys = attention_keys(&s, s.n_queries - 1);
-  for (size_t begin = 0; begin < n_keys; begin += KV_PAGE_TOKENS) {
+  size_t first, last, end;
+  attention_range(&s, 0, &first, &end);
+  attention_range(&s, s.n_queries - 1, &last, &end);
+  for (size_t begin = first - first % KV_PAGE_TOKENS; begin < end; begin += KV_PAGE_TOKENS) {
     const float *k, *v;
     attention_open_block(&s, begin / KV_PAGE_TOKENS, &k, &v);
     attention_join(&s, begin, k, v);

@@ -84,7 +84,37 @@ static void activation_functions_follow_their_formulas(void **state) {
   for (size_t i = 0; i < N; i++) assert_close((double)y[i], (double)x[i] / (1 + exp(-(double)x[i])) * (double)up[i], 2e-6);
   op_gelu(compute, y, NULL, 0, x, 1, N);
   for (size_t i = 0; i < N; i++) assert_close((double)y[i], (double)x[i] / 2 * (1 + erf((double)x[i] / sqrt(2))), 2e-6);
+  op_gelu_mul(compute, y, NULL, 0, x, up, 1, N);
+  for (size_t i = 0; i < N; i++) assert_close((double)y[i], (double)x[i] / 2 * (1 + erf((double)x[i] / sqrt(2))) * (double)up[i], 1e-5);
   free(x), free(up);
+}
+
+static void clamping_holds_values_and_passes_nan(void **state) {
+  (void)state;
+  enum { N = 20000 };
+  float *x = values(N, 1);
+  x[3] = NAN, x[4] = INFINITY, x[5] = -INFINITY;
+  float *clamped = mem_dup(x, N * sizeof *x);
+  op_clamp(compute, clamped, N, 0.75f);
+  assert_true(isnan(clamped[3]) && clamped[4] == 0.75f && clamped[5] == -0.75f);
+  for (size_t i = 6; i < N; i++) assert_true(clamped[i] == (x[i] > 0.75f ? 0.75f : x[i] < -0.75f ? -0.75f : x[i]));
+  free(x), free(clamped);
+}
+
+static void mixed_rows_are_weighted_sums(void **state) {
+  (void)state;
+  enum { ROWS = 40, K = 3, N = 150 };
+  float *x = values(ROWS * K * N, 1), *y = values(ROWS * N, 2), *was = mem_dup(y, ROWS * N * sizeof *y), *weight = values(ROWS * K, 3);
+  int32_t slot[ROWS * K];
+  for (int32_t i = 0; i < ROWS * K; i++) slot[i] = (i * 7 + 5) % (ROWS * K);
+  op_mix_rows(compute, y, x, slot, weight, K, ROWS, N);
+  for (size_t r = 0; r < ROWS; r++)
+    for (size_t i = 0; i < N; i++) {
+      float sum = 0;
+      for (size_t e = 0; e < K; e++) sum += weight[r * K + e] * x[(size_t)slot[r * K + e] * N + i];
+      assert_true(y[r * N + i] == was[r * N + i] + sum);
+    }
+  free(x), free(y), free(was), free(weight);
 }
 
 static void large_gates_neither_overflow_nor_become_nan(void **state) {
@@ -321,6 +351,8 @@ int main(void) {
       cmocka_unit_test(a_mask_limits_the_instruction_sets),
       cmocka_unit_test(norms_follow_their_formulas),
       cmocka_unit_test(activation_functions_follow_their_formulas),
+      cmocka_unit_test(clamping_holds_values_and_passes_nan),
+      cmocka_unit_test(mixed_rows_are_weighted_sums),
       cmocka_unit_test(large_gates_neither_overflow_nor_become_nan),
       cmocka_unit_test(a_fused_form_equals_the_two_steps),
       cmocka_unit_test(an_embedding_is_the_row_of_the_matrix),
