@@ -274,17 +274,38 @@ static void llama_free(struct model *base) {
   free(m);
 }
 
+/* ---- adapters ---- */
+
+enum { SITE_Q, SITE_K, SITE_V, SITE_O, SITE_GATE, SITE_UP, SITE_DOWN, N_SITES };
+
+static const char *const sites[N_SITES] = {
+    [SITE_Q] = "layers.%zu.self_attn.q_proj", [SITE_K] = "layers.%zu.self_attn.k_proj", [SITE_V] = "layers.%zu.self_attn.v_proj",
+    [SITE_O] = "layers.%zu.self_attn.o_proj", [SITE_GATE] = "layers.%zu.mlp.gate_proj", [SITE_UP] = "layers.%zu.mlp.up_proj",
+    [SITE_DOWN] = "layers.%zu.mlp.down_proj",
+};
+
+static const struct weight *llama_site_weight(const struct model *base, size_t site, size_t layer) {
+  const struct llama_layer *l = &((const struct llama *)base)->layers[layer];
+  const struct weight *const all[N_SITES] = {[SITE_Q] = l->wq,        [SITE_K] = l->wk,    [SITE_V] = l->wv,       [SITE_O] = l->wo,
+                                             [SITE_GATE] = l->w_gate, [SITE_UP] = l->w_up, [SITE_DOWN] = l->w_down};
+  return all[site];
+}
+
 /* ---- the forward pass ---- */
 
 static void attend(struct llama *m, struct llama_layer *l, size_t n, const struct kv_layout *kv, const struct model_batch *b) {
   struct compute *c = m->base.compute;
   const struct model_info *s = &m->base.info;
   size_t T = b->n_rows, D = s->n_embd, Hd = s->n_heads * s->head_dim, Kd = s->n_kv_heads * s->head_dim;
-  op_rmsnorm(c, NULL, m->act, weight_act_form(l->wq) | weight_act_form(l->wk) | weight_act_form(l->wv), m->x, l->attn_norm, m->eps, T, D);
+  const unsigned adapts = adapter_forms(b), forms = weight_act_form(l->wq) | weight_act_form(l->wk) | weight_act_form(l->wv);
+  op_rmsnorm(c, NULL, m->act, forms | adapts, m->x, l->attn_norm, m->eps, T, D);
   struct linear qkv[] = {{.w = l->wq, .bias = l->bq, .y = m->q, .ldy = Hd},
                          {.w = l->wk, .bias = l->bk, .y = m->k, .ldy = Kd},
                          {.w = l->wv, .bias = l->bv, .y = m->v, .ldy = Kd}};
   op_linear(c, m->act, qkv, 3, NULL, T);
+  adapter_add(b, m->act, SITE_Q, n, m->q, Hd);
+  adapter_add(b, m->act, SITE_K, n, m->k, Kd);
+  adapter_add(b, m->act, SITE_V, n, m->v, Kd);
   op_rope(c, m->q, Hd, m->cos, m->sin, T, s->n_heads, s->head_dim);
   op_rope(c, m->k, Kd, m->cos, m->sin, T, s->n_kv_heads, s->head_dim);
   op_kv_store(c, kv, n, b->segments, b->n_segments, m->k, m->v, Kd);
@@ -298,18 +319,23 @@ static void attend(struct llama *m, struct llama_layer *l, size_t n, const struc
                         .out = m->attn,
                         .ldo = Hd};
   op_attention(c, &a, b->segments, b->n_segments);
-  op_prepare(c, m->act, weight_act_form(l->wo), m->attn, Hd, T, Hd);
+  op_prepare(c, m->act, weight_act_form(l->wo) | adapts, m->attn, Hd, T, Hd);
   op_linear(c, m->act, &(struct linear){.w = l->wo, .bias = l->bo, .y = m->x, .ldy = D, .add = true}, 1, NULL, T);
+  adapter_add(b, m->act, SITE_O, n, m->x, D);
 }
 
-static void feed_forward(struct llama *m, struct llama_layer *l, size_t T) {
+static void feed_forward(struct llama *m, struct llama_layer *l, size_t n, const struct model_batch *b) {
   struct compute *c = m->base.compute;
-  size_t D = m->base.info.n_embd, F = m->base.info.n_ff;
-  op_rmsnorm(c, NULL, m->act, weight_act_form(l->w_gate) | weight_act_form(l->w_up), m->x, l->ffn_norm, m->eps, T, D);
+  size_t D = m->base.info.n_embd, F = m->base.info.n_ff, T = b->n_rows;
+  const unsigned adapts = adapter_forms(b);
+  op_rmsnorm(c, NULL, m->act, weight_act_form(l->w_gate) | weight_act_form(l->w_up) | adapts, m->x, l->ffn_norm, m->eps, T, D);
   struct linear gate_up[] = {{.w = l->w_gate, .y = m->gate, .ldy = F}, {.w = l->w_up, .y = m->up, .ldy = F}};
   op_linear(c, m->act, gate_up, 2, NULL, T);
-  op_silu_mul(c, NULL, m->act, weight_act_form(l->w_down), m->gate, m->up, T, F);
+  adapter_add(b, m->act, SITE_GATE, n, m->gate, F);
+  adapter_add(b, m->act, SITE_UP, n, m->up, F);
+  op_silu_mul(c, NULL, m->act, weight_act_form(l->w_down) | adapts, m->gate, m->up, T, F);
   op_linear(c, m->act, &(struct linear){.w = l->w_down, .y = m->x, .ldy = D, .add = true}, 1, NULL, T);
+  adapter_add(b, m->act, SITE_DOWN, n, m->x, D);
 }
 
 static void score(struct llama *m, const struct model_batch *b) {
@@ -330,7 +356,7 @@ static void llama_forward(struct model *base, const struct model_batch *b) {
   op_rope_table(base->compute, m->cos, m->sin, m->pos, b->n_rows, m->inv_freq, base->info.head_dim / 2);
   for (size_t n = 0; n < base->info.n_layers; n++) {
     attend(m, &m->layers[n], n, &kv, b);
-    feed_forward(m, &m->layers[n], b->n_rows);
+    feed_forward(m, &m->layers[n], n, b);
   }
   if (b->n_out_rows) score(m, b);
 }
@@ -343,4 +369,7 @@ const struct model_arch llama_arch = {
     .load = llama_load,
     .free = llama_free,
     .forward = llama_forward,
+    .sites = sites,
+    .n_sites = N_SITES,
+    .site_weight = llama_site_weight,
 };
