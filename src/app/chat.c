@@ -8,10 +8,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "app/input.h"
 #include "app/interrupt.h"
 #include "app/remote.h"
 #include "base/mem.h"
-#include "base/utf8.h"
 
 struct chat_args {
   struct generate_source source;
@@ -127,6 +127,7 @@ static int answer(struct chat *c) {
   int rc = c->args->source.url ? answer_remote(c, &p, &end, &err) : answer_local(c, &p, &end, &err);
   if (!p.at_newline && (p.any || rc == 0)) fputs("\n", stdout);
   fflush(stdout);
+  if (rc == 0 && ferror(stdout)) rc = error_set(&err, ERROR_IO, "Cannot write to standard output: %s.", strerror(errno));
   if (rc < 0) drop(c, c->n - 1);
   else add(c, "assistant", buf_view(&text));
   buf_free(&text);
@@ -154,6 +155,11 @@ static int read_line(const struct chat *c, char **line, size_t *cap, size_t *len
   return 1;
 }
 
+/* A slash and one word is meant as a command; "/etc/passwd" and "/ is division" are messages. */
+static bool is_command(const char *line) {
+  return line[0] == '/' && line[1] && line[1 + strspn(line + 1, "abcdefghijklmnopqrstuvwxyz")] == '\0';
+}
+
 /* Handles "/…"; false: it is a message like any other. */
 static bool command(struct chat *c, const char *line, bool *ret_leave) {
   if (strcmp(line, "/exit") == 0 || strcmp(line, "/quit") == 0) {
@@ -163,10 +169,22 @@ static bool command(struct chat *c, const char *line, bool *ret_leave) {
     if (c->terminal) fputs("[a new conversation]\n", stderr);
   } else if (strcmp(line, "/help") == 0) {
     fputs("/clear  begin a new conversation\n/exit   leave (so does Ctrl-D)\nCtrl-C  stop an answer\n", stderr);
+  } else if (is_command(line)) {
+    fprintf(stderr, "[there is no command %s; /help lists them]\n", line);
   } else {
     return false;
   }
   return true;
+}
+
+static int take_message(struct chat *c, struct slice text) {
+  struct error err;
+  if (input_check(text, &err) < 0) {
+    app_fail(&err);
+    return -1;
+  }
+  add(c, "user", text);
+  return answer(c);
 }
 
 static int converse(struct chat *c) {
@@ -182,10 +200,8 @@ static int converse(struct chat *c) {
       fputs("\n[/exit leaves]\n", stderr);
       continue;
     }
-    if (len == 0 || command(c, line, &leave)) continue;
-    add(c, "user", slice_make(line, len));
-    int rc = answer(c);
-    code = rc < 0 && !c->terminal ? APP_FAILED : code;
+    if (line[strspn(line, " \t")] == '\0' || command(c, line, &leave)) continue;
+    if (take_message(c, slice_make(line, len)) < 0 && !c->terminal) code = APP_FAILED;
   }
   if (!leave && c->terminal) fputs("\n", stderr);
   free(line);
@@ -197,7 +213,7 @@ static int prepare(struct chat *c, struct error *err) {
   if (s->url) return s->model ? 0 : error_set(err, ERROR_INVALID, "Name the server's endpoint with --model.");
   if (generate_open(&c->local, s, MODEL_GENERATE, err) < 0) return -1;
   if (!c->local.chat_template)
-    return error_set(err, ERROR_UNSUPPORTED, "The model has no chat template that can be used; try plinth complete.");
+    return error_set(err, ERROR_UNSUPPORTED, "%s Without a chat template only plinth complete works.", c->local.no_template.message);
   return (c->engine = local_engine(&c->local, 0, err)) ? 0 : -1;
 }
 
@@ -211,7 +227,7 @@ static int run(const struct options *o) {
     app_fail(&err);
   } else {
     interrupt_catch();
-    if (c.terminal) fputs("Type a message. /help tells more.\n", stderr);
+    if (c.terminal) fprintf(stderr, "%s. Type a message; /help tells more.\n", args->source.url ? args->source.model : c.local.name);
     code = converse(&c);
   }
   drop(&c, 0);

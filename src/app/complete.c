@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "app/input.h"
 #include "app/interrupt.h"
 #include "app/remote.h"
 
@@ -19,16 +20,6 @@ static const struct options_row rows[] = {
     GENERATE_SAMPLING_ROWS(struct complete_args, sampling),
     {.name = "echo", OPTION_BOOL_TO(struct complete_args, echo), .help = "Print the prompt in front of what follows it."},
 };
-
-static int read_stdin(struct buf *in, struct error *err) {
-  for (;;) {
-    size_t n = fread(buf_reserve(in, 1 << 16), 1, 1 << 16, stdin);
-    buf_advance(in, n);
-    if (ferror(stdin)) return error_set(err, ERROR_IO, "Cannot read standard input: %s.", strerror(errno));
-    if (n == 0) return 0;
-    if (in->len > PROMPT_BYTES_MAX) return error_set(err, ERROR_TOO_LARGE, "The prompt is longer than %d bytes.", PROMPT_BYTES_MAX);
-  }
-}
 
 static int complete_remote(const struct complete_args *a, struct slice prompt, struct generate_printer *p, enum generate_end *end,
                            struct error *err) {
@@ -85,8 +76,9 @@ static int run(const struct options *o) {
   struct buf prompt = {0};
   if (generate_settle(o, &a->sampling, &err) < 0) return app_usage("complete", &err);
   if (o->n_operands) buf_add_cstr(&prompt, o->operands[0]);
-  else if (read_stdin(&prompt, &err) < 0) return app_fail(&err);
-  int code = complete(a, buf_view(&prompt));
+  int rc = o->n_operands ? 0 : input_read(PROMPT_BYTES_MAX, &prompt, &err);
+  if (rc == 0) rc = input_check(buf_view(&prompt), &err);
+  int code = rc < 0 ? app_fail(&err) : complete(a, buf_view(&prompt));
   buf_free(&prompt);
   return code;
 }
@@ -94,7 +86,7 @@ static int run(const struct options *o) {
 const struct app_command complete_command = {
     .spec =
         {.command = "complete",
-         .operands = "[PROMPT]",
+         .operands = "PROMPT",
          .operands_max = 1,
          .summary = "Go on with a text",
          .description =

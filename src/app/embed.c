@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "app/input.h"
 #include "app/remote.h"
 #include "base/arena.h"
 
@@ -101,7 +102,10 @@ static int embed_remote(struct embedder *m, const struct slice *texts, size_t n,
 
 static int embed_batch(struct embedder *m, const struct slice *texts, size_t n, struct error *err) {
   struct buf lines[BATCH_MAX] = {0};
-  int rc = m->source->url ? embed_remote(m, texts, n, lines, err) : embed_local(m, texts, n, lines, err);
+  int rc = 0;
+  for (size_t i = 0; rc == 0 && i < n; i++)
+    if ((rc = input_check(texts[i], err)) < 0) error_prefix(err, "Text %llu", (unsigned long long)(m->texts + i + 1));
+  if (rc == 0) rc = m->source->url ? embed_remote(m, texts, n, lines, err) : embed_local(m, texts, n, lines, err);
   for (size_t i = 0; i < n; i++) {
     if (rc == 0 && fwrite(lines[i].data, 1, lines[i].len, stdout) != lines[i].len)
       rc = error_set(err, ERROR_IO, "Cannot write to standard output: %s.", strerror(errno));
@@ -174,7 +178,7 @@ static int run(const struct options *o) {
 
 const struct app_command embed_command = {
     .spec = {.command = "embed",
-             .operands = "[TEXT …]",
+             .operands = "TEXT...",
              .operands_max = SIZE_MAX,
              .summary = "Turn texts into vectors",
              .description =

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "app/app.h"
+#include "app/input.h"
 #include "app/local.h"
 #include "base/fs.h"
 #include "base/jsonw.h"
@@ -159,7 +160,8 @@ static int print_result(const struct eval_args *a, const struct result *r, const
 
 static int encode_text(struct side *s, const struct eval_args *a, struct ids *ids, struct error *err) {
   struct buf text = {0};
-  int result = a->text ? fs_read(a->text, TEXT_BYTES_MAX, &text, err) : error_set(err, ERROR_INVALID, "Name a text with --text FILE.");
+  int result = fs_read(a->text, TEXT_BYTES_MAX, &text, err);
+  if (result == 0 && (result = input_check(buf_view(&text), err)) < 0) error_prefix(err, "%s", a->text);
   if (result == 0) result = tokenizer_encode(s->local.tokenizer, buf_view(&text), TOKENIZER_ADD_SPECIAL, ids, err);
   buf_free(&text);
   if (result == 0 && ids->len < WINDOW)
@@ -191,8 +193,13 @@ static int measure(const struct eval_args *a, const char *model, struct error *e
 }
 
 static int run(const struct options *o) {
-  struct error err;
-  int code = measure(o->args, o->operands[0], &err);
+  const struct eval_args *a = o->args;
+  struct error err = {0};
+  if (!a->text) {
+    error_set(&err, ERROR_INVALID, "Name a text with --text FILE.");
+    return app_usage("eval", &err);
+  }
+  int code = measure(a, o->operands[0], &err);
   return code < 0 ? app_fail(&err) : code;
 }
 

@@ -13,8 +13,10 @@
 
 int generate_settle(const struct options *o, struct generate_sampling *s, struct error *err) {
   s->seeded = options_source(o, "seed") != OPTIONS_NOWHERE;
-  if (!s->seeded && getrandom(&s->seed, sizeof s->seed, 0) != sizeof s->seed) s->seed = (int64_t)getpid();
-  s->seed &= INT64_MAX;
+  if (!s->seeded) {
+    if (getrandom(&s->seed, sizeof s->seed, 0) != sizeof s->seed) s->seed = (int64_t)getpid();
+    s->seed &= INT64_MAX;
+  }
   if (s->stops.n > ENGINE_STOPS_MAX) return error_set(err, ERROR_INVALID, "At most %d stop strings are possible.", ENGINE_STOPS_MAX);
   for (size_t i = 0; i < s->stops.n; i++)
     if (!s->stops.items[i][0]) return error_set(err, ERROR_INVALID, "A stop string cannot be empty.");

@@ -88,6 +88,9 @@ struct generate_sampling {
        OPTION_INT_TO(type_, sampling_.seed),                                                  \
        .metavar = "N",                                                                        \
        .fallback_note = "a random one",                                                       \
+       .ranged = true,                                                                        \
+       .min = 0,                                                                              \
+       .max = 0x1p63,                                                                         \
        .help = "The same seed gives the same text."},                                         \
       {.name = "max-tokens",                                                                  \
        .letter = 'n',                                                                         \

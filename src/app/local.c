@@ -13,8 +13,7 @@ static int load(struct local *l, const struct file_model *file, const struct loc
       !(l->model = model_load(file, l->compute, &options, err)) || !(l->tokenizer = tokenizer_open(file, err)))
     return -1;
   l->info = model_info(l->model);
-  struct error none = {0};
-  l->chat_template = chat_template_open(file, l->tokenizer, &none);
+  l->chat_template = chat_template_open(file, l->tokenizer, &l->no_template);
   return 0;
 }
 
@@ -23,6 +22,7 @@ int local_open(struct local *l, const struct local_options *o, struct error *err
   char *path = paths_find_model(o->models_dir, o->model, err);
   struct file_model *file = path ? file_model_open(path, err) : NULL;
   int result = file ? load(l, file, o, err) : -1;
+  if (path) l->name = paths_model_name(path);
   file_model_close(file);
   free(path);
   if (result < 0) local_close(l);
@@ -35,6 +35,7 @@ void local_close(struct local *l) {
   model_free(l->model);
   compute_destroy(l->compute);
   pool_destroy(l->pool);
+  free(l->name);
   *l = (struct local){0};
 }
 

@@ -18,7 +18,9 @@ struct local {
   struct model *model;
   const struct model_info *info;
   struct tokenizer *tokenizer;
-  struct chat_template *chat_template; /* NULL when the model has none */
+  struct chat_template *chat_template; /* NULL when the model has none that can be used … */
+  struct error no_template;            /* … for this reason */
+  char *name;                          /* what its endpoint would be called */
 };
 
 /* Loads everything; the source file is closed again. */

@@ -26,7 +26,8 @@ static int unknown_command(const char *name) {
     if (!commands[i]->hidden) names[n++] = commands[i]->spec.command;
   const char *nearest = suggest_nearest(name, names, n);
   struct error err;
-  if (nearest) error_set(&err, ERROR_INVALID, "There is no command \"%.64s\"; did you mean \"%s\"?", name, nearest);
+  if (name[0] == '-') error_set(&err, ERROR_INVALID, "There is no option %.64s in front of a command.", name);
+  else if (nearest) error_set(&err, ERROR_INVALID, "There is no command \"%.64s\"; did you mean \"%s\"?", name, nearest);
   else error_set(&err, ERROR_INVALID, "There is no command \"%.64s\".", name);
   return app_usage(NULL, &err);
 }
@@ -37,9 +38,15 @@ static int print_and_free(struct buf *text) {
   return code;
 }
 
+/* `plinth help [COMMAND|--man]`; argv[0] is "help". */
 static int help_run(int argc, char **argv) {
   struct buf text = {0};
-  if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+  struct error err;
+  if (argc > 2) {
+    error_set(&err, ERROR_INVALID, "\"%.64s\" is one argument too many.", argv[2]);
+    return app_usage(NULL, &err);
+  }
+  if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
     help_program(commands, N_COMMANDS, &text);
   } else if (strcmp(argv[1], "--man") == 0) {
     help_man(commands, N_COMMANDS, &text);

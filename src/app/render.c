@@ -1,10 +1,10 @@
 /* render: `plinth render` prints what a chat template makes of a context. SPDX-License-Identifier: Apache-2.0 */
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "app/app.h"
+#include "app/input.h"
 #include "app/paths.h"
 #include "base/fs.h"
 #include "base/js.h"
@@ -42,20 +42,10 @@ static const struct options_row rows[] = {
      .help = "Where models are sought by name."},
 };
 
-static int read_stdin(struct buf *in, struct error *err) {
-  for (;;) {
-    size_t n = fread(buf_reserve(in, 1 << 16), 1, 1 << 16, stdin);
-    buf_advance(in, n);
-    if (ferror(stdin)) return error_set(err, ERROR_IO, "Cannot read standard input: %s.", strerror(errno));
-    if (n == 0) return 0;
-    if (in->len > INPUT_BYTES_MAX) return error_set(err, ERROR_TOO_LARGE, "The context is longer than %d bytes.", INPUT_BYTES_MAX);
-  }
-}
-
 static struct js *read_context(const char *input, struct error *err) {
   struct buf text = {0};
   bool from_stdin = strcmp(input, "-") == 0;
-  int rc = from_stdin ? read_stdin(&text, err) : fs_read(input, INPUT_BYTES_MAX, &text, err);
+  int rc = from_stdin ? input_read(INPUT_BYTES_MAX, &text, err) : fs_read(input, INPUT_BYTES_MAX, &text, err);
   struct js *context = rc == 0 ? js_parse(buf_view(&text), err) : NULL;
   if (rc == 0 && !context) error_prefix(err, "%s", from_stdin ? "Standard input" : input);
   buf_free(&text);
@@ -64,8 +54,10 @@ static struct js *read_context(const char *input, struct error *err) {
 
 static int render_template(const char *path, const struct js *context, struct buf *out, struct error *err) {
   struct buf source = {0};
-  struct jinja *j = fs_read(path, TEMPLATE_BYTES_MAX, &source, err) == 0 ? jinja_parse(buf_view(&source), err) : NULL;
-  int rc = j ? jinja_render(j, context, -1, NULL, out, err) : -1;
+  struct jinja *j = NULL;
+  int rc = fs_read(path, TEMPLATE_BYTES_MAX, &source, err);
+  if (rc == 0 && (rc = input_check(buf_view(&source), err)) < 0) error_prefix(err, "%s", path);
+  if (rc == 0) rc = (j = jinja_parse(buf_view(&source), err)) ? jinja_render(j, context, -1, NULL, out, err) : -1;
   jinja_free(j);
   buf_free(&source);
   return rc;

@@ -243,7 +243,20 @@ static void raise_descriptor_limit(void) {
   (void)setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+/* "*", "null" (pages without an origin), or scheme://host[:port] as browsers send it: what is written otherwise would never match. */
+static bool is_origin(const char *text) {
+  if (strcmp(text, "*") == 0 || strcmp(text, "null") == 0) return true;
+  const char *host = strstr(text, "://");
+  return host && host > text && host[3] && !strpbrk(host + 3, "/?#@") && !strpbrk(text, " \t\r\n,ABCDEFGHIJKLMNOPQRSTUVWXYZ");
+}
+
 static int check_args(const struct serve_args *a, struct error *err) {
+  for (size_t i = 0; i < a->cors_origins.n; i++)
+    if (!is_origin(a->cors_origins.items[i]))
+      return error_set(err, ERROR_INVALID,
+                       "--cors-origin \"%.100s\" is no origin: it is * or scheme://host[:port] in small letters, without a path; "
+                       "for example https://example.org.",
+                       a->cors_origins.items[i]);
   if (!a->no_auth || is_loopback(a->host)) return 0;
   return error_set(err, ERROR_INVALID,
                    "--no-auth is only for a loopback address, and %.100s is none: anybody who reaches it could use the server.", a->host);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "app/app.h"
+#include "app/input.h"
 #include "app/paths.h"
 #include "base/fs.h"
 #include "base/js.h"
@@ -12,7 +13,7 @@
 #include "base/utf8.h"
 #include "text/text.h"
 
-enum { JSON_BYTES_MAX = 256 << 20, LINE_BYTES_MAX = 1 << 30 };
+enum { JSON_BYTES_MAX = 256 << 20, INPUT_BYTES_MAX = 1 << 30 };
 
 struct tokenize_args {
   const char *model, *models_dir;
@@ -86,16 +87,6 @@ static struct tokenizer *open_path(const char *path, struct error *err) {
 
 /* ---- one text ---- */
 
-static int read_all(struct buf *in, struct error *err) {
-  for (;;) {
-    size_t n = fread(buf_reserve(in, 1 << 16), 1, 1 << 16, stdin);
-    buf_advance(in, n);
-    if (ferror(stdin)) return error_set(err, ERROR_IO, "Cannot read standard input: %s.", strerror(errno));
-    if (n == 0) return 0;
-    if (in->len > LINE_BYTES_MAX) return error_set(err, ERROR_TOO_LARGE, "Standard input is longer than %d bytes.", LINE_BYTES_MAX);
-  }
-}
-
 static unsigned encode_flags(const struct tokenize_args *a) {
   return (a->no_special ? 0 : TOKENIZER_ADD_SPECIAL) | (a->plain ? 0 : TOKENIZER_MATCH_SPECIAL);
 }
@@ -103,7 +94,8 @@ static unsigned encode_flags(const struct tokenize_args *a) {
 static int encode_whole(const struct tokenize_args *a, const struct tokenizer *t, struct buf *out, struct error *err) {
   struct buf in = {0};
   struct ids ids = {0};
-  int rc = read_all(&in, err);
+  int rc = input_read(INPUT_BYTES_MAX, &in, err);
+  if (rc == 0) rc = input_check(buf_view(&in), err);
   if (rc == 0) rc = tokenizer_encode(t, buf_view(&in), encode_flags(a), &ids, err);
   for (size_t i = 0; rc == 0 && i < ids.len; i++) buf_printf(out, i ? " %d" : "%d", (int)ids.data[i]);
   if (rc == 0) buf_add_byte(out, '\n');
@@ -126,7 +118,8 @@ static int parse_ids(const struct tokenizer *t, const char *text, struct ids *id
     errno = 0;
     long long id = strtoll(text, &end, 10);
     if (end == text || errno)
-      return error_set(err, ERROR_INVALID, "\"%.20s\" is no token id; ids are whole numbers with spaces between them.", text);
+      return error_set(err, ERROR_INVALID, "\"%.*s\" is no token id; ids are whole numbers with spaces between them.",
+                       (int)strcspn(text, " \t\r\n,[]"), text);
     if (check_id(t, id, err) < 0) return -1;
     ids_add(ids, (int32_t)id);
     text = end;
@@ -136,7 +129,7 @@ static int parse_ids(const struct tokenizer *t, const char *text, struct ids *id
 static int decode_whole(const struct tokenize_args *a, const struct tokenizer *t, struct buf *out, struct error *err) {
   struct buf in = {0};
   struct ids ids = {0};
-  int rc = read_all(&in, err);
+  int rc = input_read(INPUT_BYTES_MAX, &in, err);
   if (rc == 0) rc = parse_ids(t, in.data ? in.data : "", &ids, err);
   if (rc == 0) tokenizer_decode(t, ids.data, ids.len, a->no_special, out);
   buf_free(&in);

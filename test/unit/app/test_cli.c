@@ -64,6 +64,8 @@ static void help_and_version_are_printed(void **state) {
   expect("--version", 0, "plinth " PLINTH_VERSION);
   expect("help inspect", 0, "Usage: plinth inspect [OPTION]... FILE|DIR|NAME");
   expect("help --man", 0, ".TH PLINTH 1");
+  expect("help help", 0, "Usage: plinth COMMAND");
+  expect("help complete", 0, "Usage: plinth complete [OPTION]... [PROMPT]\n");
 }
 
 /* Every command that the help lists has a help of its own. */
@@ -90,6 +92,9 @@ static void wrong_command_lines_exit_with_2(void **state) {
   expect("", 2, "plinth: Name a command.");
   expect("inspcet", 2, "did you mean \"inspect\"?");
   expect("help inspcet", 2, "did you mean \"inspect\"?");
+  expect("help inspect more", 2, "\"more\" is one argument too many");
+  expect("--jsno", 2, "There is no option --jsno in front of a command.");
+  expect("eval x", 2, "Name a text with --text");
   expect("inspect", 2, "is missing");
   expect("inspect a b", 2, "one argument too many");
   expect("inspect --jsno x", 2, "did you mean --json?");
@@ -108,6 +113,18 @@ static void what_cannot_be_read_exits_with_1_and_says_why(void **state) {
   expect("inspect $T/fifo.gguf", 1, "not a regular file");
   expect("inspect $T", 1, "holds 3 .gguf files");
   expect("models --models-dir $T/none", 1, "Cannot open the models folder");
+}
+
+/* What a browser never sends would never match. */
+static void an_origin_that_cannot_match_is_refused(void **state) {
+  (void)state;
+  static const char *const wrong[] = {"example.org", "https://example.org/", "https://Example.org", "://x",
+                                      "https://",    "https://a@b",          "https://a,https://b"};
+  char arguments[128];
+  for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+    snprintf(arguments, sizeof arguments, "serve --data-dir $T/data --cors-origin '%s'", wrong[i]);
+    expect(arguments, 1, "is no origin");
+  }
 }
 
 static void control_characters_never_reach_the_terminal(void **state) {
@@ -158,6 +175,7 @@ int main(void) {
       cmocka_unit_test(every_command_has_help),
       cmocka_unit_test(wrong_command_lines_exit_with_2),
       cmocka_unit_test(what_cannot_be_read_exits_with_1_and_says_why),
+      cmocka_unit_test(an_origin_that_cannot_match_is_refused),
       cmocka_unit_test(control_characters_never_reach_the_terminal),
       cmocka_unit_test(a_full_disk_is_noticed),
       cmocka_unit_test(what_cannot_be_run_is_shown_with_its_reason),

@@ -111,6 +111,34 @@ static void complete_takes_its_prompt_from_the_argument_or_standard_input(void *
   expect_part("\"$P\" complete < /dev/null 2>&1", 1, "prompt is empty");
 }
 
+/* Tokenizers would take U+FFFD for such bytes: the answer would be to another text. */
+static void text_that_is_not_utf8_is_refused_everywhere(void **state) {
+  NEEDS_MODELS();
+  expect_part("printf 'a\\377' | \"$P\" tokenize -m smollm2-135m-instruct 2>&1", 1, "not valid UTF-8: byte 0xFF at offset 1");
+  expect_part("printf 'a\\377' | \"$P\" complete -n 1 2>&1", 1, "not valid UTF-8");
+  expect_part("\"$P\" complete -n 1 \"$(printf '\\303')\" 2>&1", 1, "not valid UTF-8");
+  expect_part("printf 'fine\\n\\355\\240\\200\\n' | \"$P\" embed 2>&1", 1, "Text 2: The text is not valid UTF-8");
+  expect_part("printf '\\377\\n' | \"$P\" chat 2>&1", 1, "not valid UTF-8");
+  expect_part("printf '\\377' > $T/bad; \"$P\" eval smollm2-135m-instruct --text $T/bad 2>&1", 1, "bad: The text is not valid UTF-8");
+  expect_part("echo {} | \"$P\" render --template $T/bad 2>&1", 1, "bad: The text is not valid UTF-8");
+}
+
+static void a_word_behind_a_slash_is_no_message(void **state) {
+  NEEDS_MODELS();
+  expect("printf '/claer\\n   \\n\\t\\n' | \"$P\" chat 2>&1", 0, "[there is no command /claer; /help lists them]\n");
+  expect_part("printf '/etc/hosts\\n' | \"$P\" chat -t 0 -n 1 2>/dev/null | wc -l", 0, "1");
+}
+
+static void chat_notices_a_full_disk(void **state) {
+  NEEDS_MODELS();
+  expect_part("echo hi | \"$P\" chat -n 2 2>&1 >/dev/full", 1, "Cannot write to standard output");
+}
+
+static void a_seed_below_zero_is_refused(void **state) {
+  (void)state;
+  expect_part("\"$P\" complete --seed -1 hi 2>&1", 2, "--seed must be at least 0; it is -1.");
+}
+
 static void the_same_seed_gives_the_same_text(void **state) {
   NEEDS_MODELS();
   char first[4096];
@@ -219,6 +247,10 @@ int main(void) {
       cmocka_unit_test(render_uses_a_models_own_template),
       cmocka_unit_test(complete_takes_its_prompt_from_the_argument_or_standard_input),
       cmocka_unit_test(the_same_seed_gives_the_same_text),
+      cmocka_unit_test(text_that_is_not_utf8_is_refused_everywhere),
+      cmocka_unit_test(a_word_behind_a_slash_is_no_message),
+      cmocka_unit_test(chat_notices_a_full_disk),
+      cmocka_unit_test(a_seed_below_zero_is_refused),
       cmocka_unit_test(chat_keeps_the_conversation_until_it_is_cleared),
       cmocka_unit_test(a_model_of_another_task_is_refused),
       cmocka_unit_test(embed_prints_one_vector_a_line_in_the_order_of_the_texts),
