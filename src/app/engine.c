@@ -63,9 +63,10 @@ static const struct options_row rows[] = {
 
 /* What a loaded model needs beside its engine. */
 struct loaded {
-  struct model *model;
-  struct buf bytes; /* of all tokens, one after the other; none for a special token */
-  uint32_t *begin;  /* [n_vocab + 1] offsets into bytes */
+  struct model *model;     /* NULL: an adapter of another one */
+  struct adapter *adapter; /* or NULL */
+  struct buf bytes;        /* of all tokens, one after the other; none for a special token */
+  uint32_t *begin;         /* [n_vocab + 1] offsets into bytes */
   int32_t n_vocab;
   int32_t *stop_ids;
   size_t n_stop_ids;
@@ -106,6 +107,7 @@ static int read_tokens(struct loaded *l, const struct file_model *file, struct e
 /* ---- loading ---- */
 
 static void loaded_free(struct loaded *l) {
+  adapter_free(l->adapter);
   model_free(l->model);
   buf_free(&l->bytes);
   free(l->begin);
@@ -171,6 +173,31 @@ static struct engine *load(void *ctx, const struct wire_load *request, struct wi
   return e;
 }
 
+static struct adapter *load_adapter(void *ctx, const struct wire_load *request, struct wire_model *ret_figures, struct error *err) {
+  struct host *h = ctx;
+  const struct model *base = h->loaded[request->base]->model;
+  const struct model_info *info = model_info(base);
+  uint64_t begin_ns = clock_ns();
+  char *path = mem_dup(request->path.data, request->path.len);
+  struct file_adapter *file = file_adapter_open(path, err);
+  struct adapter *a = file ? adapter_load(file, base, err) : NULL;
+  file_adapter_close(file);
+  free(path);
+  if (!a) return NULL;
+  h->loaded[request->model] = mem_zalloc(1, sizeof(struct loaded));
+  h->loaded[request->model]->adapter = a;
+  *ret_figures = (struct wire_model){.embeds = info->task == MODEL_EMBED,
+                                     .context_tokens = (uint32_t)info->context_tokens,
+                                     .n_embd = (uint32_t)info->n_embd,
+                                     .n_vocab = (uint32_t)info->n_vocab,
+                                     .n_parameters = info->n_parameters,
+                                     .weight_bytes = adapter_weight_bytes(a),
+                                     .load_ms = (clock_ns() - begin_ns) / 1000000,
+                                     .architecture = slice_cstr(info->architecture),
+                                     .quantization = slice_cstr(info->quantization)};
+  return a;
+}
+
 static void unload(void *ctx, uint32_t model) {
   struct host *h = ctx;
   loaded_free(h->loaded[model]);
@@ -203,7 +230,7 @@ static int run_host(struct host *h, const struct engine_args *a, struct error *e
   h->compute = compute_create((enum compute_mode)compute_mode_parse(a->compute), pool, COMPUTE_ISA_ALL, err);
   if (h->compute) {
     log_line(LOG_INFO, "engine", "Computing with %d threads, mode %s, %s.", pool_threads(pool), a->compute, compute_isa_name(h->compute));
-    struct engine_loop_config config = {.fd = (int)a->fd, .load = load, .unload = unload, .ctx = h};
+    struct engine_loop_config config = {.fd = (int)a->fd, .load = load, .load_adapter = load_adapter, .unload = unload, .ctx = h};
     result = engine_loop_run(&config, err);
   }
   compute_destroy(h->compute);

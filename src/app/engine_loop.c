@@ -15,7 +15,9 @@
 enum { UNSENT_BYTES_MAX = 8 << 20 };
 
 struct slot {
-  struct engine *engine; /* NULL: not loaded */
+  struct engine *engine;   /* NULL: not loaded, or an adapter */
+  struct adapter *adapter; /* of the model in the slot `base`; NULL: none */
+  uint32_t base;
   uint32_t n_embd;
   bool tell; /* the counters changed without a step */
 };
@@ -57,7 +59,10 @@ static void submit(struct state *l, const struct wire_submit *m) {
                              .top_logprobs = m->top_logprobs,
                              .prompt_logprobs = m->prompt_logprobs,
                              .n_done = m->n_done};
-  struct engine *e = m->model < l->n_slots ? l->slots[m->model].engine : NULL;
+  struct slot *slot = m->model < l->n_slots ? &l->slots[m->model] : NULL;
+  if (slot) r.adapter = slot->adapter;
+  if (slot && slot->adapter) slot = &l->slots[slot->base];
+  struct engine *e = slot ? slot->engine : NULL;
   int result = e ? engine_submit(e, &r, &err) : error_set(&err, ERROR_UNAVAILABLE, "Model %u is not loaded.", m->model);
   if (result < 0) wire_put_reject(&l->io.out, m->id, &err);
 }
@@ -115,19 +120,37 @@ static void flush(struct state *l) {
 
 /* ---- work ---- */
 
+static bool is_taken(const struct slot *slot) { return slot->engine || slot->adapter; }
+
+static int load_engine(struct state *l, const struct wire_load *load, struct wire_model *figures, struct error *err) {
+  struct slot *slot = &l->slots[load->model];
+  slot->engine = l->config->load(l->config->ctx, load, figures, err);
+  return slot->engine ? 0 : -1;
+}
+
+static int load_adapter(struct state *l, const struct wire_load *load, struct wire_model *figures, struct error *err) {
+  struct slot *slot = &l->slots[load->model];
+  if (!l->slots[load->base].engine) return error_set(err, ERROR_UNAVAILABLE, "The adapter's base, model %u, is not loaded.", load->base);
+  if (!l->config->load_adapter) return error_set(err, ERROR_UNSUPPORTED, "This engine takes no adapters.");
+  slot->base = load->base;
+  slot->adapter = l->config->load_adapter(l->config->ctx, load, figures, err);
+  return slot->adapter ? 0 : -1;
+}
+
+static int load_one(struct state *l, const struct wire_load *load, struct wire_model *figures, struct error *err) {
+  if (is_taken(&l->slots[load->model])) return error_set(err, ERROR_INVALID, "Model %u is loaded already.", load->model);
+  return load->is_adapter ? load_adapter(l, load, figures, err) : load_engine(l, load, figures, err);
+}
+
 static void load_next(struct state *l) {
   struct pending *p = l->loads;
   const uint32_t model = p->load.model;
   struct wire_model figures = {0};
   struct error err = {0};
-  struct slot *slot = &l->slots[model];
   l->loads = p->next;
   if (!l->loads) l->loads_end = &l->loads;
-  if (slot->engine) error_set(&err, ERROR_INVALID, "Model %u is loaded already.", model);
-  struct engine *engine = slot->engine ? NULL : l->config->load(l->config->ctx, &p->load, &figures, &err);
-  if (engine) {
-    slot->engine = engine;
-    slot->n_embd = figures.n_embd;
+  if (load_one(l, &p->load, &figures, &err) == 0) {
+    l->slots[model].n_embd = figures.n_embd;
     if (model >= l->n_slots) l->n_slots = model + 1;
     figures.model = model;
     wire_put_ready(&l->io.out, &figures);
@@ -225,11 +248,11 @@ static int listen_once(struct state *l, struct error *err) {
 }
 
 static void close_all(struct state *l) {
-  for (uint32_t i = 0; i < l->n_slots; i++) {
-    if (!l->slots[i].engine) continue;
-    engine_destroy(l->slots[i].engine);
-    l->config->unload(l->config->ctx, i);
-  }
+  for (uint32_t i = 0; i < l->n_slots; i++) engine_destroy(l->slots[i].engine); /* their sequences borrow adapters */
+  for (uint32_t i = 0; i < l->n_slots; i++)
+    if (l->slots[i].adapter) l->config->unload(l->config->ctx, i);
+  for (uint32_t i = 0; i < l->n_slots; i++)
+    if (l->slots[i].engine) l->config->unload(l->config->ctx, i);
   for (struct pending *p = l->loads, *next; p; p = next) {
     next = p->next;
     free((void *)p->load.path.data);

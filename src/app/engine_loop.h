@@ -10,7 +10,9 @@ struct engine_loop_config {
   int fd; /* the socket to the gateway; the caller closes it */
   /* Loads a model: its engine, and the figures for the gateway (the strings live as long as the model). NULL with an error. */
   struct engine *(*load)(void *ctx, const struct wire_load *request, struct wire_model *ret_figures, struct error *err);
-  void (*unload)(void *ctx, uint32_t model); /* after the engine was destroyed */
+  /* The same for an adapter of a model that is loaded. NULL in the config: adapters are refused. */
+  struct adapter *(*load_adapter)(void *ctx, const struct wire_load *request, struct wire_model *ret_figures, struct error *err);
+  void (*unload)(void *ctx, uint32_t model); /* after the engine was destroyed; adapters before their bases */
   void *ctx;
 };
 

@@ -84,10 +84,11 @@ static bool names_module(struct slice key, struct slice module) {
   return key.len == module.len || module.data[module.len - key.len - 1] == '.';
 }
 
+/* As PEFT reads it: the first key of alpha_pattern that names the module, else lora_alpha. */
 static int read_alpha(const struct file_adapter *f, struct slice module, double *alpha, struct error *err) {
   const struct js *pattern = js_get(f->config, "alpha_pattern");
-  bool found = js_real(js_get(f->config, "lora_alpha"), alpha);
-  for (void *it = js_type(pattern) == JS_OBJECT ? js_iter(pattern) : NULL; it; it = js_iter_next(pattern, it)) {
+  bool found = js_real(js_get(f->config, "lora_alpha"), alpha), named = false;
+  for (void *it = js_type(pattern) == JS_OBJECT ? js_iter(pattern) : NULL; it && !named; it = js_iter_next(pattern, it)) {
     struct slice key;
     const struct js *value;
     js_iter_get(it, &key, &value);
@@ -95,7 +96,8 @@ static int read_alpha(const struct file_adapter *f, struct slice module, double 
       if (strchr("\\^$*+?()[]{}|", key.data[i]))
         return error_set(err, ERROR_UNSUPPORTED, "%s: the key \"%.*s\" of alpha_pattern is an expression; Plinth takes module names.",
                          f->path, SLICE_ARG(key));
-    if (names_module(key, module)) found = js_real(value, alpha);
+    named = names_module(key, module);
+    if (named) found = js_real(value, alpha);
   }
   if (found && isfinite(*alpha)) return 0;
   return error_set(err, ERROR_CORRUPT, "%s: adapter_config.json has no number lora_alpha.", f->path);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 
 #include "base/fs.h"
@@ -78,6 +79,83 @@ static int read_text(struct model *m, const struct file_model *file, struct erro
   return 0;
 }
 
+/* ---- adapters ---- */
+
+/* The last part of a path or of "org/repo". */
+static struct slice last_part(struct slice s) {
+  while (s.len && s.data[s.len - 1] == '/') s.len--;
+  for (size_t i = s.len; i > 0; i--)
+    if (s.data[i - 1] == '/') return slice_from(s, i);
+  return s;
+}
+
+/* An adapter's own texts. Which model it belongs to: what its import noted, else what its training did. */
+static int read_adapter(struct model *m, const char *path, struct error *err) {
+  struct file_adapter *file = file_adapter_open(path, err);
+  if (!file) return -1;
+  struct slice base = SLICE("");
+  struct js *note = NULL;
+  struct file_model folder = {.container = FILE_SAFETENSORS, .path = m->path};
+  int result = file_model_json(&folder, "plinth.json", &note, err);
+  if (!js_str(js_get(note, "base"), &base)) js_str(js_get(file->config, "base_model_name_or_path"), &base);
+  base = last_part(base);
+  if (result == 0 && base.len == 0) result = error_set(err, ERROR_INVALID, "%s: adapter_config.json has no base_model_name_or_path.", path);
+  m->base_name = mem_zalloc(base.len + 1, 1);
+  memcpy(m->base_name, base.data, base.len);
+  js_free(note);
+  file_adapter_close(file);
+  return result;
+}
+
+/* The adapter's own chat template, where it brings one; else the base's. */
+static int adopt_texts(struct model *m, const struct model *base, struct error *err) {
+  struct error none = {0};
+  struct file_model *file = file_model_open_text(m->path, &none);
+  if (file) m->chat_template = chat_template_open(file, base->tokenizer, err);
+  bool broken = file && !m->chat_template && err->code != ERROR_NOT_FOUND;
+  file_model_close(file);
+  if (broken) return error_prefix(err, "The chat template");
+  m->door.chat_template = m->chat_template ? m->chat_template : base->chat_template;
+  m->door.tokenizer = base->tokenizer;
+  m->door.task = m->door.chat_template ? SERVING_CHAT : SERVING_COMPLETIONS;
+  m->door.context_tokens = base->door.context_tokens;
+  m->door.n_embd = base->door.n_embd;
+  set_text(m->architecture, sizeof m->architecture, slice_cstr(base->architecture));
+  m->base = (struct model *)base;
+  return 0;
+}
+
+static struct model *find_base(struct models *m, const char *name) {
+  for (size_t i = 0; i < m->n; i++)
+    if (!m->items[i].base_name && strcasecmp(m->items[i].name, name) == 0) return &m->items[i];
+  return NULL;
+}
+
+/* Adapters find their bases once all models are known. */
+static int join_adapter(struct models *all, struct model *m, struct error *err) {
+  const struct model *base = find_base(all, m->base_name);
+  if (!base)
+    return error_set(err, ERROR_NOT_FOUND,
+                     "It is an adapter of the model %.100s, which is not there. Put the base beside it under that name.", m->base_name);
+  if (base->unreadable || base->door.task == SERVING_EMBEDDINGS)
+    return error_set(err, ERROR_UNAVAILABLE, "It is an adapter of %.100s, which %s.", base->name,
+                     base->unreadable ? "cannot be read" : "gives embeddings: adapters of such models are not supported");
+  return adopt_texts(m, base, err);
+}
+
+static void join_adapters(struct models *all) {
+  for (size_t i = 0; i < all->n; i++) {
+    struct model *m = &all->items[i];
+    struct error err = {0};
+    if (!m->base_name || m->unreadable || join_adapter(all, m, &err) == 0) continue;
+    m->unreadable = true;
+    models_fail(m, err.message, strlen(err.message));
+    log_line(LOG_ERROR, "serving", "The adapter %s cannot be served: %s", m->name, err.message);
+  }
+}
+
+/* ---- opening ---- */
+
 /* A folder that has nothing of a model is no model; one that lacks a part is a model that cannot be read. */
 static bool holds_nothing(const char *path, const struct error *err) {
   if (err->code != ERROR_NOT_FOUND || !fs_is_dir(path)) return false;
@@ -94,11 +172,12 @@ static int open_one(struct model *m, const struct serving_model *spec) {
   struct stat st;
   m->door = (struct endpoint){.name = m->name, .architecture = m->architecture, .quantization = m->quantization, .state = SERVING_LOADING};
   if (stat(spec->path, &st) == 0) m->door.created_s = st.st_mtime;
-  struct file_model *file = file_model_open_text(spec->path, &err);
-  int result = file ? read_text(m, file, &err) : -1;
+  bool adapts = file_is_adapter(spec->path);
+  struct file_model *file = adapts ? NULL : file_model_open_text(spec->path, &err);
+  int result = adapts ? read_adapter(m, spec->path, &err) : file ? read_text(m, file, &err) : -1;
   file_model_close(file);
   if (result == 0) return 1;
-  if (!file && holds_nothing(spec->path, &err)) {
+  if (!file && !adapts && holds_nothing(spec->path, &err)) {
     log_line(LOG_INFO, "serving", "%s is left out: %s", spec->name, err.message);
     return 0;
   }
@@ -111,6 +190,7 @@ static int open_one(struct model *m, const struct serving_model *spec) {
 static void close_one(struct model *m) {
   chat_template_close(m->chat_template);
   tokenizer_close(m->tokenizer);
+  free(m->base_name);
   free(m->name);
   free(m->path);
 }
@@ -135,8 +215,9 @@ static int open_all(struct models *m, const struct serving_model *specs, size_t 
       continue;
     }
     model->door.index = (int)m->n++;
-    n_readable += !model->unreadable;
   }
+  join_adapters(m);
+  for (size_t i = 0; i < m->n; i++) n_readable += !m->items[i].unreadable;
   return n_readable;
 }
 
@@ -163,7 +244,7 @@ void models_close(struct models *m) {
 
 size_t models_generating(const struct models *m) {
   size_t n = 0;
-  for (size_t i = 0; i < m->n; i++) n += !m->items[i].unreadable && m->items[i].door.task != SERVING_EMBEDDINGS;
+  for (size_t i = 0; i < m->n; i++) n += !m->items[i].unreadable && !m->items[i].base && m->items[i].door.task != SERVING_EMBEDDINGS;
   return n;
 }
 
@@ -177,5 +258,5 @@ void models_take_figures(struct model *m, const struct wire_model *figures) {
   set_text(m->architecture, sizeof m->architecture, figures->architecture);
   set_text(m->quantization, sizeof m->quantization, figures->quantization);
   if (figures->embeds) door->task = SERVING_EMBEDDINGS;
-  else door->task = m->chat_template ? SERVING_CHAT : SERVING_COMPLETIONS;
+  else door->task = door->chat_template ? SERVING_CHAT : SERVING_COMPLETIONS;
 }

@@ -18,9 +18,11 @@ struct model {
   char architecture[64], quantization[64];
   struct tokenizer *tokenizer;
   struct chat_template *chat_template;
-  bool unreadable;  /* the text could not be read: never sent to the engine */
-  bool loaded;      /* this engine process has it */
-  uint32_t n_vocab; /* as the engine says, when loaded */
+  struct model *base; /* NULL, or the model that this one is an adapter of, whose tokenizer it uses */
+  char *base_name;    /* of an adapter, until its base is found */
+  bool unreadable;    /* the text could not be read: never sent to the engine */
+  bool loaded;        /* this engine process has it */
+  uint32_t n_vocab;   /* as the engine says, when loaded */
   struct wire_stats stats;
 };
 

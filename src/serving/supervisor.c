@@ -68,13 +68,18 @@ void supervisor_forget(struct serving *s, const struct generation *g) {
 static void send_loads(struct serving *s) {
   size_t parts = models_generating(&s->models);
   if (parts == 0) parts = 1;
-  for (size_t i = 0; i < s->models.n; i++) {
-    const struct model *m = &s->models.items[i];
-    if (m->unreadable) continue;
-    struct wire_load load = {
-        .model = (uint32_t)i, .kv_parts = (uint32_t)parts, .kv_bytes = (s->config.kv_mib << 20) / parts, .path = slice_cstr(m->path)};
-    wire_put_load(&s->engine.io.out, &load);
-  }
+  for (int adapters = 0; adapters < 2; adapters++) /* after their bases */
+    for (size_t i = 0; i < s->models.n; i++) {
+      const struct model *m = &s->models.items[i];
+      if (m->unreadable || (m->base != NULL) != adapters) continue;
+      struct wire_load load = {.model = (uint32_t)i,
+                               .kv_parts = (uint32_t)parts,
+                               .kv_bytes = (s->config.kv_mib << 20) / parts,
+                               .is_adapter = m->base != NULL,
+                               .base = m->base ? (uint32_t)m->base->door.index : 0,
+                               .path = slice_cstr(m->path)};
+      wire_put_load(&s->engine.io.out, &load);
+    }
   flush(s);
 }
 
@@ -98,7 +103,7 @@ static void on_proof(void *arg, const struct serving_event *event) {
 
 /* One token in, one token or embedding out. A model of one token more would do; any id of its vocabulary is a text. */
 static void prove(struct serving *s, struct model *m) {
-  const int32_t bos = m->tokenizer ? tokenizer_bos(m->tokenizer) : -1;
+  const int32_t bos = m->door.tokenizer ? tokenizer_bos(m->door.tokenizer) : -1;
   const int32_t prompt[1] = {bos >= 0 && (uint32_t)bos < m->n_vocab ? bos : 0};
   struct wire_submit ask = {.model = (uint32_t)m->door.index,
                             .top_p = 1,
@@ -165,11 +170,12 @@ static int on_step(struct serving *s, const struct wire_step *step, struct error
   for (size_t i = 0; i < step->n_events && !s->stopped; i++) {
     struct generation *g = generations_find(s, step->events[i].id);
     if (!g) continue; /* cancelled meanwhile */
-    if (g->model != m) return nonsense(err, "an event of another model's request");
+    if ((g->model->base ? g->model->base : g->model) != m) return nonsense(err, "an event of another model's request");
     if (check_event(g, &step->events[i], err) < 0) return -1;
-    bool was_ready = m->door.state == SERVING_READY;
+    struct model *asked = g->model;
+    bool was_ready = asked->door.state == SERVING_READY;
     generations_deliver(g, &step->events[i]);
-    if (!was_ready && m->door.state == SERVING_READY) note_ready(s, m);
+    if (!was_ready && asked->door.state == SERVING_READY) note_ready(s, asked);
   }
   return 0;
 }

@@ -86,6 +86,8 @@ void wire_put_load(struct buf *out, const struct wire_load *m) {
   put(out, m->model, 4);
   put(out, m->kv_parts, 4);
   put(out, m->kv_bytes, 8);
+  put(out, m->is_adapter, 4);
+  put(out, m->is_adapter ? m->base : 0, 4);
   put_text(out, m->path);
   frame_end(out, begin);
 }
@@ -266,7 +268,12 @@ static int decode_load(struct reader *r, struct wire_load *m, struct error *err)
   m->model = get_u32(r);
   m->kv_parts = get_u32(r);
   m->kv_bytes = get(r, 8);
+  uint32_t is_adapter = get_u32(r);
+  m->is_adapter = is_adapter == 1;
+  m->base = get_u32(r);
   m->path = get_text(r, WIRE_TEXT_MAX);
+  if (is_adapter > 1) return bad_value("adapter mark", is_adapter, err);
+  if (check_model(m->base, err) < 0) return -1;
   if (m->kv_parts == 0 && !r->failed) return bad_value("number of parts", 0, err);
   if (memchr(m->path.data ? m->path.data : "", '\0', m->path.len))
     return error_set(err, ERROR_CORRUPT, "The frame's path holds a zero byte.");

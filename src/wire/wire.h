@@ -50,6 +50,8 @@ struct wire_load {
   uint32_t model;    /* < WIRE_MODELS_MAX */
   uint32_t kv_parts; /* generating models that share the KV memory, at least 1 */
   uint64_t kv_bytes; /* KV memory of this model; 0: its part of a quarter of the free memory */
+  bool is_adapter;   /* path holds an adapter of the model `base`, which was asked for earlier and shares weights and KV memory */
+  uint32_t base;     /* < WIRE_MODELS_MAX */
   struct slice path;
 };
 

@@ -23,13 +23,13 @@ READY_S = 300 if os.environ.get("PLINTH_SLOW") else 60  # only a broken server m
 class Plinth:
     """A server of a test's own, on a port that the system picked."""
 
-    def __init__(self, *options):
+    def __init__(self, *options, ready=True):
         self.home = tempfile.TemporaryDirectory()
         self.log = open(Path(self.home.name) / "log", "w+b")
         self.process = subprocess.Popen([PROGRAM, "serve", "--port", "0", "--data-dir", Path(self.home.name) / "data", *options],
                                         stdin=subprocess.DEVNULL, stdout=self.log, stderr=subprocess.STDOUT)
         try:
-            self.wait_for(self._ready, "the server to be ready")
+            self.wait_for(self._ready if ready else self._listens, "the server to be ready")
         except BaseException:
             self.stop()
             raise
@@ -48,13 +48,18 @@ class Plinth:
             time.sleep(0.05)
         raise AssertionError(f"waited {seconds} s for {what}: {self.output()}")
 
-    def _ready(self):
+    def _listens(self):
         found = re.search(r"http://[0-9.]+:(\d+)", self.output())
         if not found:
             return False
         self.url = f"http://127.0.0.1:{found.group(1)}"
         token = Path(self.home.name) / "data/admin-token"
         self.token = token.read_text().strip() if token.exists() else "none"
+        return True
+
+    def _ready(self):
+        if not self._listens():
+            return False
         try:
             return urllib.request.urlopen(self.url + "/readyz", timeout=5).status == 200
         except (urllib.error.URLError, OSError):

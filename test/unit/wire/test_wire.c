@@ -135,10 +135,11 @@ static void every_other_message_arrives_as_it_was_sent(void **state) {
   struct buf bytes = {0};
   struct arena scratch = {0};
   struct error why = {ERROR_NO_MEMORY, "Too little memory."};
-  wire_put_load(&bytes, &(struct wire_load){.model = 1, .kv_parts = 2, .kv_bytes = 1u << 31, .path = SLICE("/m/x.gguf")});
+  wire_put_load(&bytes, &(struct wire_load){
+                            .model = 1, .kv_parts = 2, .kv_bytes = 1u << 31, .is_adapter = true, .base = 7, .path = SLICE("/m/x.gguf")});
   struct wire_message m = decode_one(&bytes, &scratch);
   assert_true(m.type == WIRE_LOAD && m.load.model == 1 && m.load.kv_parts == 2 && m.load.kv_bytes == 1u << 31);
-  assert_true(slice_eq(m.load.path, SLICE("/m/x.gguf")));
+  assert_true(m.load.is_adapter && m.load.base == 7 && slice_eq(m.load.path, SLICE("/m/x.gguf")));
   buf_clear(&bytes);
   wire_put_cancel(&bytes, 99);
   m = decode_one(&bytes, &scratch);

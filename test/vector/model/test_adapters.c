@@ -1,0 +1,231 @@
+/* test_adapters: LoRA adapters on a tiny checkpoint against PEFT (make_lora.py). SPDX-License-Identifier: Apache-2.0 */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/fs.h"
+#include "base/js.h"
+#include "base/mem.h"
+#include "model/model.h"
+
+enum { IDS_MAX = 128, PAGES = IDS_MAX / KV_PAGE_TOKENS, N_VOCAB = 90, N_CASES = 4 };
+
+static const char *vectors;
+
+struct setup {
+  struct pool *pool;
+  struct compute *compute;
+  struct model *model;
+  struct adapter *every, *few;
+  struct js *every_cases, *few_cases;
+};
+
+static char *path_of(const char *name) { return fs_join(vectors, name); }
+
+static struct adapter *open_adapter(const struct model *m, const char *name, struct js **ret_cases) {
+  struct error err;
+  struct buf text = {0};
+  char *dir = path_of(name), *expected = fs_join(dir, "expected.json");
+  struct file_adapter *file = file_adapter_open(dir, &err);
+  if (!file) fail_msg("%s", err.message);
+  struct adapter *a = adapter_load(file, m, &err);
+  if (!a) fail_msg("%s", err.message);
+  if (fs_read(expected, 1 << 20, &text, &err) < 0 || !(*ret_cases = js_parse(buf_view(&text), &err))) fail_msg("%s", err.message);
+  file_adapter_close(file);
+  buf_free(&text);
+  free(expected);
+  free(dir);
+  return a;
+}
+
+static struct setup set_up(enum compute_mode mode) {
+  struct error err;
+  struct setup s;
+  char *base = path_of("tiny/llama-untied-bf16-shards");
+  struct file_model *file = file_model_open(base, &err);
+  if (!file) fail_msg("%s", err.message);
+  s.pool = pool_create(2, &err);
+  s.compute = compute_create(mode, s.pool, COMPUTE_ISA_ALL, &err);
+  s.model = model_load(file, s.compute, NULL, &err);
+  if (!s.model) fail_msg("%s", err.message);
+  s.every = open_adapter(s.model, "lora/every", &s.every_cases);
+  s.few = open_adapter(s.model, "lora/few", &s.few_cases);
+  file_model_close(file);
+  free(base);
+  return s;
+}
+
+static void tear_down(struct setup *s) {
+  adapter_free(s->every);
+  adapter_free(s->few);
+  js_free(s->every_cases);
+  js_free(s->few_cases);
+  model_free(s->model);
+  compute_destroy(s->compute);
+  pool_destroy(s->pool);
+}
+
+/* One sequence of a batch. */
+struct run {
+  const struct js *test; /* its ids and its logits */
+  struct adapter *adapter;
+  void *pages[PAGES];
+  float logits[N_VOCAB];
+};
+
+static size_t add_ids(const struct js *v, int32_t *out) {
+  for (size_t i = 0; i < js_len(v); i++) {
+    int64_t id = 0;
+    assert_true(js_int(js_at(v, i), &id));
+    out[i] = (int32_t)id;
+  }
+  return js_len(v);
+}
+
+/* All runs in one forward pass. */
+static void forward(struct setup *s, struct run *runs, size_t n) {
+  static int32_t ids[16 * IDS_MAX];
+  struct kv_segment segments[16];
+  struct adapter *adapters[16];
+  int32_t out_rows[16];
+  float *logits = mem_alloc(n * N_VOCAB * sizeof *logits);
+  size_t rows = 0, page_bytes = model_kv_layout(s->model).page_bytes;
+  assert_true(n <= 16);
+  for (size_t i = 0; i < n; i++) {
+    size_t len = add_ids(js_get(runs[i].test, "ids"), ids + rows);
+    for (size_t p = 0; p < PAGES; p++) runs[i].pages[p] = mem_aligned(64, page_bytes);
+    segments[i] = (struct kv_segment){.row_begin = rows, .n_rows = len, .pages = runs[i].pages};
+    adapters[i] = runs[i].adapter;
+    rows += len;
+    out_rows[i] = (int32_t)rows - 1;
+  }
+  model_forward(s->model, &(struct model_batch){.n_rows = rows,
+                                                .tokens = ids,
+                                                .segments = segments,
+                                                .n_segments = n,
+                                                .adapters = adapters,
+                                                .out_rows = out_rows,
+                                                .n_out_rows = n,
+                                                .logits = logits});
+  for (size_t i = 0; i < n; i++) {
+    memcpy(runs[i].logits, logits + i * N_VOCAB, sizeof runs[i].logits);
+    for (size_t p = 0; p < PAGES; p++) free(runs[i].pages[p]);
+  }
+  free(logits);
+}
+
+static float worst_difference(const struct run *r) {
+  const struct js *want = js_get(r->test, "logits");
+  float worst = 0;
+  assert_int_equal(js_len(want), N_VOCAB);
+  for (size_t i = 0; i < N_VOCAB; i++) {
+    double w = 0;
+    assert_true(js_real(js_at(want, i), &w));
+    worst = fmaxf(worst, fabsf(r->logits[i] - (float)w));
+  }
+  return worst;
+}
+
+static void adapters_of_several_sequences_in_one_batch_match_peft(void **state) {
+  (void)state;
+  struct setup s = set_up(COMPUTE_F32);
+  struct run runs[2 * N_CASES];
+  for (size_t i = 0; i < N_CASES; i++) {
+    runs[2 * i] = (struct run){.test = js_at(s.every_cases, i), .adapter = s.every};
+    runs[2 * i + 1] = (struct run){.test = js_at(s.few_cases, i), .adapter = s.few};
+  }
+  forward(&s, runs, 2 * N_CASES);
+  for (size_t i = 0; i < 2 * N_CASES; i++)
+    if (worst_difference(&runs[i]) > 1e-4f) fail_msg("run %zu is %g off", i, (double)worst_difference(&runs[i]));
+  tear_down(&s);
+}
+
+/* In both modes: what a sequence gets depends on its own adapter only. */
+static void a_sequence_gets_the_same_bits_alone_and_among_other_adapters(void **state) {
+  (void)state;
+  for (int mode = COMPUTE_F32; mode <= COMPUTE_FAST; mode++) {
+    struct setup s = set_up((enum compute_mode)mode);
+    struct adapter *const mix[] = {NULL, s.every, s.every, s.few, NULL, s.few, s.every, NULL};
+    struct run together[8], plain;
+    for (size_t i = 0; i < 8; i++) together[i] = (struct run){.test = js_at(s.every_cases, i % N_CASES), .adapter = mix[i]};
+    forward(&s, together, 8);
+    for (size_t i = 0; i < 8; i++) {
+      struct run alone = {.test = together[i].test, .adapter = mix[i]};
+      forward(&s, &alone, 1);
+      assert_memory_equal(alone.logits, together[i].logits, sizeof alone.logits);
+    }
+    plain = (struct run){.test = together[1].test};
+    forward(&s, &plain, 1);
+    assert_memory_not_equal(plain.logits, together[1].logits, sizeof plain.logits);
+    tear_down(&s);
+  }
+}
+
+/* ---- what is refused ---- */
+
+/* The adapter "every" with one setting changed. */
+static void refused(const struct model *m, const char *key, const char *value, const char *part) {
+  struct error err = {0};
+  char *dir = path_of("lora/every");
+  struct file_adapter *file = file_adapter_open(dir, &err);
+  assert_non_null(file);
+  struct buf text = {0};
+  buf_printf(&text, "{\"peft_type\": \"LORA\", \"lora_alpha\": 6, \"r\": 4, \"%s\": %s}", key, value);
+  js_free(file->config);
+  file->config = js_parse(buf_view(&text), &err);
+  if (!file->config) fail_msg("%s", err.message);
+  assert_null(adapter_load(file, m, &err));
+  if (!strstr(err.message, part)) fail_msg("%s = %s: %s", key, value, err.message);
+  buf_free(&text);
+  file_adapter_close(file);
+  free(dir);
+}
+
+static void settings_that_are_not_plain_lora_are_refused_by_key(void **state) {
+  (void)state;
+  struct setup s = set_up(COMPUTE_F32);
+  static const char *const cases[][3] = {
+      {"use_dora", "true", "use_dora"},
+      {"modules_to_save", "[\"lm_head\"]", "modules_to_save"},
+      {"target_parameters", "[\"experts\"]", "target_parameters"},
+      {"bias", "\"all\"", "bias"},
+      {"init_lora_weights", "\"pissa_niter_4\"", "init_lora_weights"},
+      {"alpha_pattern", "{\"layers\\\\.[01]\": 3}", "alpha_pattern"},
+      {"alpha_pattern", "{\"q_proj\": \"three\"}", "lora_alpha"},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) refused(s.model, cases[i][0], cases[i][1], cases[i][2]);
+  tear_down(&s);
+}
+
+static void an_adapter_of_another_model_is_refused_by_its_tensor(void **state) {
+  (void)state;
+  struct setup s = set_up(COMPUTE_F32);
+  struct error err = {0};
+  char *base = path_of("tiny/llama-bias-head-dim"), *dir = path_of("lora/every");
+  struct file_model *file = file_model_open(base, &err);
+  struct model *other = model_load(file, s.compute, NULL, &err);
+  struct file_adapter *adapter = file_adapter_open(dir, &err);
+  assert_null(adapter_load(adapter, other, &err));
+  assert_non_null(strstr(err.message, "another base model"));
+  file_adapter_close(adapter);
+  model_free(other);
+  file_model_close(file);
+  free(base);
+  free(dir);
+  tear_down(&s);
+}
+
+int main(int argc, char **argv) {
+  vectors = argc > 1 ? argv[1] : "test/vector/model";
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(adapters_of_several_sequences_in_one_batch_match_peft),
+      cmocka_unit_test(a_sequence_gets_the_same_bits_alone_and_among_other_adapters),
+      cmocka_unit_test(settings_that_are_not_plain_lora_are_refused_by_key),
+      cmocka_unit_test(an_adapter_of_another_model_is_refused_by_its_tensor),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
