@@ -248,6 +248,11 @@ static void read_q8_k(const uint8_t *b, float *y) { /* the last 32 bytes are sum
   for (int e = 0; e < 256; e++) y[e] = d * (float)(int8_t)b[4 + e];
 }
 
+static void read_q8_f32(const uint8_t *b, float *y) {
+  float d = f32_of_bits(u32_at(b));
+  for (int j = 0; j < 32; j++) y[j] = d * (float)(int8_t)b[4 + j];
+}
+
 static void read_iq4_xs(const uint8_t *b, float *y) {
   const uint8_t *scales_low = b + 4, *qs = b + 8;
   float d = f16_at(b);
@@ -301,7 +306,8 @@ static void read_tq2_0(const uint8_t *b, float *y) {
   X(DTYPE_U64, "U64", 1, 8, read_u64)              \
   X(DTYPE_BOOL, "BOOL", 1, 1, read_bool)           \
   X(DTYPE_F8_E4M3, "F8_E4M3", 1, 1, read_f8_e4m3)  \
-  X(DTYPE_F8_E5M2, "F8_E5M2", 1, 1, read_f8_e5m2)
+  X(DTYPE_F8_E5M2, "F8_E5M2", 1, 1, read_f8_e5m2)  \
+  X(DTYPE_Q8_F32, "Q8_F32", 32, 36, read_q8_f32)
 
 /* The loop over blocks stands beside the conversion, where the compiler can join them: plain types are blocks of one element. */
 #define DEFINE_RUN(type, name, elements, bytes, read_block)                                \

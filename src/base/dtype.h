@@ -38,6 +38,7 @@ enum dtype {
   DTYPE_BOOL,
   DTYPE_F8_E4M3,
   DTYPE_F8_E5M2,
+  DTYPE_Q8_F32, /* of no file: what integers of quantized checkpoints become in memory, an fp32 scale and 32 int8 */
   DTYPE_COUNT,
 };
 

@@ -43,11 +43,11 @@ static const struct file_tensor *tensor_at(const struct file_model *file, size_t
 }
 
 /* Counts over the tensor list: parameters, bytes, and the type that holds most of the bytes. */
-static void count_tensors(const struct file_model *file, struct model_info *info) {
+static void count_tensors(const struct file_model *file, const struct checkpoint *c, struct model_info *info) {
   uint64_t bytes_of[DTYPE_COUNT] = {0};
   for (size_t i = 0; i < n_tensors(file); i++) {
     const struct file_tensor *t = tensor_at(file, i);
-    info->n_parameters += t->n_elements;
+    info->n_parameters += checkpoint_parameters(c, t);
     info->weight_bytes += t->n_bytes;
     bytes_of[t->dtype] += t->n_bytes;
   }
@@ -60,7 +60,8 @@ static void count_tensors(const struct file_model *file, struct model_info *info
   int most = 0;
   for (int i = 1; i < DTYPE_COUNT; i++)
     if (bytes_of[i] > bytes_of[most]) most = i;
-  snprintf(info->quantization, sizeof info->quantization, "%s", dtype_info((enum dtype)most)->name);
+  const char *method = checkpoint_method(c);
+  snprintf(info->quantization, sizeof info->quantization, "%s", method ? method : dtype_info((enum dtype)most)->name);
 }
 
 static int inspect(const struct file_model *file, const struct model_arch *arch, struct model_info *info, struct error *err) {
@@ -70,7 +71,10 @@ static int inspect(const struct file_model *file, const struct model_arch *arch,
   if (file->container == FILE_GGUF) gguf_str(file->gguf, "general.name", &name);
   else js_str(js_get(file->config, "_name_or_path"), &name);
   snprintf(info->name, sizeof info->name, "%.*s", SLICE_ARG(name));
-  count_tensors(file, info);
+  struct checkpoint *c = checkpoint_open(file, err);
+  if (!c) return -1;
+  count_tensors(file, c, info);
+  checkpoint_close(c);
   info->file_bytes = info->weight_bytes;
   return arch->inspect(file, info, err);
 }

@@ -30,6 +30,28 @@ struct model_info {
   bool normalize;              /* MODEL_EMBED: unit L2 */
 };
 
+/* ---- checkpoints: the tensors of a file, whatever way it stores them (quantization_config; doc/format/checkpoints.md) ---- */
+
+struct checkpoint;
+
+/* A tensor, plain: [out, in] as torch prints it. */
+struct checkpoint_tensor {
+  struct file_tensor view; /* data lies in the file, or in owned */
+  void *owned;
+};
+
+/* The file is borrowed. A method or setting that Plinth cannot load is refused by key and value. */
+struct checkpoint *checkpoint_open(const struct file_model *file, struct error *err);
+void checkpoint_close(struct checkpoint *c);               /* NULL is fine */
+const char *checkpoint_method(const struct checkpoint *c); /* "GPTQ", "AWQ", "FP8", "compressed-tensors"; NULL when plain */
+/* What the file holds under that name, or what stands in its place (X.qweight for X.weight); NULL when neither. */
+const struct file_tensor *checkpoint_witness(const struct checkpoint *c, const char *name);
+/* 1: *out is filled (checkpoint_release it); a quantized matrix is unpacked without loss, on the pool. 0: there is none. -1: it is broken. */
+int checkpoint_read(const struct checkpoint *c, const char *name, struct pool *pool, struct checkpoint_tensor *out, struct error *err);
+void checkpoint_release(struct checkpoint_tensor *t); /* fine on {0} */
+/* How many of the model's parameters the tensor t of the file holds: 0 for scales and the like. */
+uint64_t checkpoint_parameters(const struct checkpoint *c, const struct file_tensor *t);
+
 /* Reads and checks config and tensor list; refuses an unknown architecture or unsupported value with its key. */
 int model_inspect(const struct file_model *file, struct model_info *info, struct error *err);
 

@@ -14,61 +14,76 @@ static void spell(char out[NAME_BYTES], const char *prefix, const char *pattern,
   else snprintf(out + n, NAME_BYTES - (size_t)n, "%.*s%zu%s", (int)(hole - pattern), pattern, layer, hole + 3);
 }
 
-static const struct file_tensor *find_spelled(const struct weights *w, const struct weight_name *name, size_t layer, char out[NAME_BYTES]) {
+/* The name under which the file would hold it; "" when this container never does. */
+static void spell_for(const struct weights *w, const struct weight_name *name, size_t layer, char out[NAME_BYTES]) {
+  out[0] = '\0';
   if (w->file->container == FILE_GGUF) {
-    if (!name->gguf) return NULL;
-    spell(out, "", name->gguf, layer);
-    return file_model_tensor(w->file, out);
+    if (name->gguf) spell(out, "", name->gguf, layer);
+    return;
   }
-  if (!name->hf) return NULL;
+  if (!name->hf) return;
   if (name->hf_legacy) {
     spell(out, w->hf_prefix, name->hf_legacy, layer);
-    const struct file_tensor *t = file_model_tensor(w->file, out);
-    if (t) return t;
+    if (file_model_tensor(w->file, out)) return;
   }
   spell(out, w->hf_prefix, name->hf, layer);
-  return file_model_tensor(w->file, out);
 }
 
 const struct file_tensor *weights_find(const struct weights *w, const struct weight_name *name, size_t layer) {
   char spelled[NAME_BYTES];
-  return find_spelled(w, name, layer, spelled);
+  spell_for(w, name, layer, spelled);
+  const struct file_tensor *t = file_model_tensor(w->file, spelled);
+  if (t || w->file->container == FILE_GGUF) return t;
+  struct checkpoint *c = checkpoint_open(w->file, NULL);
+  if (c) t = checkpoint_witness(c, spelled);
+  checkpoint_close(c);
+  return t;
 }
 
-/* The tensor with that very shape ([n] when rows is 0, else [rows, n]), or NULL with an error that names it. */
-static const struct file_tensor *find_shaped(const struct weights *w, const struct weight_name *name, size_t layer, size_t rows, size_t n,
-                                             struct error *err) {
-  char spelled[NAME_BYTES] = "";
-  const struct file_tensor *t = find_spelled(w, name, layer, spelled);
-  if (!t) {
-    error_set(err, ERROR_CORRUPT, "%s: the tensor %s is missing.", w->file->path, spelled);
-    return NULL;
-  }
-  bool fits = rows ? t->rank == 2 && t->shape[0] == rows && t->shape[1] == n : t->rank == 1 && t->shape[0] == n;
-  if (fits) return t;
+static int shape_error(const struct weights *w, const struct file_tensor *t, const char *spelled, size_t rows, size_t n,
+                       struct error *err) {
   char shape[96] = "", want[48];
   size_t at = 0;
   for (unsigned i = 0; i < t->rank; i++)
     at += (size_t)snprintf(shape + at, sizeof shape - at, "%s%llu", i ? ", " : "", (unsigned long long)t->shape[i]);
   if (rows) snprintf(want, sizeof want, "%zu, %zu", rows, n);
   else snprintf(want, sizeof want, "%zu", n);
-  error_set(err, ERROR_CORRUPT, "%s: the tensor %s has the shape [%s], but the model's configuration demands [%s].", w->file->path, spelled,
-            shape, want);
-  return NULL;
+  return error_set(err, ERROR_CORRUPT, "%s: the tensor %s has the shape [%s], but the model's configuration demands [%s].", w->file->path,
+                   spelled, shape, want);
+}
+
+/* The tensor, made plain, with that very shape ([n] when rows is 0, else [rows, n]), or -1 with an error that names it. */
+static int read_shaped(const struct weights *w, const struct weight_name *name, size_t layer, size_t rows, size_t n,
+                       struct checkpoint_tensor *out, struct error *err) {
+  char spelled[NAME_BYTES];
+  spell_for(w, name, layer, spelled);
+  struct checkpoint *c = checkpoint_open(w->file, err);
+  int found = c ? checkpoint_read(c, spelled, compute_pool(w->compute), out, err) : -1;
+  checkpoint_close(c);
+  if (found < 0) return -1;
+  if (found == 0) return error_set(err, ERROR_CORRUPT, "%s: the tensor %s is missing.", w->file->path, spelled);
+  const struct file_tensor *t = &out->view;
+  bool fits = rows ? t->rank == 2 && t->shape[0] == rows && t->shape[1] == n : t->rank == 1 && t->shape[0] == n;
+  if (fits) return 0;
+  shape_error(w, t, spelled, rows, n, err);
+  checkpoint_release(out);
+  return -1;
 }
 
 struct weight *weights_matrix(struct weights *w, const struct weight_name *name, size_t layer, size_t n_out, size_t n_in,
                               const uint32_t *row_order, bool head, struct error *err) {
-  const struct file_tensor *t = find_shaped(w, name, layer, n_out, n_in, err);
-  if (!t) return NULL;
-  struct weight_source source = {.dtype = t->dtype, .data = t->data, .n_out = n_out, .n_in = n_in, .row_order = row_order, .head = head};
+  struct checkpoint_tensor t;
+  if (read_shaped(w, name, layer, n_out, n_in, &t, err) < 0) return NULL;
+  struct weight_source source = {
+      .dtype = t.view.dtype, .data = t.view.data, .n_out = n_out, .n_in = n_in, .row_order = row_order, .head = head};
   struct weight *packed = weight_pack(w->compute, &source, err);
-  if (!packed) {
-    error_prefix(err, "%s, tensor %.*s", w->file->path, SLICE_ARG(t->name));
-    return NULL;
+  if (packed) {
+    w->bytes += weight_bytes(packed);
+    w->stream_bytes += weight_stream_bytes(packed);
+  } else {
+    error_prefix(err, "%s, tensor %.*s", w->file->path, SLICE_ARG(t.view.name));
   }
-  w->bytes += weight_bytes(packed);
-  w->stream_bytes += weight_stream_bytes(packed);
+  checkpoint_release(&t);
   return packed;
 }
 
@@ -89,9 +104,17 @@ static float *to_f32(struct weights *w, const struct file_tensor *t, struct erro
   return out;
 }
 
+/* [n] when rows is 0. */
+static float *read_f32(struct weights *w, const struct weight_name *name, size_t layer, size_t rows, size_t n, struct error *err) {
+  struct checkpoint_tensor t;
+  if (read_shaped(w, name, layer, rows, n, &t, err) < 0) return NULL;
+  float *out = to_f32(w, &t.view, err);
+  checkpoint_release(&t);
+  return out;
+}
+
 float *weights_vector(struct weights *w, const struct weight_name *name, size_t layer, size_t n, const uint32_t *order, struct error *err) {
-  const struct file_tensor *t = find_shaped(w, name, layer, 0, n, err);
-  float *plain = t ? to_f32(w, t, err) : NULL;
+  float *plain = read_f32(w, name, layer, 0, n, err);
   if (!plain || !order) return plain;
   float *ordered = malloc(n * sizeof *ordered + 64);
   if (!ordered) error_set(err, ERROR_NO_MEMORY, "%s: there is no memory for a vector of %zu values.", w->file->path, n);
@@ -101,6 +124,5 @@ float *weights_vector(struct weights *w, const struct weight_name *name, size_t 
 }
 
 float *weights_table(struct weights *w, const struct weight_name *name, size_t layer, size_t rows, size_t n, struct error *err) {
-  const struct file_tensor *t = find_shaped(w, name, layer, rows, n, err);
-  return t ? to_f32(w, t, err) : NULL;
+  return read_f32(w, name, layer, rows, n, err);
 }

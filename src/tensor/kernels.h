@@ -24,7 +24,7 @@ enum pack {
   PACK_Q4M, /* fp16 scales: Q8_0, Q5_0, IQ4_NL, TQ2_0; Q4_0; Q4_1 */
   PACK_S8,
   PACK_S8M,
-  PACK_S4M, /* fp32 scales: IQ4_XS, MXFP4; Q5_1, Q5_K; Q4_K */
+  PACK_S4M, /* fp32 scales: IQ4_XS, MXFP4, Q8_F32; Q5_1, Q5_K; Q4_K */
   PACK_H8,
   PACK_H8M, /* fp32 scales of half blocks: Q3_K, Q6_K; Q2_K */
   PACK_COUNT,

@@ -117,6 +117,7 @@ enum pack quants_pack(enum dtype type) {
     case DTYPE_Q4_0: return PACK_Q4;
     case DTYPE_Q4_1: return PACK_Q4M;
     case DTYPE_IQ4_XS:
+    case DTYPE_Q8_F32:
     case DTYPE_MXFP4: return PACK_S8;
     case DTYPE_Q5_1:
     case DTYPE_Q5_K: return PACK_S8M;
@@ -128,7 +129,18 @@ enum pack quants_pack(enum dtype type) {
   }
 }
 
+static float f32_at(const uint8_t *b) {
+  float f;
+  memcpy(&f, b, sizeof f);
+  return f;
+}
+
 static void read_small(enum dtype type, const uint8_t *b, struct quants *out) {
+  if (type == DTYPE_Q8_F32) {
+    set_scale(out, f32_at(b), 0);
+    for (int j = 0; j < BLOCK; j++) out->q[j] = b[4 + j] ^ 0x80;
+    return;
+  }
   set_scale(out, type == DTYPE_MXFP4 ? mxfp4_scale(b[0]) : f16_at(b), type == DTYPE_Q4_1 || type == DTYPE_Q5_1 ? f16_at(b + 2) : 0);
   switch (type) {
     case DTYPE_Q4_0: read_nibbles(b + 2, out->q); break;

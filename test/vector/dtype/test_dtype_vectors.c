@@ -70,7 +70,7 @@ static void each_sample(void (*check)(const struct sample *s)) {
     js_free(line);
     rest = slice_from(rest, (size_t)(end + 1 - rest.data));
   }
-  assert_int_equal(n, 20);
+  assert_int_equal(n, 21);
   free(path);
   buf_free(&text);
 }

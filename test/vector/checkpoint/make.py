@@ -1,0 +1,161 @@
+#!/usr/bin/env python3
+"""Tiny random Llamas in every quantized form that Plinth loads, with the logits that Hugging Face code computes in fp32 from the weights that the formulas give.
+
+    make.py      writes <name>/{config.json, model.safetensors, expected.json, …} beside this script
+
+Needs numpy, torch, transformers, safetensors. Integers, zeros and scales are drawn, then packed here from the published layouts (doc/format/checkpoints.md) bit by bit.
+"""
+import json, pathlib, shutil, zlib
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from transformers import LlamaConfig, LlamaForCausalLM
+
+here = pathlib.Path(__file__).parent
+torch.set_grad_enabled(False)
+F8 = {"e4m3": torch.float8_e4m3fn, "e5m2": torch.float8_e5m2}
+
+
+def strings(values, bits):
+    """Each row's integers as one string of bits, lowest first, in 32-bit words."""
+    rows, n = values.shape
+    words = np.zeros((rows, (n * bits + 31) // 32), dtype=np.uint64)
+    for i in range(n):
+        for b in range(bits):
+            at = i * bits + b
+            words[:, at // 32] |= ((values[:, i].astype(np.uint64) >> np.uint64(b)) & np.uint64(1)) << np.uint64(at % 32)
+    return torch.from_numpy(words.astype(np.uint32).view(np.int32))
+
+
+def awq_words(values):
+    """[rows, out] to [rows, out / 8]: nibble t of a word is output 8c + order[t]."""
+    order = [0, 2, 4, 6, 1, 3, 5, 7]
+    eights = values.reshape(values.shape[0], -1, 8).astype(np.uint32)
+    words = np.zeros(eights.shape[:2], dtype=np.uint32)
+    for t, o in enumerate(order):
+        words |= eights[:, :, o] << np.uint32(4 * t)
+    return torch.from_numpy(words.view(np.int32))
+
+
+def scales_of(rng, shape, bits, dtype):
+    s = torch.from_numpy((rng.uniform(0.3, 1.0, shape) / 2 ** (bits - 1)).astype(np.float32)).to(dtype)
+    return s, s.float().numpy()
+
+
+def gptq(rng, out, n, bits, group, sym=True, order=False, v2=False):
+    groups = (n + group - 1) // group if group > 0 else 1
+    g = np.arange(n) // (group if group > 0 else n)
+    if order:
+        g = rng.permutation(g)
+    q = rng.integers(0, 2**bits, (n, out))
+    z = np.full((groups, out), 2 ** (bits - 1)) if sym else rng.integers(0 if v2 else 1, 2**bits, (groups, out))
+    s, sf = scales_of(rng, (groups, out), bits, torch.float16)
+    tensors = {"qweight": strings(q.T, bits).T.contiguous(), "qzeros": strings(z - (not v2), bits), "scales": s, "g_idx": torch.from_numpy(g.astype(np.int32))}
+    return tensors, (sf[g] * (q - z[g])).T
+
+
+def awq(rng, out, n, group):
+    q, z = rng.integers(0, 16, (n, out)), rng.integers(0, 16, (n // group, out))
+    s, sf = scales_of(rng, (n // group, out), 4, torch.float16)
+    g = np.arange(n) // group
+    return {"qweight": awq_words(q), "qzeros": awq_words(z), "scales": s}, (sf[g] * (q - z[g])).T
+
+
+def packed(rng, out, n, bits, group, sym=True, order=False, dtype=torch.bfloat16):
+    groups = n // group if group else 1
+    g = np.arange(n) // (group or n)
+    half = 2 ** (bits - 1)
+    if order:
+        g = rng.permutation(g)
+    q = rng.integers(-half, half, (out, n))
+    z = np.zeros((out, groups), dtype=int) if sym else rng.integers(-half, half, (out, groups))
+    s, sf = scales_of(rng, (out, groups), bits, dtype)
+    tensors = {"weight_packed": strings(q + half, bits), "weight_scale": s, "weight_shape": torch.tensor([out, n])}
+    if not sym:
+        tensors["weight_zero_point"] = strings((z + half).T, bits).T.contiguous()
+    if order:
+        tensors["weight_g_idx"] = torch.from_numpy(g.astype(np.int32))
+    return tensors, sf[:, g] * (q - z[:, g])
+
+
+def int8(rng, out, n, sym=True):
+    q = rng.integers(-128, 128, (out, n))
+    s, sf = scales_of(rng, (out, 1), 8, torch.bfloat16)
+    z = np.zeros((out, 1), dtype=int) if sym else rng.integers(-30, 30, (out, 1))
+    tensors = {"weight": torch.from_numpy(q.astype(np.int8)), "weight_scale": s}
+    if not sym:
+        tensors["weight_zero_point"] = torch.from_numpy(z.astype(np.int8))
+    return tensors, sf * (q - z)
+
+
+def fp8(rng, out, n, kind, how, name="weight_scale"):
+    w = torch.from_numpy(rng.normal(size=(out, n)).astype(np.float32) * 3).to(F8[kind])
+    if how == "block":
+        s, sf = scales_of(rng, ((out + 31) // 32, (n + 47) // 48), 5, torch.float32)
+        full = np.repeat(np.repeat(sf, 32, 0), 48, 1)[:out, :n]
+    elif how == "channel":
+        s, sf = scales_of(rng, (out, 1), 5, torch.bfloat16)
+        full = sf
+    else:
+        s, sf = scales_of(rng, (1,), 5, torch.float32)
+        s, full = (s[0] if how == "scalar" else s), sf[0]
+    return {"weight": w, name: s, "input_scale": torch.tensor(0.5)}, full * w.float().numpy()
+
+
+def compressed(format, **weights):
+    weights = {"num_bits": 4, "type": "int", "strategy": "group", "group_size": 32, "symmetric": True, "dynamic": False, **weights}
+    return {"quant_method": "compressed-tensors", "format": format, "quantization_status": "compressed", "ignore": ["lm_head"], "kv_cache_scheme": None,
+            "config_groups": {"group_0": {"targets": ["Linear"], "weights": weights, "input_activations": None, "output_activations": None}}}
+
+
+def make(name, settings, quantize, beside=None):
+    seed = zlib.crc32(name.encode())
+    rng = np.random.default_rng(seed)
+    torch.manual_seed(seed)
+    config = LlamaConfig(vocab_size=40, hidden_size=64, intermediate_size=96, num_hidden_layers=1, num_attention_heads=4, num_key_value_heads=2,
+                         max_position_embeddings=128, tie_word_embeddings=True, rms_norm_eps=1e-5)
+    model = LlamaForCausalLM(config).float().eval()
+    state = {}
+    for key, p in model.named_parameters():
+        if not key.endswith("_proj.weight"):
+            p.copy_((torch.randn_like(p) * 0.2 + (1.0 if p.ndim == 1 else 0.0)).half().float())
+            state[key] = p.half().contiguous()
+            continue
+        tensors, w = quantize(rng, *p.shape)
+        p.copy_(torch.from_numpy(np.ascontiguousarray(w, dtype=np.float32)))
+        state.update({key[:-6] + last: t.contiguous() for last, t in tensors.items()})
+    model.tie_weights()
+    state.pop("lm_head.weight", None)
+    folder = here / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    d = {k: config.to_dict()[k] for k in ("model_type", "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads",
+                                          "max_position_embeddings", "tie_word_embeddings", "rms_norm_eps", "hidden_act")}
+    (folder / "config.json").write_text(json.dumps(d | ({} if beside else {"quantization_config": settings}), indent=1) + "\n")
+    if beside:
+        (folder / beside).write_text(json.dumps(settings) + "\n")
+    save_file(state, folder / "model.safetensors")
+    prompts = [torch.randint(0, 40, (n,)).tolist() for n in (3, 40)]
+    cases = [{"ids": p, "logits": [round(float(x), 7) for x in model(torch.tensor([p])).logits[0, -1]]} for p in prompts]
+    (folder / "expected.json").write_text(json.dumps(cases) + "\n")
+
+
+G = {"quant_method": "gptq", "bits": 4, "group_size": 32, "desc_act": False, "sym": True, "lm_head": False, "checkpoint_format": "gptq"}
+make("gptq-4bit", G, lambda r, o, n: gptq(r, o, n, 4, 32))
+make("gptq-4bit-act-order", G | {"desc_act": True, "sym": False}, lambda r, o, n: gptq(r, o, n, 4, 32, sym=False, order=True))
+make("gptq-4bit-v2-asymmetric", G | {"checkpoint_format": "gptq_v2", "sym": False}, lambda r, o, n: gptq(r, o, n, 4, 32, sym=False, v2=True))
+make("gptq-8bit-whole-input", {"bits": 8, "group_size": -1, "desc_act": False, "sym": True}, lambda r, o, n: gptq(r, o, n, 8, -1), beside="quantize_config.json")
+make("gptq-3bit", G | {"bits": 3, "sym": False}, lambda r, o, n: gptq(r, o, n, 3, 32, sym=False))
+make("gptq-2bit-g16", G | {"bits": 2, "group_size": 16}, lambda r, o, n: gptq(r, o, n, 2, 16))
+make("awq", {"quant_method": "awq", "bits": 4, "group_size": 32, "version": "gemm", "zero_point": True, "modules_to_not_convert": None}, lambda r, o, n: awq(r, o, n, 32))
+make("packed-int4", compressed("pack-quantized"), lambda r, o, n: packed(r, o, n, 4, 32))
+make("packed-int4-asymmetric", compressed("pack-quantized", symmetric=False), lambda r, o, n: packed(r, o, n, 4, 32, sym=False))
+make("packed-int4-act-order", compressed("pack-quantized", actorder="group"), lambda r, o, n: packed(r, o, n, 4, 32, order=True))
+make("packed-int8-channel", compressed("pack-quantized", num_bits=8, strategy="channel", group_size=None), lambda r, o, n: packed(r, o, n, 8, 0))
+make("packed-int5", compressed("pack-quantized", num_bits=5), lambda r, o, n: packed(r, o, n, 5, 32, dtype=torch.float16))
+make("int8-channel", compressed("int-quantized", num_bits=8, strategy="channel", group_size=None), lambda r, o, n: int8(r, o, n))
+make("int8-channel-asymmetric", compressed("int-quantized", num_bits=8, strategy="channel", group_size=None, symmetric=False), lambda r, o, n: int8(r, o, n, False))
+make("float8-tensor", compressed("float-quantized", num_bits=8, type="float", strategy="tensor", group_size=None), lambda r, o, n: fp8(r, o, n, "e4m3", "tensor"))
+make("float8-channel", compressed("float-quantized", num_bits=8, type="float", strategy="channel", group_size=None), lambda r, o, n: fp8(r, o, n, "e4m3", "channel"))
+make("fp8-block", {"quant_method": "fp8", "fmt": "e4m3", "activation_scheme": "dynamic", "weight_block_size": [32, 48]}, lambda r, o, n: fp8(r, o, n, "e4m3", "block", "weight_scale_inv"))
+make("fp8-scalar-e5m2", {"quant_method": "fp8", "fmt": "e5m2", "activation_scheme": "static"}, lambda r, o, n: fp8(r, o, n, "e5m2", "scalar"))
