@@ -263,6 +263,14 @@ int fields_suffix(struct reader *r, const char *name, const struct js *v) { retu
 int fields_echo(struct reader *r, const char *name, const struct js *v) { return read_bool(r, name, v, &r->out->echo); }
 int fields_raw_prompt(struct reader *r, const char *name, const struct js *v) { return read_bool(r, name, v, &r->out->raw_prompt); }
 
+int fields_trust_content(struct reader *r, const char *name, const struct js *v) { return read_bool(r, name, v, &r->out->trust_content); }
+int fields_continue_final(struct reader *r, const char *name, const struct js *v) { return read_bool(r, name, v, &r->out->continue_final); }
+
+int fields_generation_prompt(struct reader *r, const char *name, const struct js *v) {
+  r->has_generation_prompt = true;
+  return read_bool(r, name, v, &r->generation_prompt);
+}
+
 int fields_error_behavior(struct reader *r, const char *name, const struct js *v) {
   struct slice s;
   if (!js_str(v, &s)) return wrong_type(r, name, "a string", v);

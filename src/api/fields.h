@@ -14,8 +14,10 @@ struct reader {
   bool stream_options; /* was there */
   bool has_max_tokens;
   int64_t max_tokens;
-  const char *max_tokens_name; /* the spelling that was used first */
-  int64_t top_logprobs;        /* of a chat; -1: absent */
+  const char *max_tokens_name;      /* the spelling that was used first */
+  int64_t top_logprobs;             /* of a chat; -1: absent */
+  const struct js *template_kwargs; /* borrowed from the body; NULL: absent */
+  bool has_generation_prompt, generation_prompt;
 };
 
 typedef int fields_fn(struct reader *r, const char *name, const struct js *v);
@@ -24,8 +26,12 @@ fields_fn fields_model, fields_strict, fields_user, fields_noted_string, fields_
 fields_fn fields_stream, fields_stream_options, fields_n, fields_temperature, fields_top_p, fields_top_k, fields_max_tokens, fields_stop;
 fields_fn fields_seed, fields_ignore_eos, fields_response_format;
 fields_fn fields_chat_logprobs, fields_top_logprobs, fields_completion_logprobs, fields_tools, fields_tool_choice, fields_text_messages;
+fields_fn fields_template_kwargs, fields_generation_prompt, fields_continue_final, fields_trust_content;
 fields_fn fields_text_list, fields_suffix, fields_echo, fields_error_behavior, fields_raw_prompt;
 fields_fn fields_instruction, fields_encoding_format, fields_dimensions, fields_truncate_tokens;
+
+/* Once all members are read: makes the template's context of the messages and what belongs to them. */
+int fields_text_context(struct reader *r);
 
 /* A field that nobody knows: name alone for strict mode, path (e.g. "messages.name") for the list. */
 int fields_unknown(struct reader *r, struct slice name, struct slice path);

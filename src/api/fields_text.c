@@ -1,7 +1,7 @@
 /* fields_text: the fields that carry the caller's text: `messages`, `prompt` and `input`. SPDX-License-Identifier: Apache-2.0
  *
  * Messages become the context of the chat template as JSON text: role and content alone, `developer` called `system`, content
- * parts joined by line feeds, null content empty. */
+ * parts joined by line feeds, null content empty; what chat_template_kwargs holds stands beside them. */
 #include <stdio.h>
 #include <string.h>
 
@@ -117,19 +117,52 @@ static int read_message(struct reader *r, const struct js *message, size_t index
 int fields_text_messages(struct reader *r, const char *name, const struct js *v) {
   if (js_type(v) != JS_ARRAY) return wrong(r, name, "a list of messages", v);
   if (js_len(v) == 0) return fault_field(r->fault, "invalid_value", name, "`messages` must not be empty.");
-  struct buf context = {0};
-  struct jsonw w = {.out = &context};
-  jsonw_object_begin(&w);
-  jsonw_key(&w, "messages");
+  struct buf messages = {0};
+  struct jsonw w = {.out = &messages};
   jsonw_array_begin(&w);
   int result = 0;
   for (size_t i = 0; i < js_len(v) && result == 0; i++) result = read_message(r, js_at(v, i), i, &w);
   jsonw_array_end(&w);
-  jsonw_key_bool(&w, "add_generation_prompt", true);
-  jsonw_object_end(&w);
-  if (result == 0) r->out->context = arena_copy(&r->out->arena, buf_view(&context));
-  buf_free(&context);
+  if (result == 0) r->out->context = arena_copy(&r->out->arena, buf_view(&messages));
+  buf_free(&messages);
   return result;
+}
+
+int fields_template_kwargs(struct reader *r, const char *name, const struct js *v) {
+  static const char *const taken[] = {"messages", "tools", "documents", "add_generation_prompt", "continue_final_message", "chat_template"};
+  if (js_type(v) != JS_OBJECT) return wrong(r, name, "an object", v);
+  for (size_t i = 0; i < sizeof taken / sizeof taken[0]; i++)
+    if (js_get(v, taken[i]))
+      return fault_field(r->fault, "invalid_value", name, "`%s` holds variables of the chat template; `%s` cannot be one of them.", name,
+                         taken[i]);
+  r->template_kwargs = v;
+  return 0;
+}
+
+int fields_text_context(struct reader *r) {
+  bool prompt = r->has_generation_prompt ? r->generation_prompt : !r->out->continue_final;
+  if (prompt && r->out->continue_final)
+    return fault_field(
+        r->fault, "invalid_value", "continue_final_message",
+        "`continue_final_message` and `add_generation_prompt` cannot both be true: either the last message goes on, or a new "
+        "one begins.");
+  struct buf context = {0};
+  struct jsonw w = {.out = &context};
+  jsonw_object_begin(&w);
+  jsonw_key(&w, "messages");
+  jsonw_raw(&w, r->out->context);
+  jsonw_key_bool(&w, "add_generation_prompt", prompt);
+  for (void *it = js_iter(r->template_kwargs); it; it = js_iter_next(r->template_kwargs, it)) {
+    struct slice key;
+    const struct js *v;
+    js_iter_get(it, &key, &v);
+    jsonw_key_slice(&w, key);
+    jsonw_value(&w, v);
+  }
+  jsonw_object_end(&w);
+  r->out->context = arena_copy(&r->out->arena, buf_view(&context));
+  buf_free(&context);
+  return 0;
 }
 
 /* ---- prompt and input ---- */

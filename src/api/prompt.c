@@ -24,19 +24,18 @@ static int encode(const struct endpoint *e, struct slice text, unsigned flags, c
   return text_fault(f, &err, param);
 }
 
-static int render(const struct endpoint *e, struct slice context_json, const char *param, struct ids *out, struct fault *f) {
+static int render(const struct request *q, const struct endpoint *e, struct slice context_json, const char *param, struct ids *out,
+                  struct fault *f) {
   struct error err;
-  struct buf text = {0};
+  unsigned flags = (q->continue_final ? CHAT_TEMPLATE_CONTINUE : 0) | (q->trust_content ? CHAT_TEMPLATE_TRUST : 0);
   struct js *context = js_parse(context_json, &err);
-  int result = context ? chat_template_render(e->chat_template, context, &text, &err) : -1;
-  if (result == 0) result = chat_template_encode(e->chat_template, buf_view(&text), out, &err);
+  int result = context ? chat_template_encode(e->chat_template, context, flags, out, &err) : -1;
   js_free(context);
-  buf_free(&text);
   return result == 0 ? 0 : text_fault(f, &err, param);
 }
 
 /* A prompt of a completion as the only message of a chat. */
-static int render_prompt(const struct endpoint *e, struct slice prompt, struct ids *out, struct fault *f) {
+static int render_prompt(const struct request *q, const struct endpoint *e, struct slice prompt, struct ids *out, struct fault *f) {
   struct buf context = {0};
   struct jsonw w = {.out = &context};
   jsonw_object_begin(&w);
@@ -49,7 +48,7 @@ static int render_prompt(const struct endpoint *e, struct slice prompt, struct i
   jsonw_array_end(&w);
   jsonw_key_bool(&w, "add_generation_prompt", true);
   jsonw_object_end(&w);
-  int result = render(e, buf_view(&context), "prompt", out, f);
+  int result = render(q, e, buf_view(&context), "prompt", out, f);
   buf_free(&context);
   return result;
 }
@@ -119,7 +118,7 @@ static int make_completion(const struct request *q, const struct endpoint *e, si
   bool wrap = !q->raw_prompt && !t->is_ids && e->chat_template;
   int result = 0;
   if (t->is_ids) add_all(&p->ids, t->ids, t->n_ids);
-  else if (wrap) result = render_prompt(e, t->text, &p->ids, f);
+  else if (wrap) result = render_prompt(q, e, t->text, &p->ids, f);
   else result = encode(e, t->text, TOKENIZER_ADD_SPECIAL | TOKENIZER_MATCH_SPECIAL, "prompt", &p->ids, f);
   return result;
 }
@@ -199,7 +198,7 @@ static int make_input(const struct request *q, const struct endpoint *e, size_t 
 
 static int make_one(const struct request *q, const struct endpoint *e, enum dialect dialect, size_t i, struct prompt *p, struct fault *f) {
   if (q->kind == REQUEST_EMBEDDING) return make_input(q, e, i, p, f);
-  int result = q->kind == REQUEST_CHAT ? render(e, q->context, "messages", &p->ids, f) : make_completion(q, e, i, p, f);
+  int result = q->kind == REQUEST_CHAT ? render(q, e, q->context, "messages", &p->ids, f) : make_completion(q, e, i, p, f);
   if (result != 0) return -1;
   size_t n_before = p->ids.len;
   if (fit(q, e, dialect, p, f) != 0) return -1;

@@ -44,6 +44,10 @@ static const struct field fields[] = {
     {"tool_choice", REQUEST_CHAT, fields_tool_choice},
     {"function_call", REQUEST_CHAT, fields_tool_choice},
     {"messages", REQUEST_CHAT, fields_text_messages},
+    {"chat_template_kwargs", REQUEST_CHAT, fields_template_kwargs},
+    {"add_generation_prompt", REQUEST_CHAT, fields_generation_prompt},
+    {"continue_final_message", REQUEST_CHAT, fields_continue_final},
+    {"allow_special_tokens_in_content", GENERATES, fields_trust_content},
     {"prompt", REQUEST_COMPLETION, fields_text_list},
     {"logprobs", REQUEST_COMPLETION, fields_completion_logprobs},
     {"suffix", REQUEST_COMPLETION, fields_suffix},
@@ -200,6 +204,7 @@ static int check_together(struct reader *r) {
   if (check_batch(r) != 0) return -1;
   if (q->kind == REQUEST_EMBEDDING) return check_embedding(r);
   if (q->kind == REQUEST_COMPLETION) return check_completion(r);
+  if (q->kind == REQUEST_CHAT) return fields_text_context(r);
   return 0;
 }
 

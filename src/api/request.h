@@ -63,6 +63,8 @@ struct request {
   int top_logprobs; /* -1: no logprobs */
 
   struct slice context; /* REQUEST_CHAT: the template's context as JSON text */
+  bool continue_final;  /* the reply goes on with the last message */
+  bool trust_content;   /* control tokens written out in messages count */
 
   struct request_text *texts; /* REQUEST_COMPLETION: prompts; REQUEST_EMBEDDING: inputs; at least one */
   size_t n_texts;

@@ -90,21 +90,19 @@ static int answer_remote(struct chat *c, struct generate_printer *p, enum genera
 
 /* The conversation as the model's prompt. */
 static int encode(struct chat *c, struct ids *ids, struct error *err) {
-  struct buf json = {0}, text = {0};
+  struct buf json = {0};
   struct jsonw w = {.out = &json};
   jsonw_object_begin(&w);
   write_messages(c, &w);
   jsonw_key_bool(&w, "add_generation_prompt", true);
   jsonw_object_end(&w);
   struct js *context = js_parse(buf_view(&json), err);
-  int rc = context ? chat_template_render(c->local.chat_template, context, &text, err) : -1;
-  if (rc == 0) rc = chat_template_encode(c->local.chat_template, buf_view(&text), ids, err);
+  int rc = context ? chat_template_encode(c->local.chat_template, context, 0, ids, err) : -1;
   if (rc == 0 && ids->len >= c->local.info->context_tokens)
     rc = error_set(err, ERROR_TOO_LARGE, "The conversation has %zu tokens and the model's context %zu; begin a new one with /clear.",
                    ids->len, c->local.info->context_tokens);
   js_free(context);
   buf_free(&json);
-  buf_free(&text);
   return rc;
 }
 

@@ -60,8 +60,11 @@ static int compare_pattern(const void *x, const void *y) {
 static void build(struct added_set *set, const struct added *a, bool normalized) {
   set->sorted = mem_alloc(a->n * sizeof set->sorted[0]);
   set->n = 0;
-  for (size_t i = 0; i < a->n; i++)
-    if (a->tokens[i].normalized == normalized && a->tokens[i].pattern.len) set->sorted[set->n++] = &a->tokens[i];
+  for (size_t i = 0; i < a->n; i++) {
+    if (a->tokens[i].normalized != normalized || !a->tokens[i].pattern.len) continue;
+    set->sorted[set->n++] = &a->tokens[i];
+    set->has_special |= a->tokens[i].special;
+  }
   if (set->n) qsort(set->sorted, set->n, sizeof set->sorted[0], compare_pattern);
   size_t at = 0;
   for (unsigned byte = 0; byte < 256; byte++) {
@@ -117,13 +120,14 @@ static size_t lower_bound(const struct added_set *set, size_t low, size_t high, 
   return low;
 }
 
-/* The longest pattern that s begins with; NULL when there is none. */
-static const struct added_token *longest_at(const struct added_set *set, struct slice s) {
+/* The longest pattern that s begins with, a special one of at most special_max bytes; NULL when there is none. */
+static const struct added_token *longest_at(const struct added_set *set, struct slice s, size_t special_max) {
   const struct added_token *best = NULL;
   unsigned first = (unsigned char)s.data[0];
   size_t low = set->begin_of[first], high = set->begin_of[first + 1];
   for (size_t depth = 1; low < high; depth++) {
-    if (set->sorted[low]->pattern.len == depth) best = set->sorted[low]; /* the shortest sorts first */
+    const struct added_token *shortest = set->sorted[low]; /* it sorts first */
+    if (shortest->pattern.len == depth && (!shortest->special || depth <= special_max)) best = shortest;
     if (depth == s.len) break;
     unsigned want = (unsigned char)s.data[depth];
     low = lower_bound(set, low, high, depth, want);
@@ -132,11 +136,21 @@ static const struct added_token *longest_at(const struct added_set *set, struct 
   return best;
 }
 
-static const struct added_token *search(const struct added_set *set, struct slice text, size_t *at) {
+/* How many bytes from byte i on no span of w->plain touches. The spans before i are dropped from w. */
+static size_t free_from(struct added_walk *w, size_t i) {
+  while (w->n_plain && w->plain[0].end <= i) {
+    w->plain++;
+    w->n_plain--;
+  }
+  if (w->n_plain == 0) return SIZE_MAX;
+  return w->plain[0].begin > i ? w->plain[0].begin - i : 0;
+}
+
+static const struct added_token *search(const struct added_set *set, struct slice text, struct added_walk *w, size_t *at) {
   for (size_t i = *at; i < text.len; i++) {
     unsigned byte = (unsigned char)text.data[i];
     if (set->begin_of[byte] == set->begin_of[byte + 1]) continue;
-    const struct added_token *token = longest_at(set, slice_from(text, i));
+    const struct added_token *token = longest_at(set, slice_from(text, i), free_from(w, i));
     if (!token) continue;
     *at = i;
     return token;
@@ -177,7 +191,7 @@ static size_t spaces_end(struct slice text, size_t at) {
 static bool find(const struct added_set *set, struct slice text, bool match_special, struct added_walk *w) {
   for (;;) {
     size_t begin = w->search;
-    const struct added_token *token = search(set, text, &begin);
+    const struct added_token *token = search(set, text, w, &begin);
     if (!token) {
       w->search = text.len;
       return false;

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/slice.h"
 #include "text/normalizer.h"
+#include "text/text.h"
 #include "text/vocab.h"
 
 struct added_token {
@@ -24,6 +25,7 @@ struct added_token {
 struct added_set {
   const struct added_token **sorted; /* owned */
   size_t n;
+  bool has_special;
   uint16_t begin_of[257]; /* patterns that begin with byte b lie in [begin_of[b], begin_of[b + 1]) */
 };
 
@@ -51,8 +53,11 @@ struct added_part {
   size_t begin, end;
   int32_t id;
 };
-/* Walks the parts of a text: start with {0}. match_special false leaves special tokens to be text. False at the end. */
+/* Walks the parts of a text: start with {0}, or with the spans of the text where no special token may be: one that would touch them is
+ * sought as if it did not exist. match_special false leaves special tokens to be text everywhere. False at the end. */
 struct added_walk {
+  const struct jinja_span *plain; /* borrowed; ascending, disjoint */
+  size_t n_plain;
   size_t at;               /* what is not handed out yet begins here */
   size_t search;           /* the next search begins here */
   struct added_part token; /* found, to be handed out after the text before it */

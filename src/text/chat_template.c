@@ -10,6 +10,7 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "text/jinja_private.h"
+#include "text/tokenizer.h"
 
 enum { TEMPLATE_BYTES_MAX = 4 << 20, TOKENS_MAX = 32 };
 
@@ -149,20 +150,43 @@ void chat_template_close(struct chat_template *c) {
 
 struct slice chat_template_source(const struct chat_template *c) { return c->source; }
 
-int chat_template_render(const struct chat_template *c, const struct js *context, struct buf *out, struct error *err) {
+static int render(const struct chat_template *c, const struct js *context, unsigned flags, struct buf *out, struct jinja_marks *marks,
+                  struct error *err) {
   enum js_type tools = js_type(js_get(context, "tools"));
   bool use_tools = c->tool_jinja && tools != JS_NONE && tools != JS_NULL;
-  struct jinja_job job = {.context = context, .defaults = c->tokens, .n_defaults = c->n_tokens, .chat = true, .now_s = -1, .out = out};
+  struct jinja_job job = {.context = context,
+                          .defaults = c->tokens,
+                          .n_defaults = c->n_tokens,
+                          .chat = true,
+                          .continue_final = (flags & CHAT_TEMPLATE_CONTINUE) != 0,
+                          .now_s = -1,
+                          .out = out,
+                          .marks = marks};
   return jinja_run_job(use_tools ? c->tool_jinja : c->jinja, &job, err);
 }
 
-int chat_template_encode(const struct chat_template *c, struct slice rendered, struct ids *out, struct error *err) {
-  size_t begin = out->len;
+int chat_template_render(const struct chat_template *c, const struct js *context, struct buf *out, struct error *err) {
+  return render(c, context, 0, out, NULL, err);
+}
+
+/* Tokenizers put BOS in front of a text; most templates print it. */
+static void put_bos(const struct chat_template *c, size_t begin, struct ids *out) {
   int32_t bos = tokenizer_bos(c->tokenizer);
-  if (tokenizer_encode(c->tokenizer, rendered, TOKENIZER_MATCH_SPECIAL, out, err) < 0) return -1;
-  if (!c->adds_bos || (out->len > begin && out->data[begin] == bos)) return 0;
+  if (!c->adds_bos || (out->len > begin && out->data[begin] == bos)) return;
   ids_add(out, bos);
   memmove(out->data + begin + 1, out->data + begin, (out->len - 1 - begin) * sizeof *out->data);
   out->data[begin] = bos;
-  return 0;
+}
+
+int chat_template_encode(const struct chat_template *c, const struct js *context, unsigned flags, struct ids *out, struct error *err) {
+  bool trust = (flags & CHAT_TEMPLATE_TRUST) != 0;
+  struct buf text = {0};
+  struct jinja_marks marks = {0};
+  size_t begin = out->len;
+  int rc = render(c, context, flags, &text, trust ? NULL : &marks, err);
+  if (rc == 0) rc = tokenizer__encode_marked(c->tokenizer, buf_view(&text), &marks, out, err);
+  if (rc == 0) put_bos(c, begin, out);
+  jinja_marks_free(&marks);
+  buf_free(&text);
+  return rc;
 }

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "base/utf8.h"
 #include "text/jinja_call.h"
+#include "text/jinja_chat.h"
 #include "text/jinja_private.h"
 
 enum {
@@ -65,43 +66,20 @@ static bool from_outside(struct slice name) {
   return slice_eq(name, SLICE("messages")) || slice_eq(name, SLICE("tools")) || slice_eq(name, SLICE("documents"));
 }
 
-/* Templates read a message's reasoning as "reasoning_content" or "thinking"; callers send one of three names. */
-static struct jval alias_reasoning(struct jinja_run *r, struct jval message) {
-  static const char *const names[] = {"reasoning_content", "thinking", "reasoning"};
-  struct jval *reasoning = NULL;
-  for (int i = 0; message.type == JV_DICT && i < 3 && (!reasoning || reasoning->type == JV_NONE); i++)
-    reasoning = jinja_val_getn(r, message.dict, slice_cstr(names[i]));
-  if (!reasoning || reasoning->type == JV_NONE) return message;
-  struct jdict *d = jinja_val_dict(r);
-  jinja_val_setn(r, d, SLICE("thinking"), *reasoning);
-  for (size_t i = 0; i < message.dict->n; i++) jinja_val_set(r, d, message.dict->entries[i].key, message.dict->entries[i].value);
-  jinja_val_setn(r, d, SLICE("reasoning_content"), *reasoning);
-  return jv_dict(d);
-}
-
-static void load_chat(struct jinja_run *r) {
-  struct jval *messages = jinja_val_getn(r, r->context, SLICE("messages"));
-  for (size_t i = 0; messages && messages->type == JV_LIST && i < messages->list->n; i++)
-    messages->list->items[i] = alias_reasoning(r, messages->list->items[i]);
-}
-
 static void load_context(struct jinja_run *r, const struct jinja_job *job) {
   r->context = jinja_val_dict(r);
   r->vars = r->jinja->blocks ? jinja_val_dict(r) : NULL;
-  if (job->chat) {
-    jinja_val_setn(r, r->context, SLICE("tools"), jv_none());
-    jinja_val_setn(r, r->context, SLICE("documents"), jv_none());
-    jinja_val_setn(r, r->context, SLICE("add_generation_prompt"), jv_bool(false));
-  }
+  if (job->chat) jinja_chat_defaults(r);
   for (size_t i = 0; i < job->n_defaults; i++)
     jinja_val_setn(r, r->context, job->defaults[i].name, jv_str(jinja_str_borrow(&r->arena, job->defaults[i].value)));
   for (void *it = js_iter(job->context); it; it = js_iter_next(job->context, it)) {
     struct slice name;
     const struct js *value;
     js_iter_get(it, &name, &value);
-    jinja_val_setn(r, r->context, name, jinja_val_from_js(r, value, job->marks && from_outside(name)));
+    jinja_val_setn(r, r->context, name, jinja_val_from_js(r, value, job->marks && (job->chat || from_outside(name))));
   }
-  if (job->chat) load_chat(r);
+  if (job->chat) jinja_chat_messages(r);
+  if (job->continue_final) jinja_chat_open(r);
 }
 
 static void hand_over(const struct jinja_job *job, const struct jinja_sb *sb) {
@@ -131,6 +109,7 @@ int jinja_run_job(const struct jinja *j, const struct jinja_job *job, struct err
   r.out = &out;
   load_context(&r, job);
   jinja_exec_template(&r);
+  if (job->continue_final) jinja_chat_cut(&r);
   if (!r.failed) hand_over(job, &out);
   jinja_sb_free(&out);
   arena_free(&r.arena);

@@ -11,9 +11,9 @@ struct jinja_job {
   const struct js *context;
   const struct jinja_default *defaults; /* strings that are variables where the context has none of the name */
   size_t n_defaults;
-  bool chat;     /* as transformers renders a chat: tools, documents and add_generation_prompt are always there, and a message's
-                reasoning has all its names */
-  int64_t now_s; /* -1: the clock */
+  bool chat; /* as transformers renders a chat; all strings of the context are marked, but for known roles (jinja_chat.h) */
+  bool continue_final;
+  int64_t now_s;                     /* -1: the clock */
   const struct jinja_limits *limits; /* NULL: the defaults */
   struct buf *out;
   struct jinja_marks *marks; /* NULL: not wanted */

@@ -133,8 +133,15 @@ struct slice chat_template_source(const struct chat_template *c);
 /* context: object with "messages", optionally "tools", "add_generation_prompt", and the caller's extra variables; the special
  * tokens (bos_token, eos_token, …) are added where the context does not set them. Appends the text. */
 int chat_template_render(const struct chat_template *c, const struct js *context, struct buf *out, struct error *err);
-/* Rendered text to ids by the rule of architectures §20.1: control tokens matched, none added, BOS put in front only where the
- * tokenizer adds one and the text has none. */
-int chat_template_encode(const struct chat_template *c, struct slice rendered, struct ids *out, struct error *err);
+
+enum {
+  CHAT_TEMPLATE_CONTINUE = 1, /* the text ends with the content of the last message, so that it is continued: what the template prints
+                                 behind it is cut off, as continue_final_message of transformers does */
+  CHAT_TEMPLATE_TRUST = 2,    /* control tokens written out in the context's strings count, as Hugging Face counts them */
+};
+/* Renders and appends the ids of the text, those that Hugging Face gives for the whole text, but: control tokens match only where no byte
+ * of them stems from the context (roles with a known name apart), unless CHAT_TEMPLATE_TRUST is set. No special token is added, apart from
+ * BOS, which is put in front where the tokenizer adds one and the text has none. */
+int chat_template_encode(const struct chat_template *c, const struct js *context, unsigned flags, struct ids *out, struct error *err);
 
 #endif

@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "base/utf8.h"
+#include "text/normalizer_spans.h"
 #include "text/tokenizer_config.h"
 #include "text/tokenizer_gguf.h"
 #include "text/tokenizer_json.h"
@@ -130,29 +131,46 @@ struct tokenizer *tokenizer_open(const struct file_model *m, struct error *err) 
 struct encoding {
   const struct tokenizer *t;
   struct ids *out;
+  bool match_special;
+  const struct jinja_span *plain; /* of the text: where no special token may be */
+  size_t n_plain;
+  bool guarded;        /* the segment at hand touches one of them */
   struct buf *scratch; /* [pretok.n_steps] */
   struct bpe_scratch bpe;
   struct buf word;
   struct buf normal[2];
 };
 
-static int encode_piece(void *arg, struct slice piece, struct error *err) {
-  struct encoding *e = arg;
-  if (e->t->model == TOKENIZER_BPE) {
-    bpe_encode(&e->t->bpe, &e->bpe, piece, e->out);
-    return 0;
+/* A model that makes a control token of plain text leaves no way to write that text. */
+static int check_plain(const struct encoding *e, size_t before, struct error *err) {
+  int32_t unknown = e->t->model == TOKENIZER_BPE ? e->t->bpe.unknown : e->t->wordpiece.unknown;
+  for (size_t i = before; i < e->out->len; i++) {
+    int32_t id = e->out->data[i];
+    if (!e->t->special[id] || id == unknown) continue;
+    bool exists;
+    return error_set(err, ERROR_INVALID, "A message holds '%.*s', which is a control token of this model even as plain text.",
+                     SLICE_ARG(tokenizer__string(e->t, id, &exists)));
   }
-  return wordpiece_encode(&e->t->wordpiece, &e->word, piece, e->out, err);
+  return 0;
 }
 
-/* The text between two tokens that are sought in the raw text. */
-static int encode_segment(struct encoding *e, struct slice segment, bool at_start, bool match_special, struct error *err) {
+static int encode_piece(void *arg, struct slice piece, struct error *err) {
+  struct encoding *e = arg;
+  size_t before = e->out->len;
+  int rc = 0;
+  if (e->t->model == TOKENIZER_BPE) bpe_encode(&e->t->bpe, &e->bpe, piece, e->out);
+  else rc = wordpiece_encode(&e->t->wordpiece, &e->word, piece, e->out, err);
+  if (rc == 0 && e->guarded) rc = check_plain(e, before, err);
+  return rc;
+}
+
+/* A segment of normalized text; plain: where in it no special token may be. */
+static int encode_normal(struct encoding *e, struct slice text, bool at_start, const struct jinja_span *plain, size_t n_plain,
+                         struct error *err) {
   const struct tokenizer *t = e->t;
-  struct slice text;
-  if (normalizer_apply(&t->normalizer, segment, e->normal, &text, err) < 0) return -1;
-  struct added_walk walk = {0};
+  struct added_walk walk = {.plain = plain, .n_plain = n_plain};
   struct added_part part;
-  while (added_next(&t->added.normal, text, match_special, &walk, &part)) {
+  while (added_next(&t->added.normal, text, e->match_special, &walk, &part)) {
     if (part.id >= 0) {
       ids_add(e->out, part.id);
       continue;
@@ -163,44 +181,87 @@ static int encode_segment(struct encoding *e, struct slice segment, bool at_star
   return 0;
 }
 
-static int encode_text(struct encoding *e, struct slice text, bool match_special, struct error *err) {
-  struct added_walk walk = {0};
+/* The spans of e->plain that touch [begin, end), as places in it. e->plain moves on: segments come in order. */
+static size_t cut_spans(struct encoding *e, size_t begin, size_t end, struct jinja_span **ret) {
+  size_t first = 0, n = 0;
+  while (first < e->n_plain && e->plain[first].end <= begin) first++;
+  e->plain += first;
+  e->n_plain -= first;
+  while (n < e->n_plain && e->plain[n].begin < end) n++;
+  struct jinja_span *spans = mem_alloc((n + 1) * sizeof *spans);
+  for (size_t i = 0; i < n; i++) {
+    size_t from = e->plain[i].begin, to = e->plain[i].end;
+    spans[i] = (struct jinja_span){from > begin ? from - begin : 0, (to < end ? to : end) - begin};
+  }
+  *ret = spans;
+  return n;
+}
+
+/* The text between two tokens that are sought in the raw text: bytes [begin, end) of the whole. */
+static int encode_segment(struct encoding *e, struct slice whole, size_t begin, size_t end, struct error *err) {
+  const struct tokenizer *t = e->t;
+  struct slice segment = slice_make(whole.data + begin, end - begin), text;
+  struct jinja_span *raw = NULL, *normal = NULL;
+  if (normalizer_apply(&t->normalizer, segment, e->normal, &text, err) < 0) return -1;
+  size_t n = e->n_plain ? cut_spans(e, begin, end, &raw) : 0, n_normal = 0;
+  e->guarded = n > 0;
+  int rc = 0;
+  if (n && t->added.normal.has_special) rc = normalizer_spans(&t->normalizer, segment, text, raw, n, &normal, &n_normal, err);
+  if (rc == 0) rc = encode_normal(e, text, begin == 0, normal, n_normal, err);
+  free(raw);
+  free(normal);
+  return rc;
+}
+
+static int encode_text(struct encoding *e, struct slice text, struct error *err) {
+  struct added_walk walk = {.plain = e->plain, .n_plain = e->n_plain};
   struct added_part part;
-  while (added_next(&e->t->added.raw, text, match_special, &walk, &part)) {
-    if (part.id >= 0) {
-      ids_add(e->out, part.id);
-    } else {
-      struct slice segment = slice_make(text.data + part.begin, part.end - part.begin);
-      if (encode_segment(e, segment, part.begin == 0, match_special, err) < 0) return -1;
-    }
+  while (added_next(&e->t->added.raw, text, e->match_special, &walk, &part)) {
+    if (part.id >= 0) ids_add(e->out, part.id);
+    else if (encode_segment(e, text, part.begin, part.end, err) < 0) return -1;
   }
   return 0;
 }
 
-int tokenizer_encode(const struct tokenizer *t, struct slice text, unsigned flags, struct ids *out, struct error *err) {
+static int encode(struct encoding *e, struct slice text, unsigned flags, struct error *err) {
+  const struct tokenizer *t = e->t;
+  struct ids *out = e->out;
+  size_t before = out->len;
   if (text.len >= UINT32_MAX) return error_set(err, ERROR_TOO_LARGE, "The text is longer than 4 GiB.");
+  e->match_special = (flags & TOKENIZER_MATCH_SPECIAL) != 0;
+  e->scratch = mem_zalloc(t->pretok.n_steps, sizeof e->scratch[0]);
+  if (flags & TOKENIZER_ADD_SPECIAL)
+    for (size_t i = 0; i < t->post.before.len; i++) ids_add(out, t->post.before.data[i]);
+  int rc = encode_text(e, text, err);
+  if (flags & TOKENIZER_ADD_SPECIAL)
+    for (size_t i = 0; i < t->post.after.len; i++) ids_add(out, t->post.after.data[i]);
+  if (rc < 0) out->len = before;
+  for (size_t i = 0; i < t->pretok.n_steps; i++) buf_free(&e->scratch[i]);
+  free(e->scratch);
+  bpe_scratch_free(&e->bpe);
+  buf_free(&e->word);
+  buf_free(&e->normal[0]);
+  buf_free(&e->normal[1]);
+  return rc;
+}
+
+int tokenizer_encode(const struct tokenizer *t, struct slice text, unsigned flags, struct ids *out, struct error *err) {
   struct encoding e = {.t = t, .out = out};
   struct buf repaired = {0};
-  size_t before = out->len;
   if (!utf8_valid(text)) {
     decoder_lossy(text, &repaired);
     text = buf_view(&repaired);
   }
-  e.scratch = mem_zalloc(t->pretok.n_steps, sizeof e.scratch[0]);
-  if (flags & TOKENIZER_ADD_SPECIAL)
-    for (size_t i = 0; i < t->post.before.len; i++) ids_add(out, t->post.before.data[i]);
-  int rc = encode_text(&e, text, (flags & TOKENIZER_MATCH_SPECIAL) != 0, err);
-  if (flags & TOKENIZER_ADD_SPECIAL)
-    for (size_t i = 0; i < t->post.after.len; i++) ids_add(out, t->post.after.data[i]);
-  if (rc < 0) out->len = before;
-  for (size_t i = 0; i < t->pretok.n_steps; i++) buf_free(&e.scratch[i]);
-  free(e.scratch);
-  bpe_scratch_free(&e.bpe);
-  buf_free(&e.word);
-  buf_free(&e.normal[0]);
-  buf_free(&e.normal[1]);
+  int rc = encode(&e, text, flags, err);
   buf_free(&repaired);
   return rc;
+}
+
+int tokenizer__encode_marked(const struct tokenizer *t, struct slice text, const struct jinja_marks *plain, struct ids *out,
+                             struct error *err) {
+  struct encoding e = {.t = t, .out = out, .plain = plain->spans, .n_plain = plain->n};
+  if (!utf8_valid(text)) return error_set(err, ERROR_INVALID, "The text is not valid UTF-8.");
+  return encode(&e, text, TOKENIZER_MATCH_SPECIAL, err);
 }
 
 /* ---- decoding ---- */

@@ -39,6 +39,9 @@ struct tokenizer {
 
 /* The token's string as the decoder gets it; {NULL, 0} when there is none. *ret_exists tells an empty string from none. */
 struct slice tokenizer__string(const struct tokenizer *t, int32_t id, bool *ret_exists);
+/* As tokenizer_encode with TOKENIZER_MATCH_SPECIAL, but no special token matches where it would touch a span of plain. text is valid UTF-8. */
+int tokenizer__encode_marked(const struct tokenizer *t, struct slice text, const struct jinja_marks *plain, struct ids *out,
+                             struct error *err);
 /* Adds an id to the stop set, once; one out of range is left out. */
 void tokenizer__add_stop(struct tokenizer *t, int32_t id);
 /* Adds the special tokens whose names are known to end a turn or a text in some family. */

@@ -125,9 +125,13 @@ int chat_template_render(const struct chat_template *c, const struct js *context
 struct serving;
 static struct tokenizer *template_tokenizer;
 
-int chat_template_encode(const struct chat_template *c, struct slice rendered, struct ids *out, struct error *err) {
-  (void)c;
-  return tokenizer_encode(template_tokenizer, rendered, TOKENIZER_MATCH_SPECIAL, out, err);
+int chat_template_encode(const struct chat_template *c, const struct js *context, unsigned flags, struct ids *out, struct error *err) {
+  struct buf text = {0};
+  if (flags) buf_printf(&text, "flags %u:", flags);
+  int result = chat_template_render(c, context, &text, err);
+  if (result == 0) result = tokenizer_encode(template_tokenizer, buf_view(&text), TOKENIZER_MATCH_SPECIAL, out, err);
+  buf_free(&text);
+  return result;
 }
 
 /* ---- endpoints ---- */

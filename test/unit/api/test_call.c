@@ -222,6 +222,23 @@ static void a_completion_takes_the_prompt_as_it_is(void **state) {
   drive_int(d->reply, "usage.prompt_tokens", 3);
 }
 
+/* The template of this test counts what it is told. */
+static void settings_of_a_request_reach_the_chat_template(void **state) {
+  struct drive *d = *state;
+  static const struct {
+    const char *field;
+    int tokens;
+  } cases[] = {{"", 19}, {"\"continue_final_message\": true, ", 27}, {"\"allow_special_tokens_in_content\": true, ", 27}};
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    char body[256];
+    snprintf(body, sizeof body, "{%s\"model\": \"chat\", \"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}", cases[i].field);
+    assert_int_equal(drive_post(d, "/v1/chat/completions", body), 200);
+    drive_int(d->reply, "usage.prompt_tokens", cases[i].tokens);
+  }
+  drive_post(d, "/serving-endpoints/chat/invocations", "{\"prompt\": \"abc\", \"allow_special_tokens_in_content\": true}");
+  drive_int(d->reply, "usage.prompt_tokens", 29);
+}
+
 static void echo_and_suffix_stand_around_the_completion(void **state) {
   struct drive *d = *state;
   drive_post(d, "/v1/completions", "{\"model\": \"base\", \"prompt\": \"pro \", \"echo\": true, \"suffix\": \" fin\", \"max_tokens\": 5}");
@@ -566,6 +583,7 @@ int main(void) {
       DRIVEN(logprobs_of_a_chat_are_an_entry_for_each_token),
       DRIVEN(logprobs_of_a_stream_come_with_their_text),
       DRIVEN(a_completion_takes_the_prompt_as_it_is),
+      DRIVEN(settings_of_a_request_reach_the_chat_template),
       DRIVEN(echo_and_suffix_stand_around_the_completion),
       DRIVEN(logprobs_of_a_completion_have_the_old_shape),
       DRIVEN(a_prompt_can_be_scored_alone),

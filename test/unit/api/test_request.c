@@ -237,6 +237,31 @@ static void messages_become_the_context_of_the_template(void **state) {
   request_free(&g.q);
 }
 
+static void check_context(const char *more, const char *want) {
+  struct got g;
+  read_chat(&g, more);
+  expect_ok(&g);
+  struct slice head = SLICE("{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"add_generation_prompt\":");
+  assert_true(slice_starts(g.q.context, head));
+  struct slice tail = slice_from(g.q.context, head.len);
+  if (!slice_eq(tail, slice_cstr(want))) fail_msg("%.*s", SLICE_ARG(tail));
+  request_free(&g.q);
+}
+
+static void variables_of_the_template_stand_beside_the_messages(void **state) {
+  (void)state;
+  check_context("\"chat_template_kwargs\": {\"enable_thinking\": false, \"x\": [1, null]}",
+                "true,\"enable_thinking\":false,\"x\":[1,null]}");
+  check_context("\"add_generation_prompt\": false", "false}");
+  check_context("\"continue_final_message\": true", "false}");
+  check_context("\"continue_final_message\": true, \"add_generation_prompt\": false", "false}");
+  check_context("\"continue_final_message\": null, \"chat_template_kwargs\": null", "true}");
+  chat_refused("\"continue_final_message\": true, \"add_generation_prompt\": true", "continue_final_message", "cannot both be true");
+  chat_refused("\"chat_template_kwargs\": []", "chat_template_kwargs", "an object");
+  chat_refused("\"chat_template_kwargs\": {\"tools\": []}", "chat_template_kwargs", "`tools` cannot be");
+  chat_refused("\"allow_special_tokens_in_content\": 1", "allow_special_tokens_in_content", "true or false");
+}
+
 static void messages_of_a_wrong_form_are_refused_by_place(void **state) {
   (void)state;
   messages_refused("\"hi\"", "messages", "a list of messages, not string");
@@ -457,6 +482,7 @@ int main(void) {
       cmocka_unit_test(a_flood_of_unknown_fields_makes_no_long_header),
       cmocka_unit_test(strict_fields_refuses_unknown_ones_wherever_it_stands),
       cmocka_unit_test(messages_become_the_context_of_the_template),
+      cmocka_unit_test(variables_of_the_template_stand_beside_the_messages),
       cmocka_unit_test(messages_of_a_wrong_form_are_refused_by_place),
       cmocka_unit_test(prompts_are_strings_or_token_ids),
       cmocka_unit_test(wrong_prompts_are_refused),

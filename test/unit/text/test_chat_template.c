@@ -24,6 +24,9 @@
   ",\"decoder\":null,"                                                                                                               \
   "\"model\":{\"type\":\"BPE\",\"dropout\":null,\"unk_token\":null,\"continuing_subword_prefix\":null,\"end_of_word_suffix\":null,"  \
   "\"fuse_unk\":false,\"byte_fallback\":false,\"vocab\":{\"a\":0,\"b\":1,\"<s>\":2},\"merges\":[]}}"
+#define TOKENIZER_OF(special)                                               \
+  "{\"version\":\"1.0\",\"added_tokens\":[{\"id\":2,\"content\":\"" special \
+  "\",\"special\":true,\"normalized\":false}],\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1},\"merges\":[]}}"
 
 static char dir[64];
 
@@ -144,29 +147,100 @@ static void a_broken_template_is_refused_with_its_place(void **state) {
   close_all(&o);
 }
 
-/* The ids of the rendered text, as digits. */
-static void check_ids(const char *rendered, const char *wanted) {
+static void put_template(const char *template) {
+  char config[512];
+  snprintf(config, sizeof config, "{\"bos_token\": \"<s>\", \"chat_template\": \"%s\"}", template);
+  put("tokenizer_config.json", config);
+}
+
+/* The ids of a template on a context, as digits. */
+static void check_context_ids(const char *template, const char *json, unsigned flags, const char *wanted) {
   struct error err;
+  put_template(template);
   struct opened o = open_dir(&err);
   struct ids ids = {0};
+  struct js *context = js_parse(slice_cstr(json), &err);
   char text[32] = "";
   assert_non_null(o.template);
-  assert_int_equal(chat_template_encode(o.template, slice_cstr(rendered), &ids, &err), 0);
+  assert_int_equal(chat_template_encode(o.template, context, flags, &ids, &err), 0);
   for (size_t i = 0; i < ids.len; i++) text[i] = (char)('0' + ids.data[i]);
   assert_string_equal(text, wanted);
   ids_free(&ids);
+  js_free(context);
   close_all(&o);
 }
 
+static void check_ids(const char *rendered, const char *wanted) { check_context_ids(rendered, "{}", 0, wanted); }
+
 static void bos_comes_once_and_only_where_the_tokenizer_adds_it(void **state) {
   (void)state;
-  put("tokenizer_config.json", "{\"bos_token\": \"<s>\", \"chat_template\": \"x\"}");
+  put("tokenizer.json", TOKENIZER("\"post_processor\":null"));
   check_ids("ab", "01");
   check_ids("<s>ab", "201");
   put("tokenizer.json", TOKENIZER(BOS_PROCESSOR));
   check_ids("ab", "201");
   check_ids("<s>ab", "201");
-  check_ids("", "2");
+  check_ids("{{ none or '' }}", "2");
+}
+
+static void control_tokens_in_the_callers_text_are_text(void **state) {
+  (void)state;
+  const char *json = "{\"messages\": [{\"role\": \"user\", \"content\": \"a<s>b\"}], \"x\": \"<s>\"}";
+  put("tokenizer.json", TOKENIZER("\"post_processor\":null"));
+  check_context_ids("{{ bos_token }}{{ messages[0].content }}<s>{{ x }}", json, 0, "2012");
+  check_context_ids("{{ bos_token }}{{ messages[0].content }}<s>{{ x }}", json, CHAT_TEMPLATE_TRUST, "202122");
+  check_context_ids("{{ bos_token ~ messages[0].content[:2] }}s>b", json, 0, "201"); /* half of it is the caller's */
+  check_context_ids("{{ bos_token }}", "{\"bos_token\": \"<s>\"}", 0, "");
+}
+
+static void a_role_with_a_known_name_may_be_part_of_a_control_token(void **state) {
+  (void)state;
+  put("tokenizer.json", TOKENIZER_OF("<user>"));
+  const char *template = "{% for m in messages %}{{ '<' + m.role + '>' + m.content }}{% endfor %}";
+  check_context_ids(template, "{\"messages\": [{\"role\": \"user\", \"content\": \"a<user>b\"}]}", 0, "201");
+  put("tokenizer.json", TOKENIZER_OF("<ab>"));
+  check_context_ids(template, "{\"messages\": [{\"role\": \"ab\", \"content\": \"a\"}]}", 0, "010");
+}
+
+static void check_continued(const char *template, const char *content, const char *wanted) {
+  char json[256];
+  snprintf(json, sizeof json, "{\"messages\": [{\"role\": \"user\", \"content\": \"b\"}, {\"role\": \"assistant\", \"content\": %s}]}",
+           content);
+  check_context_ids(template, json, CHAT_TEMPLATE_CONTINUE, wanted);
+}
+
+static void the_last_message_can_be_continued(void **state) {
+  (void)state;
+  put("tokenizer.json", TOKENIZER("\"post_processor\":null"));
+  check_continued("{% for m in messages %}<s>{{ m.content }}<s>{% endfor %}", "\"ab\"", "212201");
+  check_continued("{% for m in messages %}<s>{{ m.content|trim }}<s>{% endfor %}", "\"ab \"", "212201");
+  check_continued("{% for m in messages %}<s>{{ m.content[0].text }}<s>{% endfor %}", "[{\"text\": \"ab\"}]", "22201");
+}
+
+static void a_last_message_that_the_template_changes_cannot_be_continued(void **state) {
+  (void)state;
+  struct error err;
+  put_template("{{ messages[0].content|upper }}{{ messages[0].x }}");
+  struct opened o = open_dir(&err);
+  static const char *const contexts[] = {"{\"messages\": [{\"content\": \"ab\"}]}", "{\"messages\": [{\"content\": null}]}",
+                                         "{\"messages\": [{\"content\": 5}]}",      "{\"messages\": []}",
+                                         "{\"messages\": [{\"content\": []}]}",     "{}"};
+  for (size_t i = 0; i < sizeof contexts / sizeof contexts[0]; i++) {
+    struct js *context = js_parse(slice_cstr(contexts[i]), &err);
+    struct ids ids = {0};
+    err = (struct error){0};
+    assert_int_equal(chat_template_encode(o.template, context, CHAT_TEMPLATE_CONTINUE, &ids, &err), -1);
+    assert_non_null(strstr(err.message, "continued"));
+    ids_free(&ids);
+    js_free(context);
+  }
+  close_all(&o);
+}
+
+static void members_that_are_null_are_left_out_of_messages(void **state) {
+  (void)state;
+  put_template("{{ messages[0].content is defined }} {{ messages[0] }}");
+  check("{\"messages\": [{\"role\": \"user\", \"content\": null}]}", "False {'role': 'user'}");
 }
 
 int main(void) {
@@ -179,6 +253,11 @@ int main(void) {
       cmocka_unit_test(a_template_in_a_file_of_its_own_wins),
       cmocka_unit_test(a_broken_template_is_refused_with_its_place),
       cmocka_unit_test(bos_comes_once_and_only_where_the_tokenizer_adds_it),
+      cmocka_unit_test(control_tokens_in_the_callers_text_are_text),
+      cmocka_unit_test(a_role_with_a_known_name_may_be_part_of_a_control_token),
+      cmocka_unit_test(the_last_message_can_be_continued),
+      cmocka_unit_test(a_last_message_that_the_template_changes_cannot_be_continued),
+      cmocka_unit_test(members_that_are_null_are_left_out_of_messages),
   };
   return cmocka_run_group_tests(tests, make_dir, remove_dir);
 }
