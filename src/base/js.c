@@ -4,6 +4,8 @@
 
 #include <jansson.h>
 
+#include "base/buf.h"
+
 static json_t *raw(const struct js *v) { return (json_t *)v; }
 
 /* jansson's own depth limit is 2,048; ours is tighter, and counted before the parser recurses. */
@@ -27,11 +29,57 @@ static int check_depth(struct slice text, struct error *err) {
   return 0;
 }
 
+static bool is_digit(char c) { return c >= '0' && c <= '9'; }
+
+/* s is digits behind an optional minus, and no 64 bits hold them. */
+static bool is_wide(struct slice s) {
+  bool negative = s.len && s.data[0] == '-';
+  uint64_t n = 0, most = (uint64_t)INT64_MAX + negative;
+  bool wide = false;
+  for (size_t i = negative; i < s.len; i++) {
+    if (!is_digit(s.data[i])) return false;
+    unsigned digit = (unsigned)(s.data[i] - '0');
+    wide |= n > (most - digit) / 10;
+    n = n * 10 + digit;
+  }
+  return wide;
+}
+
+/* The length of the number that text begins with, as far as its characters go; 0: none. */
+static size_t number_len(struct slice text) {
+  size_t n = 0;
+  if (text.len && (text.data[0] == '-' || is_digit(text.data[0])))
+    while (n < text.len && (is_digit(text.data[n]) || memchr("+-.eE", text.data[n], 5))) n++;
+  return n;
+}
+
+/* Writes ".0" behind every integer that 64 bits do not hold: then it is read as a real. */
+static void widen(struct slice text, struct buf *out) {
+  bool in_string = false;
+  for (size_t i = 0; i < text.len;) {
+    size_t n = in_string ? 0 : number_len(slice_from(text, i)), step = n ? n : 1;
+    if (in_string && text.data[i] == '\\' && i + 1 < text.len) step = 2;
+    else if (text.data[i] == '"') in_string = !in_string;
+    buf_add(out, text.data + i, step);
+    if (n && is_wide(slice_make(text.data + i, n))) buf_add_cstr(out, ".0");
+    i += step;
+  }
+}
+
+static json_t *load(struct slice text, json_error_t *why) {
+  return json_loadb(text.data ? text.data : "", text.len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, why);
+}
+
 struct js *js_parse(struct slice text, struct error *err) {
   if (check_depth(text, err) < 0) return NULL;
   json_error_t why;
-  const char *data = text.data ? text.data : "";
-  json_t *root = json_loadb(data, text.len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &why);
+  json_t *root = load(text, &why);
+  if (!root && json_error_code(&why) == json_error_numeric_overflow) {
+    struct buf wide = {0};
+    widen(text, &wide);
+    root = load(buf_view(&wide), &why);
+    buf_free(&wide);
+  }
   if (!root) error_set(err, ERROR_INVALID, "The text is not valid JSON: %s (line %d, column %d).", why.text, why.line, why.column);
   return (struct js *)root;
 }

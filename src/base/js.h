@@ -1,7 +1,7 @@
 /* js: JSON values read from outside; a thin facade that hides the library behind it (jansson). SPDX-License-Identifier: Apache-2.0
  *
  * Parsing is strict RFC 8259: valid UTF-8, no duplicate keys, nesting at most JS_DEPTH_MAX, nothing after the value; \u0000 in
- * strings is allowed (strings are slices). Objects keep the order of the text. Values are borrowed from the root that
+ * strings is allowed (strings are slices). An integer that 64 bits do not hold is a JS_REAL. Objects keep the order of the text. Values are borrowed from the root that
  * js_parse returned and die with it. A root may be read by several threads at once. */
 #ifndef BASE_JS_H
 #define BASE_JS_H

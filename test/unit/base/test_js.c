@@ -126,11 +126,29 @@ static void numbers_follow_the_grammar_and_the_range(void **state) {
   assert_true(js_real(js_at(v, 5), &d) && d == 0.25);
   js_free(v);
   static const char *const bad[] = {
-      "01",    "+1",     ".5", "1.",       "1e",  "0x10",    "NaN",       "Infinity", "-",   "9223372036854775808",
+      "01",    "+1",     ".5", "1.",       "1e",  "0x10",    "NaN",       "Infinity", "-",   "00000000000000000000001",
       "1e999", "",       " ",  "[1,]",     "{,}", "[1 2]",   "{\"a\"}",   "{a:1}",    "'a'", "[1]x",
       "nul",   "//x\n1", "[",  "{\"a\":1", "\"a", "\"\\x\"", "\"\\u12\"", "tru\0e"};
   for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) expect_refused(slice_cstr(bad[i]), "not valid JSON");
   expect_refused(slice_make(NULL, 0), "not valid JSON");
+}
+
+/* Files have them: tokenizer_config.json writes 10^30 where it means "no limit". */
+static void an_integer_beyond_64_bits_is_a_real(void **state) {
+  (void)state;
+  struct js *v = parse(
+      "[9223372036854775808, -9223372036854775809, 1000000000000000019884624838656, -9223372036854775808, \"9\\\"9223372036854775808\"]");
+  const double wants[] = {9223372036854775808.0, -9223372036854775808.0, 1e30};
+  for (size_t i = 0; i < 3; i++) {
+    double got = 0;
+    assert_int_equal(js_type(js_at(v, i)), JS_REAL);
+    assert_true(js_real(js_at(v, i), &got) && got == wants[i]);
+  }
+  int64_t n;
+  struct slice s;
+  assert_true(js_int(js_at(v, 3), &n) && n == INT64_MIN);
+  assert_true(js_str(js_at(v, 4), &s) && slice_eq(s, SLICE("9\"9223372036854775808")));
+  js_free(v);
 }
 
 static void errors_name_the_place(void **state) {
@@ -151,6 +169,7 @@ int main(void) {
       cmocka_unit_test(depth_is_bounded_before_the_parser_recurses),
       cmocka_unit_test(strings_may_hold_nul_and_escapes),
       cmocka_unit_test(numbers_follow_the_grammar_and_the_range),
+      cmocka_unit_test(an_integer_beyond_64_bits_is_a_real),
       cmocka_unit_test(errors_name_the_place),
       cmocka_unit_test(white_space_around_is_fine),
   };
