@@ -1,4 +1,5 @@
 /* serving: the door's functions; see serving.h. SPDX-License-Identifier: Apache-2.0 */
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -150,8 +151,7 @@ static int check_request(const struct serving_request *r, struct error *err) {
     return error_set(err, ERROR_INVALID, "The prompt has %zu tokens; %d are the most.", r->n_prompt, WIRE_PROMPT_MAX);
   if (!(r->temperature >= 0) || r->temperature > 1e6)
     return error_set(err, ERROR_INVALID, "temperature is %g; it must be 0 or more.", r->temperature);
-  if (!((float)r->top_p > 0 && r->top_p <= 1))
-    return error_set(err, ERROR_INVALID, "top_p is %g; it must be above 0 and at most 1.", r->top_p);
+  if (!(r->top_p > 0 && r->top_p <= 1)) return error_set(err, ERROR_INVALID, "top_p is %g; it must be above 0 and at most 1.", r->top_p);
   if (r->top_k < 0) return error_set(err, ERROR_INVALID, "top_k is %lld; it must be 0 or more.", (long long)r->top_k);
   if (r->top_logprobs > SERVING_TOP_LOGPROBS_MAX)
     return error_set(err, ERROR_INVALID, "top_logprobs is %d; %d are the most.", r->top_logprobs, SERVING_TOP_LOGPROBS_MAX);
@@ -175,7 +175,7 @@ struct generation *serving_generate(struct serving *s, const struct serving_requ
   if (check_free(s, m, err) < 0 || check_request(r, err) < 0) return NULL;
   struct wire_submit ask = {.model = (uint32_t)m->door.index,
                             .temperature = (float)r->temperature,
-                            .top_p = (float)r->top_p,
+                            .top_p = fmaxf((float)r->top_p, FLT_MIN), /* above 0 stays above 0 */
                             .top_k = r->top_k > INT32_MAX ? INT32_MAX : (int32_t)r->top_k,
                             .seed = r->seed,
                             .max_tokens = clamp_u32(r->max_tokens),
