@@ -322,7 +322,8 @@ static void on_event(void *arg, const struct serving_event *event) {
 
 /* ---- asking the engine ---- */
 
-/* Choice 0 draws with the caller's seed, so that n = 1 gives the first of n; the others with seeds made from it (SplitMix64). */
+/* Choice 0 draws with the caller's seed, so that n = 1 gives the first of n; the others with seeds made from it (SplitMix64). A seed of the
+ * caller's is that of every prompt; without one the prompts of a batch draw apart, even when they are the same. */
 static uint64_t seed_of(uint64_t seed, size_t choice) {
   if (choice == 0) return seed;
   uint64_t z = seed + choice * 0x9e3779b97f4a7c15u;
@@ -347,7 +348,7 @@ static int submit(struct call *c, struct choice *ch) {
       .temperature = q->temperature,
       .top_p = q->top_p,
       .top_k = q->top_k,
-      .seed = seed_of(c->seed, ch->index % q->n),
+      .seed = seed_of(c->seed, q->has_seed ? ch->index % q->n : ch->index),
       .max_tokens = p->max_tokens,
       .ignore_eos = q->ignore_eos,
       .stops = q->stops,
@@ -508,7 +509,7 @@ static void parse(struct call *c, struct slice body) {
   if (!c->failed) return;
   if (c->root) fault_field(&c->fault, "invalid_type", NULL, "The body must be a JSON object, not %s.", js_type_name(c->root));
   else if (body.len == 0) fault_field(&c->fault, "invalid_json", NULL, "The body is empty; it must be a JSON object.");
-  else fault_field(&c->fault, "invalid_json", NULL, "The body is not valid JSON: %s", err.message);
+  else fault_field(&c->fault, "invalid_json", NULL, "The body cannot be read. %s", err.message);
 }
 
 static void parse_work(void *arg) {

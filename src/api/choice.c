@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/utf8.h"
 
 void choice_init(struct choice *c, const struct request *q, const struct endpoint *e, const struct prompt *p) {
   c->tokenizer = e->tokenizer;
@@ -25,13 +26,20 @@ static void keep(struct choice *c, const struct serving_event *event, size_t sta
   if (event->n_top > 0) t->top = mem_dup(event->top, (size_t)event->n_top * sizeof *event->top);
 }
 
+/* Bytes of text from at on that a token of the prompt stands for. A special one has its place there when the caller wrote it, and none when
+ * the tokenizer added it. */
+static size_t echo_bytes(const struct choice *c, int32_t id, size_t at) {
+  struct slice bytes = tokenizer_token_bytes(c->tokenizer, id);
+  bool shown = !tokenizer_is_special(c->tokenizer, id) || slice_starts(slice_from(buf_view(&c->text), at), bytes);
+  return shown ? bytes.len : 0;
+}
+
 /* Prompt tokens stand in the echo, whose text is the caller's own; their starts come from their bytes. */
 void choice_prompt_token(struct choice *c, const struct serving_event *event) {
   size_t start = 0;
   if (c->n_tokens > 0) {
     const struct choice_token *last = &c->tokens[c->n_tokens - 1];
-    start = last->start;
-    if (!tokenizer_is_special(c->tokenizer, last->id)) start += tokenizer_token_bytes(c->tokenizer, last->id).len;
+    start = last->start + echo_bytes(c, last->id, last->start);
   }
   keep(c, event, start < c->text.len ? start : c->text.len);
   c->n_prompt_tokens = c->n_tokens;
@@ -56,12 +64,27 @@ void choice_finish(struct choice *c, const struct request *q, enum serving_finis
   c->done = true;
 }
 
+/* Where a token begins that was pushed behind n pending bytes: inside the character that it goes on with, or behind what now stands for
+ * those bytes, which became none. */
+static size_t start_of(const struct choice *c, const char *pending, size_t n, int32_t id) {
+  struct slice bytes = tokenizer_token_bytes(c->tokenizer, id);
+  if (n == 0 || bytes.len == 0) return c->raw_bytes + n;
+  char joined[sizeof c->detok.pending + 1];
+  memcpy(joined, pending, n);
+  joined[n] = bytes.data[0];
+  struct slice both = slice_make(joined, n + 1);
+  if (utf8_valid(both) || utf8_incomplete_tail(both) == both.len) return c->raw_bytes + n;
+  size_t own = bytes.len - c->detok.n_pending; /* bytes of the piece that are the token's */
+  return c->raw_bytes + (c->piece.len > own ? c->piece.len - own : 0);
+}
+
 void choice_token(struct choice *c, const struct request *q, const struct serving_event *event) {
   c->completion_tokens++;
   if (!event->is_eos && !c->filter.stopped) {
-    if (q->top_logprobs >= 0) keep(c, event, c->raw_bytes + c->detok.n_pending);
+    const struct detok before = c->detok;
     buf_clear(&c->piece);
     detok_push(&c->detok, event->token, &c->piece);
+    if (q->top_logprobs >= 0) keep(c, event, start_of(c, before.pending, before.n_pending, event->token));
     c->raw_bytes += c->piece.len;
     if (c->piece.len) stop_filter_push(&c->filter, buf_view(&c->piece), &c->text);
   }

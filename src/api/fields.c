@@ -27,7 +27,13 @@ static int read_bool(struct reader *r, const char *name, const struct js *v, boo
 
 static int read_int(struct reader *r, const char *name, const struct js *v, int64_t min, int64_t max, int64_t *out) {
   int64_t n = 0;
-  if (!js_int(v, &n)) return wrong_type(r, name, "an integer", v);
+  double wide;
+  if (!js_int(v, &n)) {
+    if (js_real(v, &wide) && !(wide > -0x1p63 && wide < 0x1p63))
+      return fault_field(r->fault, "invalid_value", name, "`%s` must be from %lld to %lld, not %.12g.", name, (long long)min,
+                         (long long)max, wide);
+    return wrong_type(r, name, "an integer", v);
+  }
   if (n < min && max == INT64_MAX)
     return fault_field(r->fault, "invalid_value", name, "`%s` must be at least %lld, not %lld.", name, (long long)min, (long long)n);
   if (n < min || n > max)
@@ -41,7 +47,7 @@ static int read_int(struct reader *r, const char *name, const struct js *v, int6
 static int read_real(struct reader *r, const char *name, const struct js *v, bool (*fits)(double), const char *range, double *out) {
   double x;
   if (!js_real(v, &x)) return wrong_type(r, name, "a number", v);
-  if (!fits(x)) return fault_field(r->fault, "invalid_value", name, "`%s` must be %s, not %g.", name, range, x);
+  if (!fits(x)) return fault_field(r->fault, "invalid_value", name, "`%s` must be %s, not %.12g.", name, range, x);
   *out = x;
   return 0;
 }
@@ -63,6 +69,7 @@ static void note(struct reader *r, struct slice path) {
   if (path.len > NAME_BYTES_MAX) path.len = NAME_BYTES_MAX;
   struct buf name = {0};
   add_header_safe(&name, path);
+  if (path.len == 0) buf_add_cstr(&name, "\"\"");
   /* The same field of many messages is named once. */
   size_t at = 0;
   struct slice list = buf_view(&r->ignored);

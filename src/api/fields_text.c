@@ -24,6 +24,7 @@ static int read_role(struct reader *r, const struct js *message, size_t index, s
   char param[64];
   snprintf(param, sizeof param, "messages[%zu].role", index);
   const struct js *v = js_get(message, "role");
+  if (js_type(v) == JS_NONE) return fault_field(r->fault, "missing_required_parameter", param, "`%s` is required.", param);
   if (!js_str(v, ret_role)) return wrong(r, param, "a string", v);
   if (slice_eq(*ret_role, SLICE("developer"))) *ret_role = SLICE("system");
   if (slice_eq(*ret_role, SLICE("system")) || slice_eq(*ret_role, SLICE("user")) || slice_eq(*ret_role, SLICE("assistant"))) return 0;

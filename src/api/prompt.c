@@ -206,11 +206,24 @@ static int make_one(const struct request *q, const struct endpoint *e, enum dial
   return 0;
 }
 
+/* Of several the one that is wrong is named. */
+static void name_item(struct fault *f, size_t i) {
+  if (strcmp(f->param, "prompt") != 0 && strcmp(f->param, "input") != 0) return;
+  char message[sizeof f->message];
+  size_t n = strlen(f->param);
+  snprintf(f->param + n, sizeof f->param - n, "[%zu]", i);
+  snprintf(message, sizeof message, "`%s`: %.900s", f->param, f->message);
+  memcpy(f->message, message, sizeof message);
+}
+
 int prompt_make(const struct request *q, const struct endpoint *e, enum dialect dialect, struct prompts *out, struct fault *f) {
   size_t n = q->kind == REQUEST_CHAT ? 1 : q->n_texts;
   *out = (struct prompts){.list = mem_zalloc(n, sizeof *out->list), .n = n};
   for (size_t i = 0; i < n; i++)
-    if (make_one(q, e, dialect, i, &out->list[i], f) != 0) return -1;
+    if (make_one(q, e, dialect, i, &out->list[i], f) != 0) {
+      if (n > 1) name_item(f, i);
+      return -1;
+    }
   return 0;
 }
 

@@ -159,6 +159,15 @@ static void without_a_seed_each_request_draws_its_own(void **state) {
   assert_true(d->engine->seeds[0] != d->engine->seeds[1]);
 }
 
+static void without_a_seed_the_prompts_of_a_batch_draw_apart(void **state) {
+  struct drive *d = *state;
+  drive_post(d, "/v1/completions", "{\"model\": \"base\", \"prompt\": [\"a\", \"a\"], \"max_tokens\": 1}");
+  assert_true(d->engine->seeds[0] != d->engine->seeds[1]);
+  d->engine->n_asked = 0;
+  drive_post(d, "/v1/completions", "{\"model\": \"base\", \"prompt\": [\"a\", \"a\"], \"max_tokens\": 1, \"seed\": 5}");
+  assert_true(d->engine->seeds[0] == 5 && d->engine->seeds[1] == 5);
+}
+
 static void sampling_reaches_the_engine(void **state) {
   struct drive *d = *state;
   drive_post(d, "/v1/chat/completions",
@@ -269,6 +278,29 @@ static void logprobs_of_a_completion_have_the_old_shape(void **state) {
   }
 }
 
+static void expect_offsets(const struct drive *d, const int *offsets, int n) {
+  for (int i = 0; i < n; i++) {
+    char path[64];
+    snprintf(path, sizeof path, "choices.0.logprobs.text_offset.%d", i);
+    drive_int(d->reply, path, offsets[i]);
+  }
+}
+
+static void offsets_count_what_stands_for_broken_bytes(void **state) {
+  struct drive *d = *state;
+  d->engine->says = "a\xe2\x82z\xc3\xc3\xa9y";
+  drive_post(d, "/v1/completions", "{\"model\": \"base\", \"prompt\": \"x\", \"logprobs\": 0, \"max_tokens\": 8}");
+  drive_str(d->reply, "choices.0.text", "a\xef\xbf\xbdz\xef\xbf\xbd\xc3\xa9y");
+  expect_offsets(d, (const int[]){0, 1, 1, 2, 3, 4, 4, 5}, 8);
+}
+
+static void offsets_count_special_tokens_that_the_prompt_spells_out(void **state) {
+  struct drive *d = *state;
+  drive_post(d, "/v1/completions", "{\"model\": \"base\", \"prompt\": \"x[CLS]yz\", \"echo\": true, \"logprobs\": 0, \"max_tokens\": 1}");
+  drive_str(d->reply, "choices.0.text", "x[CLS]yzH");
+  expect_offsets(d, (const int[]){0, 1, 6, 7, 8}, 5);
+}
+
 static void a_prompt_can_be_scored_alone(void **state) {
   struct drive *d = *state;
   drive_post(d, "/v1/completions", "{\"model\": \"base\", \"prompt\": \"xyz\", \"echo\": true, \"logprobs\": 0, \"max_tokens\": 0}");
@@ -348,6 +380,13 @@ static void truncate_gives_as_many_tokens_as_fit(void **state) {
 static void an_empty_prompt_is_refused(void **state) {
   struct drive *d = *state;
   drive_refused(d, "/v1/completions", "{\"model\": \"base\", \"prompt\": \"\"}", "prompt", "The prompt is empty");
+}
+
+static void of_several_prompts_the_wrong_one_is_named(void **state) {
+  struct drive *d = *state;
+  drive_refused(d, "/v1/completions", "{\"model\": \"base\", \"prompt\": [\"a\", \"\"]}", "prompt[1]", "`prompt[1]`: The prompt is empty");
+  drive_refused(d, "/v1/embeddings", "{\"model\": \"embed\", \"input\": [\"a\", \"b\", \"0123456789abcdef\"]}", "input[2]",
+                "`input[2]`: The input token count (18)");
 }
 
 static void what_the_template_refuses_is_told(void **state) {
@@ -579,6 +618,7 @@ int main(void) {
       DRIVEN(without_max_tokens_a_text_may_fill_the_context),
       DRIVEN(choices_differ_by_seed_and_the_first_is_that_of_n_1),
       DRIVEN(without_a_seed_each_request_draws_its_own),
+      DRIVEN(without_a_seed_the_prompts_of_a_batch_draw_apart),
       DRIVEN(sampling_reaches_the_engine),
       DRIVEN(logprobs_of_a_chat_are_an_entry_for_each_token),
       DRIVEN(logprobs_of_a_stream_come_with_their_text),
@@ -586,6 +626,8 @@ int main(void) {
       DRIVEN(settings_of_a_request_reach_the_chat_template),
       DRIVEN(echo_and_suffix_stand_around_the_completion),
       DRIVEN(logprobs_of_a_completion_have_the_old_shape),
+      DRIVEN(offsets_count_what_stands_for_broken_bytes),
+      DRIVEN(offsets_count_special_tokens_that_the_prompt_spells_out),
       DRIVEN(a_prompt_can_be_scored_alone),
       DRIVEN(a_batch_keeps_its_order_and_a_window_in_the_engine),
       DRIVEN(a_streamed_batch_finishes_every_choice),
@@ -593,6 +635,7 @@ int main(void) {
       DRIVEN(too_long_a_prompt_is_refused_with_both_counts),
       DRIVEN(truncate_gives_as_many_tokens_as_fit),
       DRIVEN(an_empty_prompt_is_refused),
+      DRIVEN(of_several_prompts_the_wrong_one_is_named),
       DRIVEN(what_the_template_refuses_is_told),
       DRIVEN(an_unknown_endpoint_is_404_in_the_dialect),
       DRIVEN(a_missing_model_is_400),

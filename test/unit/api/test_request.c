@@ -119,6 +119,9 @@ static void values_out_of_range_are_refused_by_name(void **state) {
   chat_refused("\"max_tokens\": 0", "max_tokens", "from 1 to");
   chat_refused("\"max_tokens\": -1", "max_tokens", "from 1 to");
   chat_refused("\"max_tokens\": 3000000000", "max_tokens", "from 1 to");
+  chat_refused("\"max_tokens\": 99999999999999999999", "max_tokens", "from 1 to 2147483647, not 1e+20");
+  chat_refused("\"seed\": 9223372036854775808", "seed", "from -9223372036854775808 to 9223372036854775807");
+  chat_refused("\"top_p\": 1.0000001", "top_p", "not 1.0000001");
   chat_refused("\"max_tokens\": true", "max_tokens", "an integer, not boolean");
   chat_refused("\"max_tokens\": 1, \"max_completion_tokens\": 2", "max_completion_tokens", "differ");
   chat_refused("\"n\": 0", "n", "from 1 to 128");
@@ -173,9 +176,9 @@ static void unknown_fields_are_named_once(void **state) {
   struct got g;
   read_chat(&g,
             "\"logit_bias\": {}, \"store\": true, \"a, b\\r\\nX: y\": 1, \"stream\": true, \"stream_options\": {\"pace\": 1}, "
-            "\"client_request_id\": \"7\"");
+            "\"client_request_id\": \"7\", \"\": 0");
   expect_ok(&g);
-  assert_string_equal(g.q.ignored, "logit_bias, store, a%2C%20b%0D%0AX:%20y, stream_options.pace, client_request_id");
+  assert_string_equal(g.q.ignored, "logit_bias, store, a%2C%20b%0D%0AX:%20y, stream_options.pace, client_request_id, \"\"");
   request_free(&g.q);
 }
 
@@ -268,7 +271,7 @@ static void messages_of_a_wrong_form_are_refused_by_place(void **state) {
   messages_refused("[]", "messages", "must not be empty");
   messages_refused("null", "messages", "is required");
   messages_refused("[7]", "messages[0]", "an object, not integer");
-  messages_refused("[{\"content\": \"x\"}]", "messages[0].role", "a string, not nothing");
+  messages_refused("[{\"content\": \"x\"}]", "messages[0].role", "is required");
   messages_refused("[{\"role\": \"king\", \"content\": \"x\"}]", "messages[0].role", "not 'king'");
   messages_refused("[{\"role\": \"user\", \"content\": \"x\"}, {\"role\": \"tool\", \"content\": \"x\"}]", "messages[1].role",
                    "'tool' are not supported");
