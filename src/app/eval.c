@@ -72,6 +72,8 @@ static int open_side(struct side *s, const struct eval_args *a, const char *mode
   if (local_open(&s->local, &o, err) < 0) return -1;
   if (s->local.info->task != MODEL_GENERATE)
     return error_set(err, ERROR_INVALID, "%s makes embeddings; eval needs a model that generates text.", model);
+  if (s->local.info->context_tokens < WINDOW)
+    return error_set(err, ERROR_INVALID, "%s has a context of %zu tokens; eval needs %d.", model, s->local.info->context_tokens, WINDOW);
   s->kv = model_kv_layout(s->local.model);
   for (size_t i = 0; i < WINDOW / KV_PAGE_TOKENS; i++) s->pages[i] = mem_aligned(64, s->kv.page_bytes);
   s->logits = mem_aligned(64, (size_t)SCORED * s->local.info->n_vocab * sizeof *s->logits);

@@ -50,7 +50,9 @@ int config_size_or(const struct config *c, const char *gguf_key, const char *hf_
                    struct error *err);
 int config_real_or(const struct config *c, const char *gguf_key, const char *hf_key, double *out, struct error *err);
 int config_bool_or(const struct config *c, const char *gguf_key, const char *hf_key, bool *out, struct error *err);
-/* Empty when absent. */
+/* Of a norm: like config_real_or, and between 0 and 1, neither included. */
+int config_epsilon_or(const struct config *c, const char *gguf_key, const char *hf_key, double *out, struct error *err);
+/* Empty when absent; "(no text)", which nothing is called, when it is a number or the like. */
 struct slice config_str(const struct config *c, const char *gguf_key, const char *hf_key);
 
 /* ---- weights: tensors by name, each checked against the shape that the config demands ---- */

@@ -256,7 +256,7 @@ static struct model *bert_load(const struct file_model *file, const struct model
   struct config config = config_of(file);
   struct weights w = {.file = file, .compute = c, .hf_prefix = hf_prefix(file)};
   double eps = 1e-12;
-  if (config_real_or(&config, "%s.attention.layer_norm_epsilon", "layer_norm_eps", &eps, err) < 0) goto fail;
+  if (config_epsilon_or(&config, "%s.attention.layer_norm_epsilon", "layer_norm_eps", &eps, err) < 0) goto fail;
   m->eps = (float)eps;
   m->layers = mem_zalloc(s->n_layers, sizeof *m->layers);
   if (load_embeddings(&w, m, s, err) < 0) goto fail;

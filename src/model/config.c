@@ -70,6 +70,16 @@ int config_real_or(const struct config *c, const char *gguf_key, const char *hf_
   return 0;
 }
 
+int config_epsilon_or(const struct config *c, const char *gguf_key, const char *hf_key, double *out, struct error *err) {
+  double value = *out;
+  if (config_real_or(c, gguf_key, hf_key, &value, err) < 0) return -1;
+  if (!(value > 0 && value < 1))
+    return error_set(err, ERROR_UNSUPPORTED, "%s: %s is %g, but must be between 0 and 1.", c->file->path, find(c, gguf_key, hf_key).key,
+                     value);
+  *out = value;
+  return 0;
+}
+
 int config_bool_or(const struct config *c, const char *gguf_key, const char *hf_key, bool *out, struct error *err) {
   struct found f = find(c, gguf_key, hf_key);
   if (!f.present) return 0;
@@ -82,7 +92,6 @@ struct slice config_str(const struct config *c, const char *gguf_key, const char
   struct found f = find(c, gguf_key, hf_key);
   struct slice text = {0};
   if (!f.present) return text;
-  if (f.gguf) gguf_str(c->file->gguf, f.key, &text);
-  else js_str(f.json, &text);
-  return text;
+  bool is_text = f.gguf ? gguf_str(c->file->gguf, f.key, &text) : js_str(f.json, &text);
+  return is_text ? text : SLICE("(no text)");
 }

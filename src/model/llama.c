@@ -242,7 +242,7 @@ static struct model *llama_load(const struct file_model *file, const struct mode
   struct config config = config_of(file);
   struct weights w = {.file = file, .compute = c, .hf_prefix = hf_prefix(file)};
   double eps = 1e-6;
-  if (config_real_or(&config, "%s.attention.layer_norm_rms_epsilon", "rms_norm_eps", &eps, err) < 0) goto fail;
+  if (config_epsilon_or(&config, "%s.attention.layer_norm_rms_epsilon", "rms_norm_eps", &eps, err) < 0) goto fail;
   m->eps = (float)eps;
   m->inv_freq = rope_frequencies(&config, s->head_dim, err);
   if (!m->inv_freq || load_ends(&w, m, s, &config, err) < 0 || load_layers(&w, m, s, err) < 0 || make_scratch(m, s, c, o, err) < 0)

@@ -41,9 +41,11 @@ static int scale_llama3(const struct config *c, const struct js *rule, float *in
 
 /* config.json: rope_parameters (new) or rope_scaling, each an object with rope_type or type. */
 static int scale_by_config(const struct config *c, float *inv, size_t half, struct error *err) {
-  const struct js *rule = js_get(c->file->config, "rope_parameters");
-  if (js_type(rule) != JS_OBJECT) rule = js_get(c->file->config, "rope_scaling");
-  if (js_type(rule) != JS_OBJECT) return 0;
+  const char *key = "rope_parameters";
+  const struct js *rule = js_get(c->file->config, key);
+  if (!rule || js_type(rule) == JS_NULL) rule = js_get(c->file->config, key = "rope_scaling");
+  if (!rule || js_type(rule) == JS_NULL) return 0;
+  if (js_type(rule) != JS_OBJECT) return error_set(err, ERROR_UNSUPPORTED, "%s: the value of %s is no object.", c->file->path, key);
   struct slice type = SLICE("default");
   if (!js_str(js_get(rule, "rope_type"), &type)) js_str(js_get(rule, "type"), &type);
   if (slice_eq(type, SLICE("default"))) return 0;
@@ -88,9 +90,19 @@ static int read_theta(const struct config *c, double *theta, struct error *err) 
   return error_set(err, ERROR_UNSUPPORTED, "%s: the rope base (rope_theta) must be a positive number.", c->file->path);
 }
 
+/* All of a head is rotated here. */
+static int refuse_partial(const struct config *c, struct error *err) {
+  double part = 1;
+  if (config_real_or(c, NULL, "partial_rotary_factor", &part, err) < 0) return -1;
+  if (part == 1 && c->file->container == FILE_SAFETENSORS)
+    js_real(js_get(js_get(c->file->config, "rope_parameters"), "partial_rotary_factor"), &part);
+  if (part == 1) return 0;
+  return error_set(err, ERROR_UNSUPPORTED, "%s: partial_rotary_factor is %g, but only whole heads are rotated.", c->file->path, part);
+}
+
 float *rope_frequencies(const struct config *c, size_t head_dim, struct error *err) {
   double theta;
-  if (read_theta(c, &theta, err) < 0) return NULL;
+  if (read_theta(c, &theta, err) < 0 || refuse_partial(c, err) < 0) return NULL;
   size_t half = head_dim / 2;
   float *inv = mem_zalloc(half + 16, sizeof *inv);
   for (size_t i = 0; i < half; i++) {

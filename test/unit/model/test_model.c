@@ -81,6 +81,27 @@ static void a_rope_rule_without_its_numbers_is_refused(void **state) {
   refused("llama-llama3-rope", "\"low_freq_factor\": 1.0", "\"low_freq_factor\": \"one\"", ERROR_UNSUPPORTED, "low_freq_factor", "number");
 }
 
+/* Each of these would give NaN, or another model than the file describes. */
+static void numbers_that_make_no_model_are_refused(void **state) {
+  (void)state;
+  static const char eps[] = "\"rms_norm_eps\": 1e-05", layers[] = "\"num_hidden_layers\": 2";
+  refused("llama-llama3-rope", eps, "\"rms_norm_eps\": -1e-05", ERROR_UNSUPPORTED, "rms_norm_eps is -1e-05", "between 0 and 1");
+  refused("llama-llama3-rope", eps, "\"rms_norm_eps\": 0", ERROR_UNSUPPORTED, "rms_norm_eps is 0", "between 0 and 1");
+  refused("llama-llama3-rope", eps, "\"rms_norm_eps\": 1e308", ERROR_UNSUPPORTED, "rms_norm_eps", "between 0 and 1");
+  refused("bert-mean", "\"layer_norm_eps\": 1e-12", "\"layer_norm_eps\": -1", ERROR_UNSUPPORTED, "layer_norm_eps is -1", "between 0 and 1");
+  refused("llama-llama3-rope", layers, "\"num_hidden_layers\": 2, \"partial_rotary_factor\": 0.5", ERROR_UNSUPPORTED,
+          "partial_rotary_factor", "0.5");
+  refused("llama-llama3-rope", "\"rope_type\": \"llama3\"", "\"rope_type\": \"llama3\", \"partial_rotary_factor\": 0.25", ERROR_UNSUPPORTED,
+          "partial_rotary_factor", "0.25");
+}
+
+static void values_of_a_wrong_type_are_refused(void **state) {
+  (void)state;
+  refused("llama-llama3-rope", "\"hidden_act\": \"silu\"", "\"hidden_act\": 7", ERROR_UNSUPPORTED, "hidden_act", "(no text)");
+  refused("llama-llama3-rope", "\"rope_parameters\": {", "\"rope_parameters\": \"linear\", \"x\": {", ERROR_UNSUPPORTED, "rope_parameters",
+          "no object");
+}
+
 static void a_tensor_of_another_shape_is_refused_with_both_shapes(void **state) {
   (void)state;
   refused("llama-llama3-rope", "\"intermediate_size\": 64", "\"intermediate_size\": 80", ERROR_CORRUPT, "[64, 48]", "[80, 48]");
@@ -133,6 +154,8 @@ int main(int argc, char **argv) {
       cmocka_unit_test(an_unsupported_activation_is_refused_by_key_and_value),
       cmocka_unit_test(an_unsupported_rope_rule_is_refused_by_name),
       cmocka_unit_test(a_rope_rule_without_its_numbers_is_refused),
+      cmocka_unit_test(numbers_that_make_no_model_are_refused),
+      cmocka_unit_test(values_of_a_wrong_type_are_refused),
       cmocka_unit_test(a_tensor_of_another_shape_is_refused_with_both_shapes),
       cmocka_unit_test(a_missing_tensor_is_named),
       cmocka_unit_test(sizes_that_cannot_be_are_refused),
