@@ -63,8 +63,13 @@ static int32_t token_at(const struct bench *b, size_t stream, size_t i) {
 static int submit(struct bench *b, uint64_t id, size_t n_prompt, size_t n_decode, struct error *err) {
   int32_t *prompt = mem_alloc(n_prompt * sizeof *prompt);
   for (size_t i = 0; i < n_prompt; i++) prompt[i] = token_at(b, id, i);
-  struct engine_request r = {
-      .id = id, .prompt = prompt, .n_prompt = n_prompt, .max_tokens = n_decode, .ignore_eos = true, .top_logprobs = -1};
+  struct engine_request r = {.id = id,
+                             .prompt = prompt,
+                             .n_prompt = n_prompt,
+                             .adapter = b->local.adapter,
+                             .max_tokens = n_decode,
+                             .ignore_eos = true,
+                             .top_logprobs = -1};
   int result = engine_submit(b->engine, &r, err);
   free(prompt);
   return result;

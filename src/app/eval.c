@@ -94,6 +94,7 @@ static void run_window(struct side *s, const int32_t *tokens) {
                                                       .tokens = tokens,
                                                       .segments = &segment,
                                                       .n_segments = 1,
+                                                      .adapters = s->local.adapter ? &s->local.adapter : NULL,
                                                       .out_rows = out_rows,
                                                       .n_out_rows = SCORED,
                                                       .logits = s->logits});

@@ -144,6 +144,7 @@ int generate_run(struct local *l, struct engine *e, const struct ids *prompt, co
       .id = 1,
       .prompt = prompt->data,
       .n_prompt = prompt->len,
+      .adapter = l->adapter,
       .sampling = {.temperature = (float)s->temperature, .top_p = (float)s->top_p, .top_k = (int32_t)s->top_k, .seed = (uint64_t)s->seed},
       .max_tokens = (size_t)s->max_tokens,
       .stops = stops,

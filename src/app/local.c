@@ -17,13 +17,42 @@ static int load(struct local *l, const struct file_model *file, const struct loc
   return 0;
 }
 
+/* An adapter's own chat template goes before its base's. */
+static int load_adapter(struct local *l, const struct file_adapter *file, struct error *err) {
+  if (!(l->adapter = adapter_load(file, l->model, err))) return -1;
+  struct error none;
+  struct file_model *texts = file_model_open_text(file->path, &none);
+  struct chat_template *own = texts ? chat_template_open(texts, l->tokenizer, &none) : NULL;
+  file_model_close(texts);
+  if (!own) return 0;
+  chat_template_close(l->chat_template);
+  l->chat_template = own;
+  return 0;
+}
+
+static int load_path(struct local *l, const char *path, const struct file_adapter *adapter, const struct local_options *o,
+                     struct error *err) {
+  struct file_model *file = file_model_open(path, err);
+  int result = file ? load(l, file, o, err) : -1;
+  file_model_close(file);
+  return result == 0 && adapter ? load_adapter(l, adapter, err) : result;
+}
+
+static int load_with_base(struct local *l, const char *path, const struct local_options *o, struct error *err) {
+  struct file_adapter *adapter = file_adapter_open(path, err);
+  char *base = adapter ? paths_find_model(o->models_dir, adapter->base, err) : NULL;
+  if (adapter && !base) error_prefix(err, "%s is an adapter of %s", path, adapter->base);
+  int result = base ? load_path(l, base, adapter, o, err) : -1;
+  file_adapter_close(adapter);
+  free(base);
+  return result;
+}
+
 int local_open(struct local *l, const struct local_options *o, struct error *err) {
   *l = (struct local){0};
   char *path = paths_find_model(o->models_dir, o->model, err);
-  struct file_model *file = path ? file_model_open(path, err) : NULL;
-  int result = file ? load(l, file, o, err) : -1;
+  int result = !path ? -1 : file_is_adapter(path) ? load_with_base(l, path, o, err) : load_path(l, path, NULL, o, err);
   if (path) l->name = paths_model_name(path);
-  file_model_close(file);
   free(path);
   if (result < 0) local_close(l);
   return result;
@@ -32,6 +61,7 @@ int local_open(struct local *l, const struct local_options *o, struct error *err
 void local_close(struct local *l) {
   chat_template_close(l->chat_template);
   tokenizer_close(l->tokenizer);
+  adapter_free(l->adapter);
   model_free(l->model);
   compute_destroy(l->compute);
   pool_destroy(l->pool);

@@ -5,7 +5,7 @@
 #include "text/text.h"
 
 struct local_options {
-  const char *model;             /* FILE, DIR or the name of an installed model */
+  const char *model;             /* FILE, DIR or the name of an installed model; an adapter brings the base beside it */
   const char *models_dir;        /* NULL: the default folder */
   const char *compute;           /* "fast" or "f32" */
   int threads;                   /* 0: the cores that may be used */
@@ -16,6 +16,7 @@ struct local {
   struct pool *pool;
   struct compute *compute;
   struct model *model;
+  struct adapter *adapter; /* NULL, or what every sequence goes through */
   const struct model_info *info;
   struct tokenizer *tokenizer;
   struct chat_template *chat_template; /* NULL when the model has none that can be used … */

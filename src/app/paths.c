@@ -6,6 +6,7 @@
 #include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include "app/suggest.h"
@@ -98,6 +99,8 @@ static char *find_in(const char *dir, const char *name, struct error *err) {
     names[i] = models.items[i].name;
     if (!path && strcmp(names[i], name) == 0) path = mem_strdup(models.items[i].path);
   }
+  for (size_t i = 0; i < models.n && !path; i++) /* hubs write names in any case */
+    if (strcasecmp(names[i], name) == 0) path = mem_strdup(models.items[i].path);
   const char *nearest = path ? NULL : suggest_nearest(name, names, models.n);
   if (!path && nearest) {
     error_set(err, ERROR_NOT_FOUND, "There is no file, folder or model \"%s\"; did you mean \"%s\"?", name, nearest);

@@ -84,6 +84,31 @@ size_t gguf_n_tensors(const struct gguf *g);
 const struct file_tensor *gguf_tensor_at(const struct gguf *g, size_t i);
 const struct file_tensor *gguf_tensor(const struct gguf *g, const char *name); /* NULL when absent */
 
+/* ---- writing GGUF, version 3 ---- */
+
+struct gguf_writer;
+
+/* The number of a type in the format; false for a type that GGUF does not have. */
+bool gguf_dtype_id(enum dtype type, uint32_t *out);
+/* A file that appears at path, whole and synced, when it is finished; until then it grows beside it under a temporary name. */
+struct gguf_writer *gguf_writer_create(const char *path, struct error *err);
+void gguf_writer_abandon(struct gguf_writer *w); /* removes what was written; NULL is fine */
+/* Values and tensors, in the order of the file; no key and no name twice, which is the caller's care. */
+void gguf_writer_u32(struct gguf_writer *w, const char *key, uint32_t v);
+void gguf_writer_f32(struct gguf_writer *w, const char *key, float v);
+void gguf_writer_bool(struct gguf_writer *w, const char *key, bool v);
+void gguf_writer_str(struct gguf_writer *w, const char *key, struct slice v);
+void gguf_writer_strs(struct gguf_writer *w, const char *key, const struct slice *v, size_t n);
+void gguf_writer_i32s(struct gguf_writer *w, const char *key, const int32_t *v, size_t n);
+void gguf_writer_f32s(struct gguf_writer *w, const char *key, const float *v, size_t n);
+void gguf_writer_copy(struct gguf_writer *w, const struct gguf_value *v);
+/* shape: outermost first. */
+void gguf_writer_tensor(struct gguf_writer *w, struct slice name, enum dtype dtype, unsigned rank, const uint64_t *shape);
+/* The next n bytes of the tensors' data, in the order of the declarations; a call does not reach across two tensors. */
+int gguf_writer_data(struct gguf_writer *w, const void *data, size_t n, struct error *err);
+/* Ends w, whatever the result. All data has been given (asserted). */
+int gguf_writer_finish(struct gguf_writer *w, struct error *err);
+
 /* ---- safetensors: one file, or shards by model.safetensors.index.json ---- */
 
 struct safetensors;
@@ -124,6 +149,7 @@ int file_model_json(const struct file_model *m, const char *name, struct js **re
 
 struct file_adapter {
   char *path;
+  char *base;        /* name of the model that it belongs to: "base" in its plinth.json, else the last part of base_model_name_or_path */
   struct js *config; /* adapter_config.json, an object */
   struct safetensors *tensors;
 };

@@ -81,30 +81,11 @@ static int read_text(struct model *m, const struct file_model *file, struct erro
 
 /* ---- adapters ---- */
 
-/* The last part of a path or of "org/repo". */
-static struct slice last_part(struct slice s) {
-  while (s.len && s.data[s.len - 1] == '/') s.len--;
-  for (size_t i = s.len; i > 0; i--)
-    if (s.data[i - 1] == '/') return slice_from(s, i);
-  return s;
-}
-
-/* An adapter's own texts. Which model it belongs to: what its import noted, else what its training did. */
 static int read_adapter(struct model *m, const char *path, struct error *err) {
   struct file_adapter *file = file_adapter_open(path, err);
-  if (!file) return -1;
-  struct slice base = SLICE("");
-  struct js *note = NULL;
-  struct file_model folder = {.container = FILE_SAFETENSORS, .path = m->path};
-  int result = file_model_json(&folder, "plinth.json", &note, err);
-  if (!js_str(js_get(note, "base"), &base)) js_str(js_get(file->config, "base_model_name_or_path"), &base);
-  base = last_part(base);
-  if (result == 0 && base.len == 0) result = error_set(err, ERROR_INVALID, "%s: adapter_config.json has no base_model_name_or_path.", path);
-  m->base_name = mem_zalloc(base.len + 1, 1);
-  memcpy(m->base_name, base.data, base.len);
-  js_free(note);
+  if (file) m->base_name = mem_strdup(file->base);
   file_adapter_close(file);
-  return result;
+  return file ? 0 : -1;
 }
 
 /* The adapter's own chat template, where it brings one; else the base's. */
