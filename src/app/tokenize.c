@@ -13,7 +13,7 @@
 #include "base/utf8.h"
 #include "text/text.h"
 
-enum { JSON_BYTES_MAX = 256 << 20, INPUT_BYTES_MAX = 1 << 30 };
+enum { FILE_BYTES_MAX = 256 << 20, INPUT_BYTES_MAX = 1 << 30 };
 
 struct tokenize_args {
   const char *model, *models_dir;
@@ -25,8 +25,9 @@ static const struct options_row rows[] = {
      .letter = 'm',
      OPTION_STRING_TO(struct tokenize_args, model),
      .metavar = "FILE|DIR|NAME",
-     .help = "The model whose tokenizer to use: a GGUF file (one that holds only a vocabulary will do), a tokenizer.json, a Hugging Face "
-             "directory, or the name of an installed model."},
+     .help =
+         "The model whose tokenizer to use: a GGUF file (one that holds only a vocabulary will do), a tokenizer.json, a SentencePiece or "
+         "tiktoken file (.model, .tiktoken), a Hugging Face directory, or the name of an installed model."},
     {.name = "no-special",
      OPTION_BOOL_TO(struct tokenize_args, no_special),
      .help = "Add no BOS, EOS, CLS or SEP. With --decode: leave special tokens out of the text."},
@@ -47,37 +48,41 @@ static const struct options_row rows[] = {
 
 /* ---- the tokenizer ---- */
 
-static struct tokenizer *open_json_file(const char *path, const char *config_path, struct error *err) {
-  struct buf json = {0}, config = {0};
+static struct tokenizer *open_file(const char *path, bool json, struct error *err) {
+  struct buf bytes = {0};
   struct tokenizer *t = NULL;
-  if (fs_read(path, JSON_BYTES_MAX, &json, err) == 0 &&
-      (!config_path || !fs_exists(config_path) || fs_read(config_path, JSON_BYTES_MAX, &config, err) == 0)) {
-    t = tokenizer_open_json(buf_view(&json), buf_view(&config), err);
+  if (fs_read(path, FILE_BYTES_MAX, &bytes, err) == 0) {
+    t = json ? tokenizer_open_json(buf_view(&bytes), SLICE(""), err) : tokenizer_open_vocabulary(buf_view(&bytes), SLICE(""), err);
     if (!t) error_prefix(err, "%s", path);
   }
-  buf_free(&json);
-  buf_free(&config);
+  buf_free(&bytes);
   return t;
 }
 
 /* A directory with a tokenizer and no model is fine here. */
 static bool only_tokenizer(const char *dir) {
-  char *config = fs_join(dir, "config.json"), *json = fs_join(dir, "tokenizer.json");
-  bool only = !fs_exists(config) && fs_exists(json);
+  static const char *const names[] = {"tokenizer.json", "tokenizer.model", "tiktoken.model", "cl100k_base.tiktoken"};
+  bool only = false;
+  for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+    char *path = fs_join(dir, names[i]);
+    only = only || fs_exists(path);
+    free(path);
+  }
+  char *config = fs_join(dir, "config.json");
+  only = only && !fs_exists(config);
   free(config);
-  free(json);
   return only;
 }
 
 static struct tokenizer *open_path(const char *path, struct error *err) {
   struct tokenizer *t = NULL;
-  if (slice_ends(slice_cstr(path), SLICE(".json")) && !fs_is_dir(path)) return open_json_file(path, NULL, err);
-  if (fs_is_dir(path) && only_tokenizer(path)) {
-    char *json = fs_join(path, "tokenizer.json"), *config = fs_join(path, "tokenizer_config.json");
-    t = open_json_file(json, config, err);
-    free(json);
-    free(config);
-    return t;
+  struct slice name = slice_cstr(path);
+  if (fs_is_dir(path)) {
+    if (only_tokenizer(path)) return tokenizer_open_dir(path, err);
+  } else if (slice_ends(name, SLICE(".json"))) {
+    return open_file(path, true, err);
+  } else if (slice_ends(name, SLICE(".model")) || slice_ends(name, SLICE(".tiktoken"))) {
+    return open_file(path, false, err);
   }
   struct file_model *m = file_model_open_text(path, err);
   if (m) t = tokenizer_open(m, err);

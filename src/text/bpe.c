@@ -1,8 +1,8 @@
 /* bpe: see bpe.h. SPDX-License-Identifier: Apache-2.0
  *
  * Symbols form a list linked by index. A short piece is searched for its lowest pair at each step; a long one keeps its pairs
- * in a heap of rank << 32 | position. A heap entry goes stale when one of its symbols grows; since symbols only grow, an entry
- * is still good exactly when the pair that stands at its position now makes the same token. */
+ * in a heap of rank << 32 | position. A heap entry goes stale when one of its symbols grows; an entry is still good exactly when
+ * the pair that stands at its position now has the same rank. */
 #include "text/bpe.h"
 
 #include <assert.h>
@@ -41,8 +41,9 @@ static struct bpe_merge *slot_of(const struct bpe *b, int32_t left, int32_t righ
   }
 }
 
-static uint32_t rank_of(const struct bpe *b, int32_t left, int32_t right) {
-  return b->n_slots ? slot_of(b, left, right)->rank : BPE_NO_RANK;
+static const struct bpe_merge *merge_of(const struct bpe *b, int32_t left, int32_t right) {
+  static const struct bpe_merge none = {.rank = BPE_NO_RANK};
+  return b->n_slots ? slot_of(b, left, right) : &none;
 }
 
 /* ---- building ---- */
@@ -60,21 +61,40 @@ static void find_byte_ids(struct bpe *b) {
   buf_free(&text);
 }
 
+static void set_slots(struct bpe *b, uint32_t n) {
+  b->n_slots = n;
+  b->merges = mem_alloc(n * sizeof b->merges[0]);
+  for (uint32_t i = 0; i < n; i++) b->merges[i].rank = BPE_NO_RANK;
+}
+
+/* Room for one more pair in a table that is never more than three quarters full. */
+static void make_room(struct bpe *b) {
+  if (b->n_merges + 1 < b->n_slots - b->n_slots / 4) return;
+  struct bpe_merge *old = b->merges;
+  uint32_t n_old = b->n_slots;
+  assert(n_old < UINT32_MAX / 2);
+  set_slots(b, n_old ? n_old * 2 : 64);
+  for (uint32_t i = 0; i < n_old; i++)
+    if (old[i].rank != BPE_NO_RANK) *slot_of(b, old[i].left, old[i].right) = old[i];
+  free(old);
+}
+
+static void put_merge(struct bpe *b, struct bpe_merge m) {
+  make_room(b);
+  struct bpe_merge *slot = slot_of(b, m.left, m.right);
+  if (slot->rank == BPE_NO_RANK) b->n_merges++;
+  *slot = m; /* a pair given twice: the last one counts */
+}
+
 void bpe_init(struct bpe *b, const struct vocab *vocab, size_t n_merges) {
   *b = (struct bpe){.vocab = vocab, .unknown = -1, .seed = clock_ns() * 0x9E3779B97F4A7C15u ^ (uintptr_t)b};
   find_byte_ids(b);
   assert(n_merges < UINT32_MAX / 2);
-  if (n_merges == 0) return;
-  b->n_slots = (uint32_t)(n_merges + n_merges / 3 + 4);
-  b->merges = mem_alloc(b->n_slots * sizeof b->merges[0]);
-  for (uint32_t i = 0; i < b->n_slots; i++) b->merges[i].rank = BPE_NO_RANK;
-  b->ranks_cap = (uint32_t)n_merges;
-  b->merged_of_rank = mem_alloc(n_merges * sizeof b->merged_of_rank[0]);
+  if (n_merges) set_slots(b, (uint32_t)(n_merges + n_merges / 3 + 4));
 }
 
 void bpe_deinit(struct bpe *b) {
   free(b->merges);
-  free(b->merged_of_rank);
   free((char *)b->continuing_prefix.data);
   free((char *)b->end_suffix.data);
   *b = (struct bpe){0};
@@ -88,7 +108,6 @@ static int32_t find_for_merge(const struct bpe *b, struct slice token, struct er
 }
 
 int bpe_add_merge(struct bpe *b, struct slice left, struct slice right, struct error *err) {
-  assert(b->n_ranks < b->ranks_cap);
   int32_t l = find_for_merge(b, left, err), r = l < 0 ? -1 : find_for_merge(b, right, err);
   if (r < 0) return -1;
   struct buf whole = {0};
@@ -97,12 +116,21 @@ int bpe_add_merge(struct bpe *b, struct slice left, struct slice right, struct e
   int32_t merged = find_for_merge(b, buf_view(&whole), err);
   buf_free(&whole);
   if (merged < 0) return -1;
-  uint32_t rank = b->n_ranks++;
-  b->merged_of_rank[rank] = merged;
-  struct bpe_merge *slot = slot_of(b, l, r);
-  if (slot->rank == BPE_NO_RANK) b->n_merges++;
-  *slot = (struct bpe_merge){.left = l, .right = r, .rank = rank}; /* a pair given twice: the last one counts */
+  put_merge(b, (struct bpe_merge){.left = l, .right = r, .rank = b->n_ranks++, .merged = merged});
   return 0;
+}
+
+void bpe_add_splits(struct bpe *b, int32_t id, uint32_t rank, const unsigned char *part) {
+  struct slice token = vocab_string(b->vocab, id);
+  assert(token.len <= BPE_TOKEN_BYTES_MAX && rank != BPE_NO_RANK);
+  for (size_t i = 1; i < token.len; i++) {
+    if (((unsigned char)token.data[i] & 0xC0) == 0x80) continue; /* inside a character */
+    int32_t left = vocab_find(b->vocab, slice_make(token.data, i));
+    if (left < 0 || (part && !part[left])) continue;
+    int32_t right = vocab_find(b->vocab, slice_from(token, i));
+    if (right < 0 || (part && !part[right])) continue;
+    put_merge(b, (struct bpe_merge){.left = left, .right = right, .rank = rank, .merged = id});
+  }
 }
 
 /* ---- from a piece to symbols ---- */
@@ -196,18 +224,18 @@ static void merge_short(const struct bpe *b, struct bpe_scratch *s, struct ids *
   uint32_t rank[SHORT_PIECE]; /* of the pair (i, i + 1) */
   size_t n = s->n_symbols;
   for (size_t i = 0; i < n; i++) id[i] = s->symbols[i].id;
-  for (size_t i = 0; i + 1 < n; i++) rank[i] = rank_of(b, id[i], id[i + 1]);
+  for (size_t i = 0; i + 1 < n; i++) rank[i] = merge_of(b, id[i], id[i + 1])->rank;
   while (n > 1) {
     size_t best = 0;
     for (size_t i = 1; i + 1 < n; i++)
       if (rank[i] < rank[best]) best = i;
     if (rank[best] == BPE_NO_RANK) break;
-    id[best] = b->merged_of_rank[rank[best]];
+    id[best] = merge_of(b, id[best], id[best + 1])->merged;
     n--;
     memmove(id + best + 1, id + best + 2, (n - best - 1) * sizeof id[0]);
     memmove(rank + best, rank + best + 1, (n - best - 1) * sizeof rank[0]);
-    if (best > 0) rank[best - 1] = rank_of(b, id[best - 1], id[best]);
-    if (best + 1 < n) rank[best] = rank_of(b, id[best], id[best + 1]);
+    if (best > 0) rank[best - 1] = merge_of(b, id[best - 1], id[best])->rank;
+    if (best + 1 < n) rank[best] = merge_of(b, id[best], id[best + 1])->rank;
   }
   for (size_t i = 0; i < n; i++) ids_add(out, id[i]);
 }
@@ -215,6 +243,7 @@ static void merge_short(const struct bpe *b, struct bpe_scratch *s, struct ids *
 /* ---- merging a long piece: a heap with four children each, lowest first ---- */
 
 static void heap_push(struct bpe_scratch *s, uint64_t key) {
+  s->n_pushes++;
   if (s->n_heap == s->heap_cap) {
     s->heap_cap = s->heap_cap ? s->heap_cap + s->heap_cap / 2 : 64;
     s->heap = mem_realloc(s->heap, s->heap_cap, sizeof s->heap[0]);
@@ -243,7 +272,7 @@ static void push_pair(const struct bpe *b, struct bpe_scratch *s, uint32_t left)
   if (left == NONE) return;
   uint32_t right = s->symbols[left].next;
   if (right == NONE) return;
-  uint32_t rank = rank_of(b, s->symbols[left].id, s->symbols[right].id);
+  uint32_t rank = merge_of(b, s->symbols[left].id, s->symbols[right].id)->rank;
   if (rank != BPE_NO_RANK) heap_push(s, (uint64_t)rank << 32 | left);
 }
 
@@ -258,13 +287,12 @@ static void merge_long(const struct bpe *b, struct bpe_scratch *s, struct ids *o
   while (s->n_heap) {
     uint64_t key = heap_pop(s);
     uint32_t at = (uint32_t)key;
-    int32_t merged = b->merged_of_rank[key >> 32];
     struct bpe_symbol *left = &s->symbols[at];
     if (left->id < 0 || left->next == NONE) continue;
     struct bpe_symbol *right = &s->symbols[left->next];
-    uint32_t rank = rank_of(b, left->id, right->id);
-    if (rank == BPE_NO_RANK || b->merged_of_rank[rank] != merged) continue;
-    left->id = merged;
+    const struct bpe_merge *m = merge_of(b, left->id, right->id);
+    if (m->rank != key >> 32) continue;
+    left->id = m->merged;
     left->next = right->next;
     right->id = -1;
     if (left->next != NONE) s->symbols[left->next].prev = at;

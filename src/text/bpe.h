@@ -15,6 +15,7 @@
 struct bpe_merge {
   int32_t left, right; /* ids */
   uint32_t rank;       /* BPE_NO_RANK: the slot is empty */
+  int32_t merged;      /* the id that the merge makes */
 };
 
 #define BPE_NO_RANK UINT32_MAX
@@ -25,8 +26,7 @@ struct bpe {
   uint32_t n_slots;          /* 0: no merges */
   uint32_t n_merges;         /* different pairs */
   uint64_t seed;
-  int32_t *merged_of_rank; /* [ranks_cap] the id that the merge makes; owned */
-  uint32_t n_ranks, ranks_cap;
+  uint32_t n_ranks;
   int32_t byte_ids[256];     /* of the byte-level alphabet; -1 where the vocabulary lacks the character */
   int32_t fallback_ids[256]; /* of <0x00> to <0xFF>; -1 likewise */
   int32_t unknown;           /* -1: none */
@@ -35,11 +35,16 @@ struct bpe {
   struct slice continuing_prefix, end_suffix; /* owned; usually empty */
 };
 
-/* For n_merges merges over a vocabulary that is complete (vocab is read here) and outlives b. Set the options afterwards. */
+/* For about n_merges merges over a vocabulary that is complete (vocab is read here) and outlives b. Set the options afterwards. */
 void bpe_init(struct bpe *b, const struct vocab *vocab, size_t n_merges);
 void bpe_deinit(struct bpe *b);
 /* The next merge in rank. left and right are token strings; both and what they make must be in the vocabulary. */
 int bpe_add_merge(struct bpe *b, struct slice left, struct slice right, struct error *err);
+/* Another way to the same table, for vocabularies whose merges are not written down: every pair of tokens that makes this token
+ * gets the rank. May be called once for each token; pairs of equal rank are merged leftmost first. id must be in the vocabulary,
+ * its string at most BPE_TOKEN_BYTES_MAX. part says which tokens may be parts (by id); NULL: all. */
+enum { BPE_TOKEN_BYTES_MAX = 1024 };
+void bpe_add_splits(struct bpe *b, int32_t id, uint32_t rank, const unsigned char *part);
 
 /* Working memory of one caller; {0} to start. */
 struct bpe_scratch {
@@ -48,6 +53,7 @@ struct bpe_scratch {
   uint64_t *heap;
   size_t n_heap, heap_cap;
   struct buf text;
+  uint64_t n_pushes; /* pairs that went into the heap, ever: what the time of a long piece grows with */
 };
 void bpe_scratch_free(struct bpe_scratch *s);
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "text/base64.h"
 #include "text/bytelevel.h"
 #include "text/normalizer_bert.h"
 #include "text/option.h"
@@ -18,6 +19,7 @@ void normalizer_deinit(struct normalizer *n) {
   for (size_t i = 0; i < n->n_steps; i++) {
     regex_free(n->steps[i].pattern);
     free((char *)n->steps[i].content.data);
+    charsmap_free(n->steps[i].map);
   }
   free(n->steps);
   *n = (struct normalizer){0};
@@ -63,6 +65,19 @@ static int add_strip(struct normalizer *n, const struct js *json, struct error *
   return 0;
 }
 
+static int add_precompiled(struct normalizer *n, const struct js *json, struct error *err) {
+  struct slice text;
+  struct buf table = {0};
+  if (option_str(json, "precompiled_charsmap", &text, err) < 0) return -1;
+  struct charsmap *map = NULL;
+  if (base64_decode(text, &table)) map = charsmap_open(buf_view(&table), err);
+  else error_set(err, ERROR_CORRUPT, "The normalizer's 'precompiled_charsmap' is no base64 text.");
+  buf_free(&table);
+  if (!map) return -1;
+  normalizer_add(n, (struct normalizer_step){.kind = NORMALIZER_PRECOMPILED, .map = map});
+  return 0;
+}
+
 static int add_sequence(struct normalizer *n, const struct js *json, struct error *err) {
   const struct js *list = js_get(json, "normalizers");
   if (js_type(list) != JS_ARRAY) return error_set(err, ERROR_CORRUPT, "The normalizer 'Sequence' has no list 'normalizers'.");
@@ -91,6 +106,7 @@ int normalizer_add_json(struct normalizer *n, const struct js *json, struct erro
   if (slice_eq(type, SLICE("Replace"))) return add_replace(n, json, err);
   if (slice_eq(type, SLICE("Prepend"))) return add_prepend(n, json, err);
   if (slice_eq(type, SLICE("Strip"))) return add_strip(n, json, err);
+  if (slice_eq(type, SLICE("Precompiled"))) return add_precompiled(n, json, err);
   for (size_t i = 0; i < sizeof plain / sizeof plain[0]; i++) {
     if (!slice_eq(type, slice_cstr(plain[i].type))) continue;
     normalizer_add(n, (struct normalizer_step){.kind = plain[i].kind});
@@ -177,6 +193,7 @@ static int apply_step(const struct normalizer_step *step, struct slice text, str
     case NORMALIZER_REPLACE: return replace(step, text, out, err);
     case NORMALIZER_BYTE_LEVEL: bytelevel_map(text, out); break;
     case NORMALIZER_NMT: nmt(text, out); break;
+    case NORMALIZER_PRECOMPILED: charsmap_apply(step->map, text, out); break;
   }
   return 0;
 }

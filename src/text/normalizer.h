@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/js.h"
 #include "base/slice.h"
+#include "text/charsmap.h"
 #include "text/regex.h"
 
 enum normalizer_kind {
@@ -24,6 +25,7 @@ enum normalizer_kind {
   NORMALIZER_REPLACE,
   NORMALIZER_BYTE_LEVEL,
   NORMALIZER_NMT,
+  NORMALIZER_PRECOMPILED,
 };
 
 struct normalizer_step {
@@ -32,6 +34,7 @@ struct normalizer_step {
   bool strip_left, strip_right;                   /* STRIP */
   struct regex *pattern;                          /* REPLACE */
   struct slice content;                           /* PREPEND, REPLACE; owned */
+  struct charsmap *map;                           /* PRECOMPILED; owned */
 };
 
 struct normalizer {
@@ -41,7 +44,7 @@ struct normalizer {
 
 /* Appends the steps of a tokenizer.json normalizer; null adds none. An unknown type is refused by name. */
 int normalizer_add_json(struct normalizer *n, const struct js *json, struct error *err);
-/* Appends a step; its pattern and content become n's. */
+/* Appends a step; its pattern, content and map become n's. */
 void normalizer_add(struct normalizer *n, struct normalizer_step step);
 void normalizer_deinit(struct normalizer *n);
 

@@ -26,12 +26,16 @@ void ids_free(struct ids *ids);
 
 struct tokenizer;
 
-/* From a model on disk: tokenizer.json (with tokenizer_config.json) beside safetensors, or GGUF metadata. An unknown
- * pre-tokenizer, normalizer, … is refused with its name. */
+/* From a model on disk: a Hugging Face directory, or GGUF metadata. An unknown pre-tokenizer, normalizer, … is refused with its name. */
 struct tokenizer *tokenizer_open(const struct file_model *model, struct error *err);
+/* From a directory that may hold nothing else: tokenizer.json, else tokenizer.model (SentencePiece, or Llama 3's tiktoken form), else
+ * a tiktoken file; with tokenizer_config.json, special_tokens_map.json, added_tokens.json and the model's configs beside it. */
+struct tokenizer *tokenizer_open_dir(const char *dir, struct error *err);
 struct tokenizer *tokenizer_open_gguf(const struct gguf *g, struct error *err);
 /* config_json (tokenizer_config.json) may be empty. */
 struct tokenizer *tokenizer_open_json(struct slice tokenizer_json, struct slice config_json, struct error *err);
+/* The bytes of a tokenizer.model (SentencePiece) or tiktoken file. */
+struct tokenizer *tokenizer_open_vocabulary(struct slice file, struct slice config_json, struct error *err);
 void tokenizer_close(struct tokenizer *t); /* NULL is fine */
 
 enum {
@@ -59,7 +63,7 @@ int32_t tokenizer_bos(const struct tokenizer *t);                      /* -1 whe
 int32_t tokenizer_eos(const struct tokenizer *t);
 /* End-of-generation ids from every source of the files: config, generation_config, tokenizer, GGUF eos/eot/eom and well-known names. */
 const int32_t *tokenizer_stop_ids(const struct tokenizer *t, size_t *ret_n);
-/* "BPE", "WordPiece": for `plinth inspect`. */
+/* "BPE", "WordPiece", "Unigram": for `plinth inspect`. */
 const char *tokenizer_kind(const struct tokenizer *t);
 
 /* ---- incremental detokenization: never emits half a character ---- */

@@ -4,19 +4,22 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "base/fs.h"
 #include "base/mem.h"
 #include "base/utf8.h"
 #include "text/normalizer_spans.h"
 #include "text/tokenizer_config.h"
 #include "text/tokenizer_gguf.h"
 #include "text/tokenizer_json.h"
+#include "text/tokenizer_spm.h"
+#include "text/tokenizer_tiktoken.h"
 
 /* ---- opening and closing ---- */
 
 static struct tokenizer *create(void) {
   struct tokenizer *t = mem_zalloc(1, sizeof *t);
   t->bos = t->eos = -1;
-  t->bpe.unknown = t->wordpiece.unknown = -1;
+  t->bpe.unknown = t->wordpiece.unknown = t->unigram.unknown = -1;
   return t;
 }
 
@@ -27,6 +30,7 @@ void tokenizer_close(struct tokenizer *t) {
   pretok_deinit(&t->pretok);
   bpe_deinit(&t->bpe);
   wordpiece_deinit(&t->wordpiece);
+  unigram_deinit(&t->unigram);
   post_deinit(&t->post);
   decoder_deinit(&t->decoder);
   vocab_deinit(&t->vocab);
@@ -84,12 +88,16 @@ struct tokenizer *tokenizer_open_gguf(const struct gguf *g, struct error *err) {
   return NULL;
 }
 
-/* Of a parsed tokenizer.json and the files beside it, which may be NULL. */
-static struct tokenizer *open_js(const struct js *json, const struct js *config, const struct js *model, const struct js *generation,
-                                 struct error *err) {
+/* Of the tokenizer's own file: json, or else the bytes of a tokenizer.model or tiktoken file. */
+static struct tokenizer *open_files(const struct js *json, struct slice bytes, const struct tokenizer_files *beside, struct error *err) {
   struct tokenizer *t = create();
-  if (tokenizer_json_read(t, json, err) == 0 && finish(t, err) == 0) {
-    tokenizer_config_apply(t, config, model, generation);
+  int rc;
+  if (json) rc = tokenizer_json_read(t, json, err);
+  else if (tokenizer_tiktoken_is(bytes)) rc = tokenizer_tiktoken_read(t, bytes, beside, err);
+  else if (tokenizer_spm_is(bytes)) rc = tokenizer_spm_read(t, bytes, beside, err);
+  else rc = error_set(err, ERROR_UNSUPPORTED, "The file is neither a SentencePiece model nor a tiktoken file.");
+  if (rc == 0 && finish(t, err) == 0) {
+    tokenizer_config_apply(t, beside);
     return t;
   }
   tokenizer_close(t);
@@ -103,25 +111,86 @@ struct tokenizer *tokenizer_open_json(struct slice tokenizer_json, struct slice 
     error_prefix(err, "tokenizer.json");
     return NULL;
   }
-  if (config_json.len == 0 || (config = js_parse(config_json, err))) t = open_js(json, config, NULL, NULL, err);
+  if (config_json.len == 0 || (config = js_parse(config_json, err)))
+    t = open_files(json, SLICE(""), &(struct tokenizer_files){.config = config}, err);
   js_free(json);
   js_free(config);
   return t;
 }
 
-struct tokenizer *tokenizer_open(const struct file_model *m, struct error *err) {
+struct tokenizer *tokenizer_open_vocabulary(struct slice file, struct slice config_json, struct error *err) {
+  struct js *config = NULL;
+  if (config_json.len && !(config = js_parse(config_json, err))) return NULL;
+  struct tokenizer *t = open_files(NULL, file, &(struct tokenizer_files){.config = config}, err);
+  js_free(config);
+  return t;
+}
+
+/* ---- a directory ---- */
+
+enum { FILE_BYTES_MAX = 256 << 20 };
+
+/* Absent: *ret is NULL. */
+static int read_json(const char *dir, const char *name, struct js **ret, struct error *err) {
+  char *path = fs_join(dir, name);
+  struct buf text = {0};
+  int rc = 0;
+  if (fs_exists(path)) {
+    rc = fs_read(path, FILE_BYTES_MAX, &text, err);
+    if (rc == 0 && !(*ret = js_parse(buf_view(&text), err))) rc = error_prefix(err, "%s", name);
+  }
+  buf_free(&text);
+  free(path);
+  return rc;
+}
+
+/* The first vocabulary file that is there; NULL without an error when there is none. */
+static const char *read_vocabulary(const char *dir, struct buf *bytes, struct error *err) {
+  static const char *const names[] = {"tokenizer.model", "tiktoken.model", "cl100k_base.tiktoken"};
+  for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+    char *path = fs_join(dir, names[i]);
+    bool there = fs_exists(path);
+    int rc = there ? fs_read(path, FILE_BYTES_MAX, bytes, err) : 0;
+    free(path);
+    if (there) return rc == 0 ? names[i] : NULL;
+  }
+  error_set(err, ERROR_NOT_FOUND,
+            "There is no tokenizer: neither tokenizer.json nor tokenizer.model nor a tiktoken file (tiktoken.model, "
+            "cl100k_base.tiktoken). Download it too.");
+  return NULL;
+}
+
+struct tokenizer *tokenizer_open_dir(const char *dir, struct error *err) {
+  struct js *json = NULL, *config = NULL, *special = NULL, *added = NULL, *model = NULL, *generation = NULL;
+  struct buf bytes = {0};
   struct tokenizer *t = NULL;
-  struct js *json = NULL, *config = NULL, *generation = NULL;
-  if (m->container == FILE_GGUF) {
-    t = tokenizer_open_gguf(m->gguf, err);
-  } else if (file_model_json(m, "tokenizer.json", &json, err) == 0 && file_model_json(m, "tokenizer_config.json", &config, err) == 0 &&
-             file_model_json(m, "generation_config.json", &generation, err) == 0) {
-    if (json) t = open_js(json, config, m->config, generation, err);
-    else error_set(err, ERROR_NOT_FOUND, "There is no tokenizer.json; Plinth reads no other tokenizer of a Hugging Face directory yet.");
+  int rc = read_json(dir, "tokenizer.json", &json, err);
+  if (rc == 0) rc = read_json(dir, "tokenizer_config.json", &config, err);
+  if (rc == 0) rc = read_json(dir, "special_tokens_map.json", &special, err);
+  if (rc == 0) rc = read_json(dir, "added_tokens.json", &added, err);
+  if (rc == 0) rc = read_json(dir, "config.json", &model, err);
+  if (rc == 0) rc = read_json(dir, "generation_config.json", &generation, err);
+  const char *name = json || rc < 0 ? NULL : read_vocabulary(dir, &bytes, err);
+  if (json && rc == 0) {
+    t = open_files(json, SLICE(""), &(struct tokenizer_files){config, NULL, NULL, model, generation}, err);
+  } else if (name) {
+    t = open_files(NULL, buf_view(&bytes), &(struct tokenizer_files){config, special, added, model, generation}, err);
+    if (!t) error_prefix(err, "%s", name);
   }
   js_free(json);
   js_free(config);
+  js_free(special);
+  js_free(added);
+  js_free(model);
   js_free(generation);
+  buf_free(&bytes);
+  if (!t) error_prefix(err, "%s", dir);
+  return t;
+}
+
+struct tokenizer *tokenizer_open(const struct file_model *m, struct error *err) {
+  if (m->container != FILE_GGUF) return tokenizer_open_dir(m->path, err);
+  struct tokenizer *t = tokenizer_open_gguf(m->gguf, err);
   if (!t) error_prefix(err, "%s", m->path);
   return t;
 }
@@ -137,13 +206,15 @@ struct encoding {
   bool guarded;        /* the segment at hand touches one of them */
   struct buf *scratch; /* [pretok.n_steps] */
   struct bpe_scratch bpe;
+  struct unigram_scratch unigram;
   struct buf word;
   struct buf normal[2];
 };
 
 /* A model that makes a control token of plain text leaves no way to write that text. */
 static int check_plain(const struct encoding *e, size_t before, struct error *err) {
-  int32_t unknown = e->t->model == TOKENIZER_BPE ? e->t->bpe.unknown : e->t->wordpiece.unknown;
+  const int32_t unknown_of[] = {e->t->bpe.unknown, e->t->wordpiece.unknown, e->t->unigram.unknown};
+  int32_t unknown = unknown_of[e->t->model];
   for (size_t i = before; i < e->out->len; i++) {
     int32_t id = e->out->data[i];
     if (!e->t->special[id] || id == unknown) continue;
@@ -159,6 +230,7 @@ static int encode_piece(void *arg, struct slice piece, struct error *err) {
   size_t before = e->out->len;
   int rc = 0;
   if (e->t->model == TOKENIZER_BPE) bpe_encode(&e->t->bpe, &e->bpe, piece, e->out);
+  else if (e->t->model == TOKENIZER_UNIGRAM) rc = unigram_encode(&e->t->unigram, &e->unigram, piece, e->out, err);
   else rc = wordpiece_encode(&e->t->wordpiece, &e->word, piece, e->out, err);
   if (rc == 0 && e->guarded) rc = check_plain(e, before, err);
   return rc;
@@ -338,7 +410,10 @@ const int32_t *tokenizer_stop_ids(const struct tokenizer *t, size_t *ret_n) {
   return t->stop.data;
 }
 
-const char *tokenizer_kind(const struct tokenizer *t) { return t->model == TOKENIZER_BPE ? "BPE" : "WordPiece"; }
+const char *tokenizer_kind(const struct tokenizer *t) {
+  static const char *const names[] = {[TOKENIZER_BPE] = "BPE", [TOKENIZER_WORDPIECE] = "WordPiece", [TOKENIZER_UNIGRAM] = "Unigram"};
+  return names[t->model];
+}
 
 void tokenizer__add_stop(struct tokenizer *t, int32_t id) {
   if (id < 0 || id >= t->n_vocab) return;

@@ -1,8 +1,8 @@
 /* tokenizer: what the files of this room share about a tokenizer. SPDX-License-Identifier: Apache-2.0
  *
  * The way of a text: added tokens are cut out (added), the rest is normalized (normalizer), parted at normalized added tokens,
- * cut into pieces (pretok), each piece becomes ids (bpe, wordpiece), special tokens go around the whole (post). Back: decoder.
- * tokenizer.json and GGUF metadata are two ways to configure the same components. */
+ * cut into pieces (pretok), each piece becomes ids (bpe, wordpiece, unigram), special tokens go around the whole (post). Back:
+ * decoder. tokenizer.json, tokenizer.model, tiktoken files and GGUF metadata are ways to configure the same components. */
 #ifndef TEXT_TOKENIZER_H
 #define TEXT_TOKENIZER_H
 #include "text/added.h"
@@ -12,10 +12,11 @@
 #include "text/post.h"
 #include "text/pretok.h"
 #include "text/text.h"
+#include "text/unigram.h"
 #include "text/vocab.h"
 #include "text/wordpiece.h"
 
-enum tokenizer_model { TOKENIZER_BPE, TOKENIZER_WORDPIECE };
+enum tokenizer_model { TOKENIZER_BPE, TOKENIZER_WORDPIECE, TOKENIZER_UNIGRAM };
 
 struct tokenizer {
   struct vocab vocab; /* the model's own tokens; added tokens beyond it only in added */
@@ -25,6 +26,7 @@ struct tokenizer {
   enum tokenizer_model model;
   struct bpe bpe;
   struct wordpiece wordpiece;
+  struct unigram unigram;
   struct post post;
   struct decoder decoder;
 

@@ -1,13 +1,150 @@
 /* tokenizer_config: see tokenizer_config.h. SPDX-License-Identifier: Apache-2.0 */
 #include "text/tokenizer_config.h"
 
-/* A token given by name: "</s>" or {"content": "</s>", …}. -1 when it is not there. */
+#include "text/option.h"
+
+enum { TOKENS_MAX = 1 << 24 };
+
+/* The members that name special tokens, in the order in which transformers adds them. */
+static const char *const special_keys[] = {"bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"};
+enum { N_SPECIAL_KEYS = sizeof special_keys / sizeof special_keys[0] };
+
+/* "</s>", or {"content": "</s>", …}. */
+static bool token_name(const struct js *v, struct slice *ret) { return js_str(v, ret) || js_str(js_get(v, "content"), ret); }
+
+/* The token that a member names, or -1. */
 static int32_t named(const struct tokenizer *t, const struct js *config, const char *key) {
-  const struct js *v = js_get(config, key);
   struct slice name;
-  if (js_str(v, &name) || js_str(js_get(v, "content"), &name)) return tokenizer_find(t, name);
-  return -1;
+  return token_name(js_get(config, key), &name) ? tokenizer_find(t, name) : -1;
 }
+
+/* ---- added tokens ---- */
+
+static int read_flags(const struct js *json, bool special, struct added_token *token, struct error *err) {
+  if (option_bool(json, "special", special, &token->special, err) < 0 ||
+      option_bool(json, "single_word", false, &token->single_word, err) < 0 ||
+      option_bool(json, "lstrip", false, &token->lstrip, err) < 0 || option_bool(json, "rstrip", false, &token->rstrip, err) < 0 ||
+      option_bool(json, "normalized", !token->special, &token->normalized, err) < 0)
+    return -1;
+  return 0;
+}
+
+static int add(struct tokenizer *t, struct added_token token, struct error *err) {
+  if (token.content.len == 0) return 0;
+  int32_t known = tokenizer_find(t, token.content);
+  if (known >= 0 && known != token.id)
+    return error_set(err, ERROR_CORRUPT, "The added token '%.*s' has id %d beside the vocabulary and %d in it.", SLICE_ARG(token.content),
+                     (int)token.id, (int)known);
+  struct slice there = vocab_string(&t->vocab, token.id);
+  if (there.data && !slice_eq(there, token.content))
+    return error_set(err, ERROR_CORRUPT, "The added token '%.*s' has id %d, which the vocabulary gives to '%.*s'.",
+                     SLICE_ARG(token.content), (int)token.id, SLICE_ARG(there));
+  return added_put(&t->added, token, err);
+}
+
+static int read_id(struct slice text, int64_t *ret, struct error *err) {
+  bool whole = text.len > 0;
+  *ret = 0;
+  for (size_t i = 0; i < text.len && whole; i++) {
+    whole = text.data[i] >= '0' && text.data[i] <= '9';
+    *ret = *ret * 10 + (text.data[i] - '0');
+    whole = whole && *ret < TOKENS_MAX;
+  }
+  if (whole) return 0;
+  return error_set(err, ERROR_CORRUPT, "An added token has the id '%.*s', which is no whole number below %d.", SLICE_ARG(text), TOKENS_MAX);
+}
+
+/* {"100257": {"content": "<|endoftext|>", "special": true, …}, …} */
+static int add_decoder(struct tokenizer *t, const struct js *list, struct error *err) {
+  for (void *it = js_iter(list); it; it = js_iter_next(list, it)) {
+    struct slice key;
+    const struct js *value;
+    struct added_token token = {0};
+    int64_t id;
+    js_iter_get(it, &key, &value);
+    if (!token_name(value, &token.content))
+      return error_set(err, ERROR_CORRUPT, "The added token with id '%.*s' has no 'content'.", SLICE_ARG(key));
+    if (read_id(key, &id, err) < 0 || read_flags(value, false, &token, err) < 0) return -1;
+    token.id = (int32_t)id;
+    if (add(t, token, err) < 0) return -1;
+  }
+  return 0;
+}
+
+/* Whether a file names the token as a special one. */
+static bool is_named(const struct js *config, struct slice content) {
+  struct slice name;
+  for (size_t i = 0; i < N_SPECIAL_KEYS; i++)
+    if (token_name(js_get(config, special_keys[i]), &name) && slice_eq(name, content)) return true;
+  const struct js *more = js_get(config, "additional_special_tokens");
+  for (size_t i = 0; js_type(more) == JS_ARRAY && i < js_len(more); i++)
+    if (token_name(js_at(more, i), &name) && slice_eq(name, content)) return true;
+  return false;
+}
+
+/* {"<pad>": 32000, …} */
+static int add_listed(struct tokenizer *t, const struct tokenizer_files *f, struct error *err) {
+  for (void *it = js_iter(f->added); it; it = js_iter_next(f->added, it)) {
+    struct added_token token = {0};
+    const struct js *value;
+    int64_t id;
+    js_iter_get(it, &token.content, &value);
+    if (!js_int(value, &id) || id < 0 || id >= TOKENS_MAX)
+      return error_set(err, ERROR_CORRUPT, "The added token '%.*s' has an id that is no whole number below %d.", SLICE_ARG(token.content),
+                       TOKENS_MAX);
+    token.id = (int32_t)id;
+    token.special = is_named(f->config, token.content) || is_named(f->special, token.content);
+    token.normalized = !token.special;
+    if (add(t, token, err) < 0) return -1;
+  }
+  return 0;
+}
+
+static int32_t next_id(const struct tokenizer *t) {
+  int32_t next = (int32_t)t->vocab.n_ids;
+  for (size_t i = 0; i < t->added.n; i++)
+    if (t->added.tokens[i].id >= next) next = t->added.tokens[i].id + 1;
+  return next;
+}
+
+/* A token that is named as special becomes so; one that is nowhere yet gets the next id. */
+static int add_named(struct tokenizer *t, const struct js *v, struct error *err) {
+  struct added_token token = {.special = true};
+  if (!token_name(v, &token.content) || token.content.len == 0) return 0;
+  const struct added_token *known = added_find(&t->added, token.content);
+  if (known) {
+    token = *known;
+    token.special = true;
+    return added_put(&t->added, token, err);
+  }
+  if (js_type(v) == JS_OBJECT && read_flags(v, true, &token, err) < 0) return -1;
+  token.special = true;
+  token.id = vocab_find(&t->vocab, token.content);
+  if (token.id < 0) token.id = next_id(t);
+  return added_put(&t->added, token, err);
+}
+
+static int add_all_named(struct tokenizer *t, const struct js *config, struct error *err) {
+  for (size_t i = 0; i < N_SPECIAL_KEYS; i++)
+    if (add_named(t, js_get(config, special_keys[i]), err) < 0) return -1;
+  const struct js *more = js_get(config, "additional_special_tokens");
+  for (size_t i = 0; js_type(more) == JS_ARRAY && i < js_len(more); i++)
+    if (add_named(t, js_at(more, i), err) < 0) return -1;
+  return 0;
+}
+
+int tokenizer_config_added(struct tokenizer *t, const struct tokenizer_files *f, struct error *err) {
+  const struct js *decoder = js_get(f->config, "added_tokens_decoder");
+  if (js_type(decoder) == JS_OBJECT && js_len(decoder)) {
+    if (add_decoder(t, decoder, err) < 0) return -1;
+  } else if (add_listed(t, f, err) < 0) {
+    return -1;
+  }
+  if (add_all_named(t, f->config, err) < 0) return -1;
+  return add_all_named(t, f->special, err);
+}
+
+/* ---- BOS, EOS and the stop set ---- */
 
 static int32_t id_of(const struct tokenizer *t, const struct js *v) {
   int64_t id;
@@ -21,19 +158,33 @@ static void add_stops(struct tokenizer *t, const struct js *config) {
   for (size_t i = 0; js_type(v) == JS_ARRAY && i < js_len(v); i++) tokenizer__add_stop(t, id_of(t, js_at(v, i)));
 }
 
-void tokenizer_config_apply(struct tokenizer *t, const struct js *config, const struct js *model, const struct js *generation) {
-  t->bos = named(t, config, "bos_token");
-  t->eos = named(t, config, "eos_token");
-  tokenizer__add_stop(t, t->eos);
-  add_stops(t, model);
-  add_stops(t, generation);
-  tokenizer__add_known_stops(t);
-  if (t->bos < 0) t->bos = id_of(t, js_get(model, "bos_token_id"));
-  if (t->eos < 0) t->eos = id_of(t, js_get(model, "eos_token_id"));
-  bool add_bos = true;
-  struct ids *before = &t->post.before;
-  if (js_bool(js_get(config, "add_bos_token"), &add_bos) && !add_bos && before->len && before->data[0] == t->bos) {
-    memmove(before->data, before->data + 1, (before->len - 1) * sizeof before->data[0]);
-    before->len--;
+/* The name in tokenizer_config.json, in special_tokens_map.json, what is set already, the id in config.json. */
+static int32_t choose(const struct tokenizer *t, const struct tokenizer_files *f, const char *token_key, const char *id_key, int32_t set) {
+  int32_t id = named(t, f->config, token_key);
+  if (id < 0) id = named(t, f->special, token_key);
+  if (id < 0) id = set;
+  return id < 0 ? id_of(t, js_get(f->model, id_key)) : id;
+}
+
+static void set_post(struct tokenizer *t, const struct js *config) {
+  bool wanted;
+  if (js_bool(js_get(config, "add_bos_token"), &wanted)) {
+    t->post.before.len = 0;
+    if (wanted && t->bos >= 0) ids_add(&t->post.before, t->bos);
   }
+  if (js_bool(js_get(config, "add_eos_token"), &wanted)) {
+    t->post.after.len = 0;
+    if (wanted && t->eos >= 0) ids_add(&t->post.after, t->eos);
+  }
+}
+
+void tokenizer_config_apply(struct tokenizer *t, const struct tokenizer_files *f) {
+  int32_t named_eos = choose(t, &(struct tokenizer_files){.config = f->config, .special = f->special}, "eos_token", "", t->eos);
+  t->bos = choose(t, f, "bos_token", "bos_token_id", t->bos);
+  t->eos = choose(t, f, "eos_token", "eos_token_id", t->eos);
+  tokenizer__add_stop(t, named_eos);
+  add_stops(t, f->model);
+  add_stops(t, f->generation);
+  tokenizer__add_known_stops(t);
+  set_post(t, f->config);
 }

@@ -1,10 +1,22 @@
-/* tokenizer_config: what the files beside tokenizer.json say about special tokens. SPDX-License-Identifier: Apache-2.0 */
+/* tokenizer_config: what the files beside a tokenizer's own file say. SPDX-License-Identifier: Apache-2.0 */
 #ifndef TEXT_TOKENIZER_CONFIG_H
 #define TEXT_TOKENIZER_CONFIG_H
 #include "text/tokenizer.h"
 
-/* Sets bos, eos and the stop set of a finished t from tokenizer_config.json, config.json and generation_config.json; each may be
- * NULL. "add_bos_token": false takes the BOS token away that the post-processor would add. */
-void tokenizer_config_apply(struct tokenizer *t, const struct js *config, const struct js *model, const struct js *generation);
+/* Parsed files, borrowed; each may be NULL. */
+struct tokenizer_files {
+  const struct js *config;     /* tokenizer_config.json */
+  const struct js *special;    /* special_tokens_map.json */
+  const struct js *added;      /* added_tokens.json */
+  const struct js *model;      /* config.json */
+  const struct js *generation; /* generation_config.json */
+};
+
+/* For vocabularies without a list of added tokens of their own: adds those of "added_tokens_decoder", else of added_tokens.json,
+ * then those that are only named (bos_token, …, additional_special_tokens). An id that belongs to another token is refused. */
+int tokenizer_config_added(struct tokenizer *t, const struct tokenizer_files *files, struct error *err);
+/* Sets bos, eos and the stop set of a finished t. Where add_bos_token (add_eos_token) stands in tokenizer_config.json, it alone says what
+ * goes in front of (behind) a text. */
+void tokenizer_config_apply(struct tokenizer *t, const struct tokenizer_files *files);
 
 #endif

@@ -4,9 +4,10 @@
 #include "base/mem.h"
 #include "base/utf8.h"
 #include "text/option.h"
+#include "text/spm.h"
 #include "text/uclass.h"
 
-enum token_type { TYPE_NORMAL = 1, TYPE_UNKNOWN, TYPE_CONTROL, TYPE_USER_DEFINED, TYPE_UNUSED, TYPE_BYTE };
+enum token_type { TYPE_NORMAL = SPM_NORMAL, TYPE_UNKNOWN = SPM_UNKNOWN, TYPE_CONTROL = SPM_CONTROL, TYPE_USER_DEFINED = SPM_USER_DEFINED };
 enum { TOKENS_MAX = 1 << 24, MERGES_MAX = 1 << 26 };
 
 /* ---- the arrays ---- */
@@ -105,6 +106,14 @@ static int mark_special(struct tokenizer *t, int32_t id, struct error *err) {
   return added_put(&t->added, (struct added_token){.content = vocab_string(&t->vocab, id), .id = id, .special = true}, err);
 }
 
+static int mark_ends(struct tokenizer *t, const struct gguf *g, struct error *err) {
+  static const char *const ends[] = {"tokenizer.ggml.bos_token_id", "tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
+                                     "tokenizer.ggml.eom_token_id"};
+  for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++)
+    if (mark_special(t, id_key(t, g, ends[i], -1), err) < 0) return -1;
+  return 0;
+}
+
 /* ---- byte-level BPE ---- */
 
 enum pre_family { PRE_GPT2, PRE_NFC_GPT2, PRE_DIGITS_GPT2, PRE_LLAMA3, PRE_QWEN2, PRE_DEFAULT };
@@ -183,15 +192,57 @@ static int read_bpe(struct tokenizer *t, const struct gguf *g, struct error *err
   t->decoder.bytes = DECODER_ALL_BYTES;
   t->bos = id_key(t, g, "tokenizer.ggml.bos_token_id", -1);
   t->eos = id_key(t, g, "tokenizer.ggml.eos_token_id", -1);
-  static const char *const ends[] = {"tokenizer.ggml.bos_token_id", "tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
-                                     "tokenizer.ggml.eom_token_id"};
-  for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++)
-    if (mark_special(t, id_key(t, g, ends[i], -1), err) < 0) return -1;
+  if (mark_ends(t, g, err) < 0) return -1;
   bool add_bos = pre->add_bos, add_eos = false;
   gguf_bool(g, "tokenizer.ggml.add_bos_token", &add_bos);
   gguf_bool(g, "tokenizer.ggml.add_eos_token", &add_eos);
   if (add_bos && t->bos >= 0) ids_add(&t->post.before, t->bos);
   if (add_eos && t->eos >= 0) ids_add(&t->post.after, t->eos);
+  return 0;
+}
+
+/* ---- SentencePiece BPE ---- */
+
+/* The scores, as many as there are tokens. */
+static const struct gguf_value *find_scores(const struct gguf *g, uint64_t n_tokens, struct error *err) {
+  const struct gguf_value *v = gguf_find(g, "tokenizer.ggml.scores");
+  if (v && v->type == GGUF_ARRAY && v->element == GGUF_F32 && v->count >= n_tokens) return v;
+  error_set(err, ERROR_CORRUPT, "The GGUF file's 'tokenizer.ggml.scores' must have a 32-bit number for each of %llu tokens.",
+            (unsigned long long)n_tokens);
+  return NULL;
+}
+
+static int read_pieces(struct tokenizer *t, const struct gguf *g, struct spm_pieces *pieces, struct error *err) {
+  const struct gguf_value *tokens = strings(g, "tokenizer.ggml.tokens", TOKENS_MAX, err), *types;
+  const struct gguf_value *scores = tokens ? find_scores(g, tokens->count, err) : NULL;
+  if (!scores || find_types(g, tokens->count, &types, err) < 0) return -1;
+  vocab_init(&t->vocab, tokens->count, tokens->bytes.len);
+  size_t cursor = 0;
+  struct slice token;
+  for (uint64_t id = 0; gguf_next_str(tokens, &cursor, &token); id++) {
+    int64_t type = types ? gguf_array_i64(types, id) : TYPE_NORMAL;
+    if (spm_add(t, pieces, token, (float)gguf_array_f64(scores, id), type, err) < 0) return -1;
+  }
+  return 0;
+}
+
+static int read_spm(struct tokenizer *t, const struct gguf *g, struct error *err) {
+  struct spm_pieces pieces = {0};
+  int rc = read_pieces(t, g, &pieces, err);
+  if (rc == 0) rc = spm_build_bpe(t, &pieces, true, err);
+  spm_free(&pieces);
+  if (rc < 0) return -1;
+  t->bpe.unknown = id_key(t, g, "tokenizer.ggml.unknown_token_id", t->bpe.unknown);
+  t->bos = id_key(t, g, "tokenizer.ggml.bos_token_id", 1);
+  t->eos = id_key(t, g, "tokenizer.ggml.eos_token_id", 2);
+  if (mark_ends(t, g, err) < 0) return -1;
+  bool prefix = true, add_bos = true, add_eos = false;
+  gguf_bool(g, "tokenizer.ggml.add_space_prefix", &prefix);
+  gguf_bool(g, "tokenizer.ggml.add_bos_token", &add_bos);
+  gguf_bool(g, "tokenizer.ggml.add_eos_token", &add_eos);
+  spm_set_spaces(t, (struct spm_spaces){.prefix = prefix, .every = true});
+  if (add_bos && vocab_has(&t->vocab, t->bos)) ids_add(&t->post.before, t->bos);
+  if (add_eos && vocab_has(&t->vocab, t->eos)) ids_add(&t->post.after, t->eos);
   return 0;
 }
 
@@ -233,6 +284,7 @@ int tokenizer_gguf_read(struct tokenizer *t, const struct gguf *g, struct error 
   if (!gguf_str(g, "tokenizer.ggml.model", &model))
     return error_set(err, ERROR_NOT_FOUND, "The GGUF file has no tokenizer (no 'tokenizer.ggml.model').");
   if (slice_eq(model, SLICE("gpt2"))) return read_bpe(t, g, err);
+  if (slice_eq(model, SLICE("llama"))) return read_spm(t, g, err);
   if (slice_eq(model, SLICE("bert"))) return read_wordpiece(t, g, err);
   return option_unknown("model", model, err);
 }

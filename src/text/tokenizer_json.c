@@ -1,6 +1,8 @@
 /* tokenizer_json: see tokenizer_json.h. SPDX-License-Identifier: Apache-2.0 */
 #include "text/tokenizer_json.h"
 
+#include <stdlib.h>
+
 #include "base/mem.h"
 #include "text/option.h"
 
@@ -86,13 +88,45 @@ static int read_wordpiece(struct tokenizer *t, const struct js *model, struct er
   return 0;
 }
 
-/* Old files have no type: merges tell BPE, the prefix WordPiece. */
+/* [["<unk>", 0.0], …]: the place in the list is the id. */
+static int read_scored(struct tokenizer *t, const struct js *list, struct error *err) {
+  if (js_type(list) != JS_ARRAY || js_len(list) == 0)
+    return error_set(err, ERROR_CORRUPT, "The tokenizer's Unigram model has no list 'vocab'.");
+  if (js_len(list) > TOKENS_MAX) return error_set(err, ERROR_TOO_LARGE, "The vocabulary has more than %d tokens.", TOKENS_MAX);
+  vocab_init(&t->vocab, js_len(list), js_len(list) * 8);
+  double *scores = mem_alloc(js_len(list) * sizeof scores[0]);
+  int rc = 0;
+  for (size_t i = 0; rc == 0 && i < js_len(list); i++) {
+    struct slice string;
+    if (!js_str(js_at(js_at(list, i), 0), &string) || !js_real(js_at(js_at(list, i), 1), &scores[i]))
+      rc = error_set(err, ERROR_CORRUPT, "Token %zu of the Unigram model is no pair of a string and a score.", i);
+    else rc = vocab_put(&t->vocab, string, (uint32_t)i, err);
+  }
+  if (rc == 0) unigram_init(&t->unigram, &t->vocab, scores);
+  else free(scores);
+  return rc;
+}
+
+static int read_unigram(struct tokenizer *t, const struct js *model, struct error *err) {
+  int64_t unknown;
+  t->model = TOKENIZER_UNIGRAM;
+  if (read_scored(t, js_get(model, "vocab"), err) < 0 ||
+      option_int(model, "unk_id", -1, 0, (int64_t)t->vocab.n_ids - 1, &unknown, err) < 0 ||
+      option_bool(model, "byte_fallback", false, &t->unigram.byte_fallback, err) < 0)
+    return -1;
+  t->unigram.unknown = (int32_t)unknown;
+  return 0;
+}
+
+/* Old files have no type: merges tell BPE, the prefix WordPiece, a list of pairs Unigram. */
 static int read_model(struct tokenizer *t, const struct js *model, struct error *err) {
   struct slice type;
   if (js_type(model) != JS_OBJECT) return error_set(err, ERROR_CORRUPT, "The tokenizer has no 'model'.");
   if (option_str_maybe(model, "type", &type, err) < 0) return -1;
   bool bpe = type.data ? slice_eq(type, SLICE("BPE")) : js_get(model, "merges") != NULL;
   bool wordpiece = type.data ? slice_eq(type, SLICE("WordPiece")) : !bpe && js_get(model, "continuing_subword_prefix");
+  bool unigram = type.data ? slice_eq(type, SLICE("Unigram")) : !bpe && !wordpiece && js_type(js_get(model, "vocab")) == JS_ARRAY;
+  if (unigram) return read_unigram(t, model, err);
   if (!bpe && !wordpiece) return option_unknown("model", type.data ? type : SLICE("(no type)"), err);
   if (read_vocab(&t->vocab, js_get(model, "vocab"), err) < 0) return -1;
   return bpe ? read_bpe(t, model, err) : read_wordpiece(t, model, err);

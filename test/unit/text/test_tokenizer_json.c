@@ -24,12 +24,11 @@ static void expect_refusal(const char *json, enum error_code code, const char *w
 static void an_unknown_component_is_refused_by_its_name(void **state) {
   (void)state;
   expect_refusal("{" BPE ",\"normalizer\":{\"type\":\"Frobnicate\"}}", ERROR_UNSUPPORTED, "normalizer 'Frobnicate'");
-  expect_refusal("{" BPE ",\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Precompiled\"}]}}", ERROR_UNSUPPORTED,
-                 "'Precompiled'");
+  expect_refusal("{" BPE ",\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Fancy\"}]}}", ERROR_UNSUPPORTED, "'Fancy'");
   expect_refusal("{" BPE ",\"pre_tokenizer\":{\"type\":\"UnicodeScripts\"}}", ERROR_UNSUPPORTED, "pre-tokenizer 'UnicodeScripts'");
   expect_refusal("{" BPE ",\"decoder\":{\"type\":\"CTC\"}}", ERROR_UNSUPPORTED, "decoder 'CTC'");
   expect_refusal("{" BPE ",\"post_processor\":{\"type\":\"Pair\"}}", ERROR_UNSUPPORTED, "post-processor 'Pair'");
-  expect_refusal("{\"model\":{\"type\":\"Unigram\",\"vocab\":[]}}", ERROR_UNSUPPORTED, "model 'Unigram'");
+  expect_refusal("{\"model\":{\"type\":\"WordLevel\",\"vocab\":[]}}", ERROR_UNSUPPORTED, "model 'WordLevel'");
   expect_refusal("{" BPE ",\"version\":\"2.0\"}", ERROR_UNSUPPORTED, "2.0");
 }
 
