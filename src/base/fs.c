@@ -46,43 +46,72 @@ int fs_read(const char *path, size_t bytes_max, struct buf *out, struct error *e
   return result;
 }
 
-static int write_all(int fd, struct slice data) {
-  while (data.len) {
-    ssize_t n = write(fd, data.data, data.len);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return -1;
-    data = slice_from(data, (size_t)n);
+/* ---- writing ---- */
+
+struct fs_writer {
+  char *path, *temporary;
+  FILE *file;
+  bool failed;
+};
+
+static void writer_free(struct fs_writer *w) {
+  if (w->file) fclose(w->file);
+  free(w->path);
+  free(w->temporary);
+  free(w);
+}
+
+struct fs_writer *fs_writer_open(const char *path, unsigned mode, struct error *err) {
+  static atomic_uint serial; /* two threads may write the same file */
+  struct fs_writer *w = mem_zalloc(1, sizeof *w);
+  struct buf temporary = {0};
+  buf_printf(&temporary, "%s.%ld-%u.tmp", path, (long)getpid(), atomic_fetch_add(&serial, 1));
+  w->path = mem_strdup(path);
+  w->temporary = temporary.data;
+  unlink(w->temporary); /* left by a process that had this number before: neither its mode nor a link may live on */
+  int fd = open(w->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+  if (fd >= 0) w->file = fdopen(fd, "wb");
+  if (w->file) return w;
+  io_error(err, "create", w->temporary);
+  writer_free(w);
+  return NULL;
+}
+
+int fs_writer_put(struct fs_writer *w, const void *data, size_t n, struct error *err) {
+  if (!w->failed && (n == 0 || fwrite(data, 1, n, w->file) == n)) return 0;
+  w->failed = true;
+  return io_error(err, "write", w->temporary);
+}
+
+int fs_writer_commit(struct fs_writer *w, struct error *err) {
+  if (!w->failed && (fflush(w->file) != 0 || fsync(fileno(w->file)) < 0)) {
+    w->failed = true;
+    io_error(err, "write", w->temporary);
   }
-  return fsync(fd);
+  if (!w->failed && rename(w->temporary, w->path) < 0) {
+    w->failed = true;
+    io_error(err, "rename a new file to", w->path);
+  }
+  int result = w->failed ? -1 : 0;
+  if (w->failed) unlink(w->temporary);
+  writer_free(w);
+  return result;
+}
+
+void fs_writer_abandon(struct fs_writer *w) {
+  if (!w) return;
+  unlink(w->temporary);
+  writer_free(w);
 }
 
 int fs_write_atomic(const char *path, struct slice data, unsigned mode, struct error *err) {
-  static atomic_uint serial; /* two threads may write the same file */
-  struct buf temporary = {0};
-  buf_printf(&temporary, "%s.%ld-%u.tmp", path, (long)getpid(), atomic_fetch_add(&serial, 1));
-  int result = -1;
-  unlink(temporary.data); /* left by a process that had this number before: neither its mode nor a link may live on */
-  int fd = open(temporary.data, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
-  if (fd < 0) {
-    io_error(err, "create", temporary.data);
-    goto out;
-  }
-  int written = write_all(fd, data);
-  if (close(fd) < 0 || written < 0) {
-    io_error(err, "write", temporary.data);
-    unlink(temporary.data);
-    goto out;
-  }
-  if (rename(temporary.data, path) < 0) {
-    io_error(err, "rename a new file to", path);
-    unlink(temporary.data);
-    goto out;
-  }
-  result = 0;
-out:
-  buf_free(&temporary);
-  return result;
+  struct fs_writer *w = fs_writer_open(path, mode, err);
+  if (!w) return -1;
+  int result = fs_writer_put(w, data.data, data.len, err);
+  return fs_writer_commit(w, err) < 0 ? -1 : result;
 }
+
+/* ---- paths ---- */
 
 bool fs_exists(const char *path) { return access(path, F_OK) == 0; }
 

@@ -11,6 +11,15 @@
 int fs_read(const char *path, size_t bytes_max, struct buf *out, struct error *err);
 /* Writes to a temporary name beside path, syncs, renames: a reader sees the old bytes or the new ones. mode: e.g. 0600. */
 int fs_write_atomic(const char *path, struct slice data, unsigned mode, struct error *err);
+
+/* A file written piece by piece under a temporary name; it takes its own name, synced, when all is there. */
+struct fs_writer;
+struct fs_writer *fs_writer_open(const char *path, unsigned mode, struct error *err);
+int fs_writer_put(struct fs_writer *w, const void *data, size_t n, struct error *err);
+/* Syncs, renames and frees w; also after a failed put, when it only removes what was written and fails. */
+int fs_writer_commit(struct fs_writer *w, struct error *err);
+void fs_writer_abandon(struct fs_writer *w); /* removes what was written; NULL is fine */
+
 bool fs_exists(const char *path);
 bool fs_is_dir(const char *path);
 int fs_mkdirs(const char *path, unsigned mode, struct error *err); /* like mkdir -p */

@@ -134,6 +134,27 @@ static void maps_show_the_bytes_of_regular_files_only(void **state) {
   assert_non_null(strstr(err.message, "not a regular file"));
 }
 
+static void a_file_written_in_pieces_appears_whole_or_not_at_all(void **state) {
+  (void)state;
+  struct error err = {0};
+  struct buf text = {0};
+  assert_int_equal(fs_mkdirs(in("w"), 0700, &err), 0);
+  struct fs_writer *w = fs_writer_open(in("w/f"), 0600, &err);
+  assert_int_equal(fs_writer_put(w, "one ", 4, &err), 0);
+  assert_int_equal(fs_writer_put(w, "two", 3, &err), 0);
+  assert_false(fs_exists(in("w/f")));
+  assert_int_equal(fs_writer_commit(w, &err), 0);
+  assert_int_equal(fs_read(in("w/f"), 100, &text, &err), 0);
+  assert_string_equal(text.data, "one two");
+  w = fs_writer_open(in("w/g"), 0600, &err);
+  assert_int_equal(fs_writer_put(w, "x", 1, &err), 0);
+  fs_writer_abandon(w);
+  assert_int_equal(unlink(in("w/f")), 0);
+  assert_int_equal(rmdir(in("w")), 0); /* nothing else was left */
+  assert_null(fs_writer_open(in("no/such/file"), 0600, &err));
+  buf_free(&text);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(what_is_written_is_read),
@@ -142,6 +163,7 @@ int main(void) {
       cmocka_unit_test(a_failed_write_leaves_the_old_file_and_no_other),
       cmocka_unit_test(folders_are_made_with_their_parents),
       cmocka_unit_test(names_are_joined_with_one_slash),
+      cmocka_unit_test(a_file_written_in_pieces_appears_whole_or_not_at_all),
       cmocka_unit_test(maps_show_the_bytes_of_regular_files_only),
   };
   return cmocka_run_group_tests(tests, make_dir, remove_dir);
