@@ -11,6 +11,7 @@
 
 #include "base/js.h"
 #include "base/mem.h"
+#include "model/adapter.h"
 #include "model/arch.h"
 
 enum { RANK_MAX = 1024 };
@@ -41,8 +42,7 @@ static bool changes_base(struct slice init) {
   return false;
 }
 
-/* Settings that change the arithmetic in a way that is not done here: refused unless null, false or empty. */
-static int refuse_unsupported(const struct file_adapter *f, struct error *err) {
+int adapter__check(const struct file_adapter *f, struct error *err) {
   static const char *const keys[] = {"use_dora",
                                      "modules_to_save",
                                      "lora_bias",
@@ -103,7 +103,7 @@ static int read_alpha(const struct file_adapter *f, struct slice module, double 
   return error_set(err, ERROR_CORRUPT, "%s: adapter_config.json has no number lora_alpha.", f->path);
 }
 
-static int read_scale(const struct file_adapter *f, struct slice module, uint64_t rank, float *scale, struct error *err) {
+int adapter__scale(const struct file_adapter *f, struct slice module, uint64_t rank, float *scale, struct error *err) {
   bool rs = false;
   double alpha = 0;
   js_bool(js_get(f->config, "use_rslora"), &rs);
@@ -138,19 +138,22 @@ static bool match(struct slice module, const char *pattern, size_t *layer) {
   return digits > 0 && slice_eq(slice_from(rest, digits), slice_cstr(hole + 3));
 }
 
-/* The module's name as PEFT keys speak of it, and which of the two matrices this is. */
-static bool split_name(struct slice name, struct slice *module, bool *is_b) {
+bool adapter__split(struct slice name, struct slice *module, bool *is_b) {
   *module = name;
   strip(module, "base_model.model.");
   *is_b = strip_end(module, ".lora_B.weight") || strip_end(module, ".lora_B.default.weight");
   return *is_b || strip_end(module, ".lora_A.weight") || strip_end(module, ".lora_A.default.weight");
 }
 
+struct slice adapter__below(struct slice module) {
+  if (!strip(&module, "model.")) strip(&module, "transformer.");
+  return module;
+}
+
 static struct pair *find_pair(struct adapter *a, struct slice module) {
   const struct model_arch *arch = a->model->arch;
   size_t layer;
-  strip(&module, "model.");
-  strip(&module, "transformer.");
+  module = adapter__below(module);
   for (size_t i = 0; i < arch->n_sites; i++)
     if (match(module, arch->sites[i], &layer) && layer < a->model->info.n_layers) return &a->pairs[layer * arch->n_sites + i];
   return NULL;
@@ -159,7 +162,7 @@ static struct pair *find_pair(struct adapter *a, struct slice module) {
 static int place(struct adapter *a, const struct file_adapter *f, const struct file_tensor *t, struct error *err) {
   struct slice module;
   bool is_b;
-  struct pair *p = split_name(t->name, &module, &is_b) ? find_pair(a, module) : NULL;
+  struct pair *p = adapter__split(t->name, &module, &is_b) ? find_pair(a, module) : NULL;
   if (!p)
     return error_set(err, ERROR_UNSUPPORTED, "%s: the tensor %.*s belongs to no product of this %s model that an adapter may change.",
                      f->path, SLICE_ARG(t->name), a->model->info.architecture);
@@ -207,9 +210,12 @@ static int load_pair(struct adapter *a, const struct file_adapter *f, struct pai
   bool is_b;
   float scale;
   if (!p->from_a && !p->from_b) return 0;
+  if (!base)
+    return error_set(err, ERROR_UNSUPPORTED, "%s: the tensor %.*s belongs to a product that this model does not have.", f->path,
+                     SLICE_ARG((p->from_a ? p->from_a : p->from_b)->name));
   if (check_shapes(f, p, weight_n_out(base), weight_n_in(base), err) < 0) return -1;
-  split_name(p->from_a->name, &module, &is_b);
-  if (read_scale(f, module, p->from_a->shape[0], &scale, err) < 0) return -1;
+  adapter__split(p->from_a->name, &module, &is_b);
+  if (adapter__scale(f, module, p->from_a->shape[0], &scale, err) < 0) return -1;
   p->a = pack_scaled(a->model->compute, f, p->from_a, scale, err);
   p->b = p->a ? pack_scaled(a->model->compute, f, p->from_b, 1.0f, err) : NULL;
   if (!p->b) return -1;
@@ -238,7 +244,7 @@ struct adapter *adapter_load(const struct file_adapter *file, const struct model
   a->model = m;
   a->n_pairs = m->info.n_layers * m->arch->n_sites;
   a->pairs = mem_zalloc(a->n_pairs, sizeof *a->pairs);
-  if (refuse_unsupported(file, err) < 0 || load_pairs(a, file, err) < 0) goto fail;
+  if (adapter__check(file, err) < 0 || load_pairs(a, file, err) < 0) goto fail;
   a->act = act_create(m->compute, m->rows_max, a->rank_max, err);
   if (!a->act) goto fail;
   a->t = mem_aligned(64, m->rows_max * a->rank_max * sizeof *a->t + 64);

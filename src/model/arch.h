@@ -26,14 +26,18 @@ struct model_arch {
   void (*free)(struct model *m);
   void (*forward)(struct model *m, const struct model_batch *batch);                                 /* or NULL */
   void (*embed)(struct model *m, const int32_t *tokens, const size_t *offset, size_t n, float *out); /* or NULL */
+  const float *(*hidden)(const struct model *m);
   /* The products that an adapter may add to: their Hugging Face names below "model." or "transformer.", with "%zu" for the layer; none
    * for an architecture without adapters. A site's number is its place here. */
   const char *const *sites;
   size_t n_sites;
-  const struct weight *(*site_weight)(const struct model *m, size_t site, size_t layer);
+  const struct weight *(*site_weight)(const struct model *m, size_t site, size_t layer); /* NULL where this model has none */
 };
 
-extern const struct model_arch llama_arch;
+/* What the last pass left in front of the final norm (a decoder) or the pooling (an encoder), [rows, n_embd]: for tests. */
+const float *model__hidden(const struct model *m);
+
+extern const struct model_arch llama_arch, mistral_arch, mixtral_arch;
 extern const struct model_arch bert_arch;
 
 /* ---- config: one value under its GGUF key ("%s" stands for the architecture) or its config.json key ---- */
@@ -42,6 +46,8 @@ struct config {
   const struct file_model *file;
   const char *gguf_arch; /* prefix of the GGUF keys */
 };
+
+/* A config.json key may be a path through objects: "attn_config.clip_qkv". */
 
 /* Required: an error that names the key when it is missing, of a wrong type, or outside [min, max]. */
 int config_size(const struct config *c, const char *gguf_key, const char *hf_key, size_t min, size_t max, size_t *out, struct error *err);
@@ -76,6 +82,16 @@ const struct file_tensor *weights_find(const struct weights *w, const struct wei
 /* [n_out, n_in]; row_order as in weight_source. */
 struct weight *weights_matrix(struct weights *w, const struct weight_name *name, size_t layer, size_t n_out, size_t n_in,
                               const uint32_t *row_order, bool head, struct error *err);
+/* A matrix within a tensor that stacks several: the tensor, of rank 2 or 3, is seen as `rows` rows. */
+struct weight_part {
+  size_t rows, begin; /* the part's rows are begin … */
+  size_t n_out, n_in; /* of the matrix */
+  bool transposed;    /* the part is [n_in, n_out] and is turned; plain number types only */
+};
+struct weight *weights_part(struct weights *w, const struct weight_name *name, size_t layer, const struct weight_part *part,
+                            struct error *err);
+/* Whether the name has a spelling for the container of the file. */
+bool weights_part_names(const struct weights *w, const struct weight_name *name);
 /* [n] as fp32, in new memory. */
 float *weights_vector(struct weights *w, const struct weight_name *name, size_t layer, size_t n, const uint32_t *order, struct error *err);
 /* [rows, n] as fp32, in new memory. */

@@ -13,6 +13,13 @@ struct found {
   bool gguf;
 };
 
+/* The value at a path of keys with dots between them. */
+static const struct js *at_path(const struct js *object, const char *path) {
+  for (const char *dot; object && (dot = strchr(path, '.')); path = dot + 1)
+    object = js_getn(object, slice_make(path, (size_t)(dot - path)));
+  return js_get(object, path);
+}
+
 static struct found find(const struct config *c, const char *gguf_key, const char *hf_key) {
   struct found f = {0};
   if (c->file->container == FILE_GGUF) {
@@ -23,7 +30,7 @@ static struct found find(const struct config *c, const char *gguf_key, const cha
   } else {
     if (!hf_key) return f;
     snprintf(f.key, sizeof f.key, "%s", hf_key);
-    f.json = js_get(c->file->config, hf_key);
+    f.json = at_path(c->file->config, hf_key);
     f.present = f.json && js_type(f.json) != JS_NULL;
   }
   return f;

@@ -4,12 +4,13 @@
 #include <assert.h>
 #include <stdio.h>
 
+#include "base/buf.h"
 #include "base/js.h"
 #include "model/arch.h"
 
 enum { ROWS_DEFAULT = 512, OUT_ROWS_DEFAULT = 64 };
 
-static const struct model_arch *const archs[] = {&llama_arch, &bert_arch};
+static const struct model_arch *const archs[] = {&llama_arch, &mistral_arch, &mixtral_arch, &bert_arch};
 enum { N_ARCHS = sizeof archs / sizeof archs[0] };
 
 /* The name that the file gives to its architecture. */
@@ -29,8 +30,14 @@ static const struct model_arch *arch_of(const struct file_model *file, struct er
     const char *known = file->container == FILE_GGUF ? archs[i]->gguf_name : archs[i]->hf_model_type;
     if (known && slice_eq(name, slice_cstr(known))) return archs[i];
   }
-  error_set(err, ERROR_UNSUPPORTED, "%s: the architecture \"%.*s\" (%s) is not supported; Plinth knows llama and bert.", file->path,
-            SLICE_ARG(name), file->container == FILE_GGUF ? "general.architecture" : "model_type in config.json");
+  struct buf known = {0};
+  for (size_t i = 0; i < N_ARCHS; i++) {
+    const char *one = file->container == FILE_GGUF ? archs[i]->gguf_name : archs[i]->hf_model_type;
+    if (one) buf_printf(&known, "%s%s", known.len ? ", " : "", one);
+  }
+  error_set(err, ERROR_UNSUPPORTED, "%s: the architecture \"%.*s\" (%s) is not supported; Plinth knows %s.", file->path, SLICE_ARG(name),
+            file->container == FILE_GGUF ? "general.architecture" : "model_type in config.json", known.data);
+  buf_free(&known);
   return NULL;
 }
 
@@ -123,6 +130,8 @@ void model_forward(struct model *m, const struct model_batch *batch) {
   for (size_t i = 0; i < batch->n_rows; i++) assert(batch->tokens[i] >= 0 && (size_t)batch->tokens[i] < m->info.n_vocab);
   m->arch->forward(m, batch);
 }
+
+const float *model__hidden(const struct model *m) { return m->arch->hidden(m); }
 
 void model_embed(struct model *m, const int32_t *tokens, const size_t *offset, size_t n, float *out) {
   assert(m->arch->embed && offset[n] <= m->rows_max);

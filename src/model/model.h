@@ -21,7 +21,9 @@ struct model_info {
   enum model_task task;
   char name[96]; /* general.name or _name_or_path; may be empty */
   size_t n_layers, n_embd, n_heads, n_kv_heads, head_dim, n_ff, n_vocab;
-  size_t context_tokens; /* window: positions, or max_seq_length of an embedding model */
+  size_t context_tokens;            /* window: positions, or max_seq_length of an embedding model */
+  size_t window_tokens;             /* sliding window of attention; 0: none. Pages of positions that left it are kept */
+  size_t n_experts, n_experts_used; /* of a layer, and by a token; 0: dense. n_ff is of one expert */
   uint64_t n_parameters, file_bytes;
   char quantization[32];       /* "Q4_1" : the type that holds most of the bytes */
   uint64_t weight_bytes;       /* tensors as stored */
@@ -79,6 +81,9 @@ struct adapter;
 struct adapter *adapter_load(const struct file_adapter *file, const struct model *m, struct error *err);
 void adapter_free(struct adapter *a); /* NULL is fine */
 size_t adapter_weight_bytes(const struct adapter *a);
+/* Writes the base's tensors with the adapter's share in them, W + s·BA in fp32 and rounded to the type of W, to a new .safetensors file.
+ * The base must be plain safetensors; an adapter that adapter_load takes fits. */
+int adapter_merge(const struct file_adapter *adapter, const struct file_model *base, const char *path, struct error *err);
 
 /* One forward pass over rows of several sequences.  Generating models. */
 struct model_batch {

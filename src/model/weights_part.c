@@ -1,0 +1,76 @@
+/* weights_part: matrices out of tensors that stack several (experts, fused projections); see arch.h. SPDX-License-Identifier: Apache-2.0 */
+#include <stdlib.h>
+
+#include "model/arch.h"
+
+bool weights_part_names(const struct weights *w, const struct weight_name *name) {
+  return w->file->container == FILE_GGUF ? name->gguf != NULL : name->hf != NULL;
+}
+
+enum { TURN = 32 };
+
+/* [rows, columns] turned, in new memory, by squares that a cache holds; elements of `size` bytes. */
+static unsigned char *turned(const unsigned char *from, size_t rows, size_t columns, size_t size) {
+  unsigned char *to = malloc(rows * columns * size);
+  for (size_t r0 = 0; to && r0 < rows; r0 += TURN)
+    for (size_t c0 = 0; c0 < columns; c0 += TURN)
+      for (size_t c = c0; c < c0 + TURN && c < columns; c++)
+        for (size_t r = r0; r < r0 + TURN && r < rows; r++) memcpy(to + (c * rows + r) * size, from + (r * columns + c) * size, size);
+  return to;
+}
+
+/* The tensor seen as [part->rows, columns], or NULL with an error that names it. */
+static const struct file_tensor *find_stack(const struct weights *w, const struct weight_name *name, size_t layer,
+                                            const struct weight_part *part, size_t columns, struct error *err) {
+  const struct file_tensor *t = weights_find(w, name, layer);
+  const char *path = w->file->path;
+  if (!t) {
+    bool gguf = w->file->container == FILE_GGUF;
+    error_set(err, ERROR_CORRUPT, "%s: the tensor %s%s of layer %zu is missing.", path, gguf ? "" : w->hf_prefix,
+              gguf ? name->gguf : name->hf, layer);
+  } else if ((t->rank != 2 && t->rank != 3) || t->shape[t->rank - 1] != columns || t->n_elements != part->rows * columns) {
+    error_set(err, ERROR_CORRUPT, "%s: the tensor %.*s has %llu values in rank %u, but the model's configuration demands %zu rows of %zu.",
+              path, SLICE_ARG(t->name), (unsigned long long)t->n_elements, t->rank, part->rows, columns);
+  } else if (t->dtype >= DTYPE_I8) { /* the scales that they need lie elsewhere */
+    error_set(err, ERROR_UNSUPPORTED, "%s: the tensor %.*s stacks several matrices of the type %s, which is not supported.", path,
+              SLICE_ARG(t->name), dtype_info(t->dtype)->name);
+  } else {
+    return t;
+  }
+  return NULL;
+}
+
+static struct weight *pack(struct weights *w, const struct file_tensor *t, const struct weight_part *part, const void *data,
+                           struct error *err) {
+  struct weight_source source = {.dtype = t->dtype, .data = data, .n_out = part->n_out, .n_in = part->n_in};
+  struct weight *packed = weight_pack(w->compute, &source, err);
+  if (!packed) {
+    error_prefix(err, "%s, tensor %.*s", w->file->path, SLICE_ARG(t->name));
+    return NULL;
+  }
+  w->bytes += weight_bytes(packed);
+  w->stream_bytes += weight_stream_bytes(packed);
+  return packed;
+}
+
+struct weight *weights_part(struct weights *w, const struct weight_name *name, size_t layer, const struct weight_part *part,
+                            struct error *err) {
+  size_t columns = part->transposed ? part->n_out : part->n_in;
+  const struct file_tensor *t = find_stack(w, name, layer, part, columns, err);
+  if (!t) return NULL;
+  uint64_t row_bytes;
+  bool turns = !part->transposed || dtype_info(t->dtype)->block_elements == 1;
+  if (!turns || !dtype_bytes(t->dtype, columns, &row_bytes)) {
+    error_set(err, ERROR_UNSUPPORTED, "%s: the tensor %.*s cannot be divided into its matrices in the type %s.", w->file->path,
+              SLICE_ARG(t->name), dtype_info(t->dtype)->name);
+    return NULL;
+  }
+  const unsigned char *data = (const unsigned char *)t->data + row_bytes * part->begin;
+  if (!part->transposed) return pack(w, t, part, data, err);
+  unsigned char *own = turned(data, part->n_in, part->n_out, dtype_info(t->dtype)->block_bytes);
+  struct weight *packed = NULL;
+  if (own) packed = pack(w, t, part, own, err);
+  else error_set(err, ERROR_NO_MEMORY, "%s: there is no memory to turn the tensor %.*s.", w->file->path, SLICE_ARG(t->name));
+  free(own);
+  return packed;
+}
