@@ -121,6 +121,10 @@ size_t safetensors_n_tensors(const struct safetensors *s);
 const struct file_tensor *safetensors_tensor_at(const struct safetensors *s, size_t i);
 const struct file_tensor *safetensors_tensor(const struct safetensors *s, const char *name); /* NULL when absent */
 
+/* Begins a file with these tensors (plain types; name, dtype, rank, shape and n_bytes count): the header is written. The caller puts the
+ * data of each, in this order, and commits (base/fs.h). */
+struct fs_writer *safetensors_write(const char *path, const struct file_tensor *const *tensors, size_t n, struct error *err);
+
 /* ---- a model on disk, whatever its container ---- */
 
 enum file_container { FILE_GGUF, FILE_SAFETENSORS };

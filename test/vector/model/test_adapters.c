@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -165,6 +166,90 @@ static void a_sequence_gets_the_same_bits_alone_and_among_other_adapters(void **
   }
 }
 
+/* ---- merging ---- */
+
+static void copy_config(const char *from_name, const char *to_dir) {
+  struct error err;
+  struct buf text = {0};
+  char *from_dir = path_of(from_name), *from = fs_join(from_dir, "config.json"), *to = fs_join(to_dir, "config.json");
+  assert_int_equal(fs_read(from, 1 << 20, &text, &err), 0);
+  assert_int_equal(fs_write_atomic(to, buf_view(&text), 0600, &err), 0);
+  buf_free(&text);
+  free(from_dir);
+  free(from);
+  free(to);
+}
+
+/* The logits of `test` with what lies in dir, maybe through an adapter. */
+static struct run run_model(struct setup *s, const char *dir, bool adapts, const struct js *test) {
+  struct error err;
+  struct file_model *file = file_model_open(dir, &err);
+  if (!file) fail_msg("%s", err.message);
+  struct model *own = s->model, *m = model_load(file, s->compute, NULL, &err);
+  if (!m) fail_msg("%s", err.message);
+  char *adapter_dir = path_of("lora/every");
+  struct file_adapter *adapter = file_adapter_open(adapter_dir, &err);
+  struct run r = {.test = test, .adapter = adapts ? adapter_load(adapter, m, &err) : NULL};
+  s->model = m;
+  forward(s, &r, 1);
+  s->model = own;
+  adapter_free(r.adapter);
+  file_adapter_close(adapter);
+  model_free(m);
+  file_model_close(file);
+  free(adapter_dir);
+  return r;
+}
+
+static void a_merged_checkpoint_computes_what_base_and_adapter_do(void **state) {
+  (void)state;
+  struct error err;
+  struct setup s = set_up(COMPUTE_F32);
+  char dir[] = "/tmp/plinth-merge-XXXXXX";
+  assert_non_null(mkdtemp(dir));
+  char *base_dir = path_of("tiny/llama-llama3-rope"), *adapter_dir = path_of("lora/every"), *weights = fs_join(dir, "model.safetensors");
+  struct file_model *base = file_model_open(base_dir, &err); /* fp32: rounding hides nothing */
+  struct file_adapter *adapter = file_adapter_open(adapter_dir, &err);
+  if (adapter_merge(adapter, base, weights, &err) < 0) fail_msg("%s", err.message);
+  copy_config("tiny/llama-llama3-rope", dir);
+  for (size_t i = 0; i < N_CASES; i++) {
+    struct run merged = run_model(&s, dir, false, js_at(s.every_cases, i)), apart = run_model(&s, base_dir, true, js_at(s.every_cases, i));
+    struct run plain = run_model(&s, base_dir, false, js_at(s.every_cases, i));
+    float worst = 0, share = 0;
+    for (size_t j = 0; j < N_VOCAB; j++) {
+      worst = fmaxf(worst, fabsf(merged.logits[j] - apart.logits[j]));
+      share = fmaxf(share, fabsf(merged.logits[j] - plain.logits[j]));
+    }
+    if (worst > 1e-4f || share < 0.1f) fail_msg("case %zu is %g off; the adapter makes %g", i, (double)worst, (double)share);
+  }
+  file_adapter_close(adapter);
+  file_model_close(base);
+  char *config = fs_join(dir, "config.json");
+  assert_int_equal(unlink(weights), 0);
+  assert_int_equal(unlink(config), 0);
+  assert_int_equal(rmdir(dir), 0); /* nothing else was left */
+  char *made[] = {base_dir, adapter_dir, weights, config};
+  for (size_t i = 0; i < sizeof made / sizeof made[0]; i++) free(made[i]);
+  tear_down(&s);
+}
+
+static void merging_into_another_model_is_refused_and_leaves_nothing(void **state) {
+  (void)state;
+  struct error err;
+  char dir[] = "/tmp/plinth-merge-XXXXXX";
+  assert_non_null(mkdtemp(dir));
+  char *base_dir = path_of("tiny/bert-mean"), *adapter_dir = path_of("lora/every"), *weights = fs_join(dir, "model.safetensors");
+  struct file_model *base = file_model_open(base_dir, &err);
+  struct file_adapter *adapter = file_adapter_open(adapter_dir, &err);
+  assert_int_equal(adapter_merge(adapter, base, weights, &err), -1);
+  assert_non_null(strstr(err.message, "another base model"));
+  assert_int_equal(rmdir(dir), 0);
+  file_adapter_close(adapter);
+  file_model_close(base);
+  char *made[] = {base_dir, adapter_dir, weights};
+  for (size_t i = 0; i < sizeof made / sizeof made[0]; i++) free(made[i]);
+}
+
 /* ---- what is refused ---- */
 
 /* The adapter "every" with one setting changed. */
@@ -224,6 +309,8 @@ int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(adapters_of_several_sequences_in_one_batch_match_peft),
       cmocka_unit_test(a_sequence_gets_the_same_bits_alone_and_among_other_adapters),
+      cmocka_unit_test(a_merged_checkpoint_computes_what_base_and_adapter_do),
+      cmocka_unit_test(merging_into_another_model_is_refused_and_leaves_nothing),
       cmocka_unit_test(settings_that_are_not_plain_lora_are_refused_by_key),
       cmocka_unit_test(an_adapter_of_another_model_is_refused_by_its_tensor),
   };
