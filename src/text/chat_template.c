@@ -1,8 +1,9 @@
 /* chat_template: a model's chat templates, and the special tokens they may print. SPDX-License-Identifier: Apache-2.0
  *
- * Sources: GGUF (tokenizer.chat_template, and tokenizer.chat_template.NAME for more); beside safetensors chat_template.jinja,
- * additional_chat_templates/NAME.jinja, or the member chat_template of tokenizer_config.json or chat_template.json: a string or a
- * list of {"name", "template"}. With tools the template "tool_use" is taken where there is one, else the default. */
+ * Sources: GGUF (tokenizer.chat_template, and tokenizer.chat_template.NAME for more); beside safetensors the first of these that has any:
+ * the files chat_template.jinja and additional_chat_templates/NAME.jinja, the member chat_template of tokenizer_config.json, that of
+ * chat_template.json. A member is a string or a list of {"name", "template"}. With tools the template "tool_use" is taken where there
+ * is one, else the default; without them the default, which must be there then. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,6 +21,7 @@ struct chat_template {
   struct jinja *jinja, *tool_jinja;
   struct jinja_default tokens[TOKENS_MAX];
   size_t n_tokens;
+  bool others;                       /* there are templates of other names */
   const struct tokenizer *tokenizer; /* borrowed */
   bool adds_bos;
 };
@@ -78,27 +80,31 @@ static int load_file(struct chat_template *c, const struct file_model *model, co
   return rc;
 }
 
-/* The member chat_template: a string, or a list of named ones. Files come first. */
+static bool any(const struct chat_template *c) { return c->source.len || c->tool_source.len; }
+
+/* The member chat_template: a string, or a list of named ones. */
 static void load_member(struct chat_template *c, const struct js *v) {
   struct slice text, name;
-  if (js_str(v, &text) && !c->source.len) c->source = arena_copy(&c->arena, text);
+  if (js_str(v, &text)) c->source = arena_copy(&c->arena, text);
   for (size_t i = 0; i < js_len(v) && js_type(v) == JS_ARRAY; i++) {
     const struct js *entry = js_at(v, i);
     if (!js_str(js_get(entry, "template"), &text) || !js_str(js_get(entry, "name"), &name)) continue;
-    if (slice_eq(name, SLICE("default")) && !c->source.len) c->source = arena_copy(&c->arena, text);
-    if (slice_eq(name, SLICE("tool_use")) && !c->tool_source.len) c->tool_source = arena_copy(&c->arena, text);
+    if (slice_eq(name, SLICE("default"))) c->source = arena_copy(&c->arena, text);
+    else if (slice_eq(name, SLICE("tool_use"))) c->tool_source = arena_copy(&c->arena, text);
+    else c->others = true;
   }
 }
 
 static int load_directory(struct chat_template *c, const struct file_model *model, struct error *err) {
   static const char *const configs[] = {"tokenizer_config.json", "chat_template.json", "special_tokens_map.json"};
   if (load_file(c, model, "chat_template.jinja", &c->source, err) < 0 ||
+      load_file(c, model, "additional_chat_templates/default.jinja", &c->source, err) < 0 ||
       load_file(c, model, "additional_chat_templates/tool_use.jinja", &c->tool_source, err) < 0)
     return -1;
   for (size_t i = 0; i < sizeof configs / sizeof configs[0]; i++) {
     struct js *config;
     if (file_model_json(model, configs[i], &config, err) < 0) return -1;
-    load_member(c, js_get(config, "chat_template"));
+    if (!any(c)) load_member(c, js_get(config, "chat_template"));
     add_tokens_from_json(c, config);
     js_free(config);
   }
@@ -127,12 +133,15 @@ struct chat_template *chat_template_open(const struct file_model *model, const s
   c->adds_bos = starts_with_bos(t);
   if (model->container == FILE_GGUF) load_gguf(c, model->gguf);
   else if (load_directory(c, model, err) < 0) goto fail;
-  if (!c->source.len && !c->tool_source.len) {
-    error_set(err, ERROR_NOT_FOUND, "The model %s has no chat template.", model->path);
+  if (!any(c)) {
+    error_set(err, ERROR_NOT_FOUND,
+              c->others
+                  ? "The model %s has several chat templates, but none is named default or tool_use."
+                  : "The model %s has no chat template. If its makers describe one, write it as Jinja to chat_template.jinja beside it.",
+              model->path);
     goto fail;
   }
-  if (!c->source.len) c->source = c->tool_source;
-  if (!(c->jinja = parse(c->source, "chat template", err))) goto fail;
+  if (c->source.len && !(c->jinja = parse(c->source, "chat template", err))) goto fail;
   if (c->tool_source.len && !(c->tool_jinja = parse(c->tool_source, "chat template for tools", err))) goto fail;
   return c;
 fail:
@@ -148,12 +157,14 @@ void chat_template_close(struct chat_template *c) {
   free(c);
 }
 
-struct slice chat_template_source(const struct chat_template *c) { return c->source; }
+struct slice chat_template_source(const struct chat_template *c) { return c->source.len ? c->source : c->tool_source; }
 
 static int render(const struct chat_template *c, const struct js *context, unsigned flags, struct buf *out, struct jinja_marks *marks,
                   struct error *err) {
   enum js_type tools = js_type(js_get(context, "tools"));
   bool use_tools = c->tool_jinja && tools != JS_NONE && tools != JS_NULL;
+  if (!use_tools && !c->jinja)
+    return error_set(err, ERROR_INVALID, "This model's only chat template is one for tools, and there are none.");
   struct jinja_job job = {.context = context,
                           .defaults = c->tokens,
                           .n_defaults = c->n_tokens,

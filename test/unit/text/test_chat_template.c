@@ -137,6 +137,49 @@ static void a_template_in_a_file_of_its_own_wins(void **state) {
   remove(path);
 }
 
+static void check_fails(const char *json, const char *words) {
+  struct error err;
+  struct opened o = open_dir(&err);
+  struct buf out = {0};
+  struct js *context = js_parse(slice_cstr(json), &err);
+  if (o.template) assert_int_equal(chat_template_render(o.template, context, &out, &err), -1);
+  if (!strstr(err.message, words)) fail_msg("%s", err.message);
+  js_free(context);
+  buf_free(&out);
+  close_all(&o);
+}
+
+static void files_replace_what_the_config_has(void **state) {
+  (void)state;
+  char path[128];
+  snprintf(path, sizeof path, "%s/additional_chat_templates", dir);
+  assert_int_equal(mkdir(path, 0700), 0);
+  put("additional_chat_templates/tool_use.jinja", "tools from a file");
+  put("tokenizer_config.json",
+      "{\"chat_template\": [{\"name\": \"default\", \"template\": \"old\"}, {\"name\": \"tool_use\", \"template\": \"old\"}]}");
+  check("{\"tools\": [1]}", "tools from a file");
+  check_fails("{}", "only chat template is one for tools");
+  put("chat_template.jinja", "from a file");
+  check("{}", "from a file");
+  check("{\"tools\": []}", "tools from a file");
+  snprintf(path, sizeof path, "%s/additional_chat_templates/tool_use.jinja", dir);
+  remove(path);
+  check("{\"tools\": [1]}", "from a file");
+  snprintf(path, sizeof path, "%s/chat_template.jinja", dir);
+  remove(path);
+}
+
+static void templates_of_other_names_alone_are_no_template(void **state) {
+  (void)state;
+  put("tokenizer_config.json", "{\"chat_template\": [{\"name\": \"rag\", \"template\": \"x\"}]}");
+  check_fails("{}", "none is named default");
+  put("tokenizer_config.json", "{}");
+  check_fails("{}", "chat_template.jinja");
+  put("chat_template.json", "{\"chat_template\": \"from the processor\"}");
+  check("{}", "from the processor");
+  put("chat_template.json", "{}");
+}
+
 static void a_broken_template_is_refused_with_its_place(void **state) {
   (void)state;
   struct error err;
@@ -251,6 +294,8 @@ int main(void) {
       cmocka_unit_test(a_list_of_templates_has_one_for_tools),
       cmocka_unit_test(reasoning_has_all_its_names),
       cmocka_unit_test(a_template_in_a_file_of_its_own_wins),
+      cmocka_unit_test(files_replace_what_the_config_has),
+      cmocka_unit_test(templates_of_other_names_alone_are_no_template),
       cmocka_unit_test(a_broken_template_is_refused_with_its_place),
       cmocka_unit_test(bos_comes_once_and_only_where_the_tokenizer_adds_it),
       cmocka_unit_test(control_tokens_in_the_callers_text_are_text),
