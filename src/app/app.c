@@ -5,15 +5,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/utf8.h"
+
 /* A message may quote a file's or a user's text: what could play with the terminal becomes '?'. */
 static void print_message(const struct error *err) {
-  fputs("plinth: ", stderr);
-  for (const unsigned char *p = (const unsigned char *)err->message; *p; p++) {
-    bool c1 = p[0] == 0xC2 && p[1] >= 0x80 && p[1] < 0xA0;
-    fputc(*p < 0x20 || *p == 0x7F || c1 ? '?' : *p, stderr);
-    if (c1) p++;
-  }
-  fputc('\n', stderr);
+  struct error shown = *err;
+  fprintf(stderr, "plinth: %.*s\n", (int)utf8_make_line(shown.message, strlen(shown.message)), shown.message);
 }
 
 int app_fail(const struct error *err) {

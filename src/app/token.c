@@ -6,6 +6,7 @@
 
 #include "app/app.h"
 #include "app/data_dir.h"
+#include "base/fs.h"
 
 struct token_args {
   const char *data_dir;
@@ -21,6 +22,9 @@ static const struct options_row rows[] = {
 };
 
 static int reset(const char *path, struct buf *token, struct error *err) {
+  if (!fs_is_dir(path))
+    return error_set(err, ERROR_NOT_FOUND,
+                     "There is no data folder %s. plinth serve makes it at its first start; --data-dir names another.", path);
   if (data_dir_make(path, err) < 0) return -1;
   struct store *store = store_open(path, err);
   if (!store) return -1;

@@ -11,6 +11,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/jsonw.h"
+#include "base/utf8.h"
 
 static enum log_level level_max = LOG_INFO;
 static enum log_format line_format = LOG_TEXT;
@@ -53,8 +54,7 @@ void log_line(enum log_level level, const char *room, const char *format, ...) {
   va_start(args, format);
   vsnprintf(message, sizeof message, format, args);
   va_end(args);
-  for (char *p = message; *p; p++)
-    if ((unsigned char)*p < 0x20) *p = ' ';
+  message[utf8_make_line(message, strlen(message))] = '\0';
   time_text(when);
   struct buf line = {0};
   if (line_format == LOG_JSON) json_line(&line, when, level, room, slice_cstr(message));

@@ -1,6 +1,8 @@
 /* utf8: see utf8.h. SPDX-License-Identifier: Apache-2.0 */
 #include "base/utf8.h"
 
+#include <string.h>
+
 /* What may follow a lead byte: how many bytes in all, and the range of the second (RFC 3629, section 4). */
 struct lead {
   unsigned len, low, high;
@@ -88,4 +90,19 @@ size_t utf8_incomplete_tail(struct slice s) {
     return n == back && want > back ? back : 0;
   }
   return 0;
+}
+
+size_t utf8_make_line(char *text, size_t len) {
+  size_t to = 0, n;
+  for (size_t at = 0; at < len; at += n) {
+    uint32_t c = 0; /* an invalid subpart is shown like a control character */
+    struct slice rest = slice_make(text + at, len - at);
+    n = utf8_get(rest, &c);
+    if (n == 0) n = utf8_invalid_len(rest);
+    bool shown = c >= 0x20 && (c < 0x7F || c >= 0xA0);
+    if (shown) memmove(text + to, text + at, n);
+    else text[to] = '?';
+    to += shown ? n : 1;
+  }
+  return to;
 }

@@ -20,5 +20,8 @@ bool utf8_valid(struct slice s);
 size_t utf8_invalid_len(struct slice s);
 /* How many bytes at the end of s are the beginning of a character that may still be completed (0 to 3). */
 size_t utf8_incomplete_tail(struct slice s);
+/* Makes text fit to be shown in one line of a terminal, in place: each control character and each invalid subpart becomes '?'. Returns the
+ * length, which never grows. */
+size_t utf8_make_line(char *text, size_t len);
 
 #endif

@@ -49,7 +49,7 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struc
 static void on_accept_error(struct evconnlistener *listener, void *arg) {
   (void)listener;
   struct net *n = arg;
-  log_line(LOG_WARN, "net", "cannot accept a connection: %s; trying again", strerror(errno));
+  log_line(LOG_WARN, "net", "Cannot accept a connection: %s; trying again.", strerror(errno));
   pause_accepting(n);
 }
 
@@ -109,14 +109,14 @@ static int listen_error(struct error *err, const struct net_config *config, int 
   const char *advice = "check --host";
   if (why == EADDRINUSE) advice = "choose another --port, or stop the program that holds it";
   if (why == EACCES) advice = "choose a --port of 1024 or more, or run with the right to use this one";
-  return error_set(err, ERROR_IO, "cannot listen on %s port %d: %s; %s", config->host, config->port, strerror(why), advice);
+  return error_set(err, ERROR_IO, "Cannot listen on %s port %d: %s; %s.", config->host, config->port, strerror(why), advice);
 }
 
 static int listen_all(struct net *n, struct error *err) {
   const struct net_config *config = &n->config;
   struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE}, *all = NULL;
   int rc = getaddrinfo(config->host, NULL, &hints, &all);
-  if (rc != 0) return error_set(err, ERROR_INVALID, "cannot find the host %s: %s; check --host", config->host, gai_strerror(rc));
+  if (rc != 0) return error_set(err, ERROR_INVALID, "Cannot find the host %s: %s; check --host.", config->host, gai_strerror(rc));
   int why = EADDRNOTAVAIL;
   for (struct addrinfo *at = all; at; at = at->ai_next) {
     if (at->ai_family != AF_INET && at->ai_family != AF_INET6) continue;

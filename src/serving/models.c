@@ -182,12 +182,21 @@ static bool is_taken(const struct models *m, const char *name) {
   return false;
 }
 
+/* Names stand in URLs, in logs and on terminals. */
+static bool is_name(const char *name) {
+  if (!utf8_valid(slice_cstr(name)) || name[strspn(name, " ")] == '\0') return false;
+  for (const unsigned char *p = (const unsigned char *)name; *p; p++)
+    if (*p < 0x20 || *p == 0x7F || (p[0] == 0xC2 && p[1] >= 0x80 && p[1] < 0xA0)) return false;
+  return true;
+}
+
 /* The strings of a door point into its own model, so models are opened in their final place. */
 static int open_all(struct models *m, const struct serving_model *specs, size_t n) {
   int n_readable = 0;
   for (size_t i = 0; i < n; i++) {
-    if (!utf8_valid(slice_cstr(specs[i].name)) || is_taken(m, specs[i].name) || strlen(specs[i].path) > WIRE_TEXT_MAX) {
-      log_line(LOG_WARN, "serving", "The model at %s is left out: its name is taken, too long or not UTF-8.", specs[i].path);
+    if (!is_name(specs[i].name) || is_taken(m, specs[i].name) || strlen(specs[i].path) > WIRE_TEXT_MAX) {
+      log_line(LOG_WARN, "serving",
+               "The model at %s is left out: its name is taken, too long, blank, not UTF-8 or holds a control character.", specs[i].path);
       continue;
     }
     struct model *model = &m->items[m->n];

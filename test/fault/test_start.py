@@ -112,7 +112,24 @@ def test_token_reset_works_on_a_running_server(start):
     assert c.getresponse().status == 401
 
 
+def test_token_reset_makes_no_data_folder(tmp_path):
+    done = subprocess.run([PROGRAM, "token", "reset", "--data-dir", str(tmp_path / "tpyo")], capture_output=True, text=True)
+    assert done.returncode == 1 and "There is no data folder" in done.stderr and not (tmp_path / "tpyo").exists()
+
+
 # ---- models ----
+
+def test_a_model_whose_name_would_disturb_a_terminal_is_left_out(start, tmp_path):
+    models = tmp_path / "models"
+    models.mkdir()
+    for name in ("fine", "bad\x1b[2J", "two\nlines", " ", b"\xff".decode("utf-8", "surrogateescape")):
+        (models / (name + ".gguf")).symlink_to(GGUF)
+    server = start(models=models).listening()
+    c = server.connect()
+    c.request("GET", "/v1/models", headers=server.headers())
+    assert [m["id"] for m in json.load(c.getresponse())["data"]] == ["fine"]
+    assert server.log.count("is left out") == 4 and "\x1b" not in server.log + server.out
+
 
 def test_no_model_at_all_is_told(start, tmp_path):
     (tmp_path / "models").mkdir()

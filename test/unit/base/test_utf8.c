@@ -116,6 +116,26 @@ static void an_incomplete_tail_is_measured(void **state) {
   assert_int_equal(utf8_incomplete_tail(SLICE("\xE2\x82\xAC\x80")), 0);
 }
 
+static void expect_line(const char *text, const char *wanted) {
+  char line[64];
+  size_t len = strlen(text);
+  memcpy(line, text, len);
+  len = utf8_make_line(line, len);
+  assert_int_equal(len, strlen(wanted));
+  assert_memory_equal(line, wanted, len);
+}
+
+static void what_could_play_with_a_terminal_becomes_a_question_mark(void **state) {
+  (void)state;
+  expect_line("", "");
+  expect_line("plain \xC3\xA4 \xF0\x9F\x8C\x8A\xC2\xA0", "plain \xC3\xA4 \xF0\x9F\x8C\x8A\xC2\xA0");
+  expect_line("a\x1B[2J\r\n\tb\x7F", "a?[2J???b?");
+  expect_line(
+      "c1 \xC2\x9B"
+      "2J, bare \x9B, cut \xE2\x82",
+      "c1 ?2J, bare ?, cut ?");
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(every_codepoint_goes_out_and_comes_back),
@@ -123,6 +143,7 @@ int main(void) {
       cmocka_unit_test(invalid_runs_are_split_into_maximal_subparts),
       cmocka_unit_test(validity_of_whole_texts),
       cmocka_unit_test(an_incomplete_tail_is_measured),
+      cmocka_unit_test(what_could_play_with_a_terminal_becomes_a_question_mark),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
