@@ -4,6 +4,7 @@
  *
  * While draining, connections are still taken: new requests get 503, streams go on. A second SIGINT ends the process at once; the kernel takes
  * the engine process with it. */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -231,8 +232,11 @@ static int take_signals(struct server *v, struct error *err) {
   return v->signal_fd < 0 ? error_set(err, ERROR_IO, "Cannot take signals: %s.", strerror(errno)) : 0;
 }
 
+/* A name that begins with "127." may stand for any address. */
 static bool is_loopback(const char *host) {
-  return strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0 || strcmp(host, "localhost") == 0;
+  struct in_addr address;
+  if (inet_pton(AF_INET, host, &address) == 1) return ntohl(address.s_addr) >> 24 == 127;
+  return strcmp(host, "::1") == 0 || strcmp(host, "localhost") == 0;
 }
 
 /* Every connection is a descriptor, and the usual soft limit of 1,024 is just what net takes at most. */

@@ -49,6 +49,9 @@ static int fail(const struct store *s, struct error *err, const char *what) {
     case SQLITE_CANTOPEN:
       return error_set(err, ERROR_IO, "Cannot %s: \"%s\" cannot be opened for writing (%s). Check its owner and its permissions.", what,
                        s->path, detail);
+    case SQLITE_IOERR:
+      return error_set(err, ERROR_IO, "Cannot %s: \"%s\": %s. Look whether the disk that holds it is full or broken.", what, s->path,
+                       detail);
     default: return error_set(err, ERROR_IO, "Cannot %s: \"%s\": %s.", what, s->path, detail);
   }
 }
