@@ -245,6 +245,19 @@ static bool allows(const struct route *r, struct slice method) {
   return slice_eq(method, SLICE("GET")) || slice_eq(method, SLICE("HEAD"));
 }
 
+/* A compressed body would be told to be no JSON. */
+static bool is_encoded(const struct exchange *x) {
+  struct slice coding;
+  return exchange_header(x, "Content-Encoding", &coding) && coding.len && !slice_eq(coding, SLICE("identity"));
+}
+
+static void refuse_encoding(const struct visit *v) {
+  struct fault f;
+  fault_set(&f, 415, "unsupported_content_encoding", NULL, "The body has a Content-Encoding; send it as plain JSON.");
+  exchange_add_header(v->x, "Accept-Encoding", SLICE("identity"));
+  reply_fault(v, &f);
+}
+
 static void on_request(void *ctx, struct exchange *x) {
   struct api *a = ctx;
   assert(a->serving);
@@ -256,6 +269,7 @@ static void on_request(void *ctx, struct exchange *x) {
   if (v.route == API_NONE) refuse_path(&v);
   else if (!allows(r, exchange_method(x))) refuse_method(&v, r);
   else if (!r->is_open && auth_check(a, x, v.dialect, &f) != 0) reply_fault(&v, &f);
+  else if (r->is_post && is_encoded(x)) refuse_encoding(&v);
   else r->serve(&v);
 }
 

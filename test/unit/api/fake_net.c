@@ -129,7 +129,10 @@ struct slice exchange_path(const struct exchange *x) { return slice_cstr(x->path
 struct slice exchange_body(const struct exchange *x) { return x->body; }
 
 bool exchange_header(const struct exchange *x, const char *name, struct slice *ret_value) {
-  const char *value = strcasecmp(name, "authorization") == 0 ? x->authorization : strcasecmp(name, "host") == 0 ? x->host : NULL;
+  const char *value = NULL;
+  if (strcasecmp(name, "authorization") == 0) value = x->authorization;
+  else if (strcasecmp(name, "host") == 0) value = x->host;
+  else if (strcasecmp(name, "content-encoding") == 0) value = x->encoding;
   if (value) *ret_value = slice_cstr(value);
   return value != NULL;
 }

@@ -6,7 +6,7 @@
 
 /* One request and what came back for it. */
 struct exchange {
-  const char *method, *path, *authorization, *host; /* authorization and host: NULL for none */
+  const char *method, *path, *authorization, *host, *encoding; /* headers: NULL for none */
   bool is_foreign;
   struct slice body;
   void *owner;

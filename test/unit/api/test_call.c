@@ -454,6 +454,21 @@ static void a_body_that_is_no_json_object_is_400(void **state) {
   drive_refused(d, "/serving-endpoints/chat/invocations", "{\"a\": 1, \"a\": 2}", NULL, "not valid JSON");
 }
 
+static void a_compressed_body_is_415(void **state) {
+  struct drive *d = *state;
+  static const char *const codings[] = {"gzip", "identity"};
+  for (int i = 0; i < 2; i++) {
+    js_free(d->reply);
+    d->reply = NULL;
+    exchange_free(&d->x);
+    d->x = (struct exchange){
+        .method = "POST", .path = "/v1/chat/completions", .encoding = codings[i], .body = SLICE("{\"model\": \"chat\", " CHAT "}")};
+    fake_net_arrive(d->net, &d->x);
+    drive_rest(d);
+    assert_int_equal(d->x.status, i ? 200 : 415);
+  }
+}
+
 static void a_big_body_is_parsed_by_a_worker_with_the_same_result(void **state) {
   struct drive *d = *state;
   struct buf body = {0};
@@ -644,6 +659,7 @@ int main(void) {
       DRIVEN(a_request_waits_until_the_window_is_known),
       DRIVEN(a_client_that_leaves_meanwhile_leaves_nothing_behind),
       DRIVEN(a_body_that_is_no_json_object_is_400),
+      DRIVEN(a_compressed_body_is_415),
       DRIVEN(a_big_body_is_parsed_by_a_worker_with_the_same_result),
       DRIVEN(big_bodies_take_turns),
       DRIVEN(a_client_with_a_big_body_may_leave_at_any_moment),
