@@ -84,6 +84,86 @@ static void short_and_long_pieces_merge_as_defined(void **state) {
   bpe_scratch_free(&scratch);
 }
 
+/* ---- merges by splits ---- */
+
+/* a, b, aa, ab, ba, aaa, aab with the ranks of equals: pairs of one rank, leftmost first. */
+static void pairs_of_equal_rank_merge_leftmost_first(void **state) {
+  (void)state;
+  static const char *const tokens[] = {"a", "b", "aa", "ab", "ba", "aaa", "aab"};
+  static const uint32_t ranks[] = {0, 0, 1, 1, 1, 0, 2};
+  struct vocab v;
+  struct bpe b;
+  struct bpe_scratch scratch = {0};
+  vocab_init(&v, 8, 64);
+  for (uint32_t i = 0; i < 7; i++) assert_int_equal(vocab_put(&v, slice_cstr(tokens[i]), i, NULL), 0);
+  bpe_init(&b, &v, 0);
+  for (int32_t i = 2; i < 7; i++) bpe_add_splits(&b, i, ranks[i], NULL);
+  static const struct {
+    const char *text;
+    int32_t ids[4];
+    size_t n;
+  } cases[] = {{"ba", {4}, 1}, {"aba", {3, 0}, 2}, {"baa", {4, 0}, 2}, {"aaab", {5, 1}, 2}, {"aab", {6}, 1}, {"bab", {4, 1}, 2}};
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    struct ids got = {0};
+    bpe_encode(&b, &scratch, slice_cstr(cases[i].text), &got);
+    if (got.len != cases[i].n || memcmp(got.data, cases[i].ids, got.len * sizeof got.data[0]) != 0) fail_msg("%s", cases[i].text);
+    ids_free(&got);
+  }
+  bpe_scratch_free(&scratch);
+  bpe_deinit(&b);
+  vocab_deinit(&v);
+}
+
+static void a_part_that_may_not_be_merged_stays_out(void **state) {
+  (void)state;
+  struct vocab v;
+  struct bpe b;
+  struct bpe_scratch scratch = {0};
+  struct ids got = {0};
+  static const char *const tokens[] = {"<", "s", ">", "s>", "<s>"};
+  static const unsigned char part[] = {1, 1, 1, 1, 0};
+  vocab_init(&v, 8, 64);
+  for (uint32_t i = 0; i < 5; i++) assert_int_equal(vocab_put(&v, slice_cstr(tokens[i]), i, NULL), 0);
+  bpe_init(&b, &v, 0);
+  for (int32_t i = 3; i < 5; i++)
+    if (part[i]) bpe_add_splits(&b, i, (uint32_t)i, part);
+  bpe_encode(&b, &scratch, SLICE("<s>"), &got);
+  assert_int_equal(got.len, 2);
+  assert_int_equal(got.data[1], 3);
+  ids_free(&got);
+  bpe_scratch_free(&scratch);
+  bpe_deinit(&b);
+  vocab_deinit(&v);
+}
+
+/* Runs of every length up to 64 are tokens, as runs of spaces are in many vocabularies: the worst that merging meets. */
+static void a_long_run_takes_at_most_three_pushes_a_character(void **state) {
+  (void)state;
+  enum { LEN = 300000, RUN = 64 };
+  struct vocab v;
+  struct bpe b;
+  char *text = malloc(LEN);
+  memset(text, 'a', LEN);
+  vocab_init(&v, RUN, RUN * RUN);
+  for (uint32_t i = 0; i < RUN; i++) assert_int_equal(vocab_put(&v, slice_make(text, i + 1), i, NULL), 0);
+  for (int by_length = 0; by_length < 2; by_length++) {
+    struct bpe_scratch scratch = {0};
+    struct ids got = {0};
+    bpe_init(&b, &v, 0);
+    for (int32_t i = 1; i < RUN; i++) bpe_add_splits(&b, i, by_length ? (uint32_t)i : 0, NULL);
+    bpe_encode(&b, &scratch, slice_make(text, LEN), &got);
+    size_t covered = 0;
+    for (size_t i = 0; i < got.len; i++) covered += (size_t)got.data[i] + 1;
+    assert_int_equal(covered, LEN);
+    assert_true(scratch.n_pushes <= 3 * LEN);
+    ids_free(&got);
+    bpe_scratch_free(&scratch);
+    bpe_deinit(&b);
+  }
+  vocab_deinit(&v);
+  free(text);
+}
+
 static void a_merge_of_tokens_that_are_not_there_is_refused(void **state) {
   (void)state;
   struct vocab v;
@@ -129,6 +209,9 @@ static void characters_without_token_fall_back_to_bytes_or_unknown(void **state)
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(short_and_long_pieces_merge_as_defined),
+      cmocka_unit_test(pairs_of_equal_rank_merge_leftmost_first),
+      cmocka_unit_test(a_part_that_may_not_be_merged_stays_out),
+      cmocka_unit_test(a_long_run_takes_at_most_three_pushes_a_character),
       cmocka_unit_test(a_merge_of_tokens_that_are_not_there_is_refused),
       cmocka_unit_test(characters_without_token_fall_back_to_bytes_or_unknown),
   };

@@ -33,6 +33,16 @@ static struct tokenizer *open_json_at(const char *path) {
   return t;
 }
 
+static struct tokenizer *open_vocabulary_at(const char *path) {
+  struct error err = {0};
+  struct buf bytes = {0};
+  read_file(path, &bytes);
+  struct tokenizer *t = tokenizer_open_vocabulary(buf_view(&bytes), SLICE(""), &err);
+  if (!t) fail_msg("%s", err.message);
+  buf_free(&bytes);
+  return t;
+}
+
 static char *vector_path(const char *name, const char *ending) {
   struct buf path = {0};
   buf_printf(&path, "%s/tokenizer/%s%s", VECTOR_DIR, name, ending);
@@ -77,16 +87,21 @@ static void assert_stream(const struct tokenizer *t, const struct ids *ids, bool
   buf_free(&out);
 }
 
+/* Where a run of byte tokens is no text, the whole of it becomes U+FFFD, byte by byte, when all is decoded at once; a stream has emitted
+ * the characters that were complete. Everywhere else a stream gives the same. */
+enum stream { STREAM, STREAM_OF_BYTE_TOKENS };
+
 static void check_decode(const struct tokenizer *t, const struct ids *ids, const struct js *want, struct slice fallback, bool skip,
-                         bool stream, const char *line) {
+                         enum stream stream, const char *line) {
   struct buf out = {0};
   tokenizer_decode(t, ids->data, ids->len, skip, &out);
   assert_text(want, fallback, &out, line);
-  if (stream) assert_stream(t, ids, skip, &out, line);
+  bool broken = out.data && strstr(out.data, "\xEF\xBF\xBD");
+  if (stream == STREAM || !broken) assert_stream(t, ids, skip, &out, line);
   buf_free(&out);
 }
 
-static void check_encode(const struct tokenizer *t, const struct js *json, struct slice text, bool stream, const char *line) {
+static void check_encode(const struct tokenizer *t, const struct js *json, struct slice text, enum stream stream, const char *line) {
   struct error err = {0};
   struct ids ids = {0}, plain = {0};
   if (tokenizer_encode(t, text, TOKENIZER_ADD_SPECIAL | TOKENIZER_MATCH_SPECIAL, &ids, &err) < 0) fail_msg("%s: %s", err.message, line);
@@ -98,7 +113,7 @@ static void check_encode(const struct tokenizer *t, const struct js *json, struc
   ids_free(&plain);
 }
 
-static void check_line(const struct tokenizer *t, struct slice line, bool stream) {
+static void check_line(const struct tokenizer *t, struct slice line, enum stream stream) {
   struct error err = {0};
   char *shown = strndup(line.data, line.len);
   struct js *json = js_parse(line, &err);
@@ -126,8 +141,7 @@ static void check_line(const struct tokenizer *t, struct slice line, bool stream
   free(shown);
 }
 
-/* stream: the decoder gives the same token by token (where bytes fall back to U+FFFD as a run, it cannot). */
-static void check_vectors(const struct tokenizer *t, const char *name, bool stream) {
+static void check_vectors(const struct tokenizer *t, const char *name, enum stream stream) {
   char *path = vector_path(name, ".jsonl");
   struct buf file = {0};
   read_file(path, &file);
@@ -143,7 +157,7 @@ static void check_vectors(const struct tokenizer *t, const char *name, bool stre
   free(path);
 }
 
-static void check_trained(const char *name, bool stream) {
+static void check_trained(const char *name, enum stream stream) {
   char *path = vector_path(name, ".json");
   struct tokenizer *t = open_json_at(path);
   check_vectors(t, name, stream);
@@ -151,17 +165,38 @@ static void check_trained(const char *name, bool stream) {
   free(path);
 }
 
-static void gpt2_equals_the_reference(void **state) { (void)state, check_trained("gpt2", true); }
-static void llama3_equals_the_reference(void **state) { (void)state, check_trained("llama3", true); }
-static void neox_with_nfc_and_space_tokens_equals_the_reference(void **state) { (void)state, check_trained("neox", true); }
-static void roberta_equals_the_reference(void **state) { (void)state, check_trained("roberta", true); }
-static void llama2_legacy_equals_the_reference(void **state) { (void)state, check_trained("llama2_legacy", false); }
-static void llama2_metaspace_equals_the_reference(void **state) { (void)state, check_trained("llama2_metaspace", false); }
-static void bpe_with_suffix_and_unknown_equals_the_reference(void **state) { (void)state, check_trained("unk_bpe", true); }
-static void bpe_with_prefix_and_fused_unknown_equals_the_reference(void **state) { (void)state, check_trained("fused_bpe", true); }
-static void cased_bert_equals_the_reference(void **state) { (void)state, check_trained("bert_cased", true); }
-static void overlapping_added_tokens_equal_the_reference(void **state) { (void)state, check_trained("odd_added", true); }
-static void patterns_by_pcre2_equal_the_reference(void **state) { (void)state, check_trained("split_isolated", true); }
+static void check_file(const char *name, const char *ending, const char *kind, enum stream stream) {
+  char *path = vector_path(name, ending);
+  struct tokenizer *t = open_vocabulary_at(path);
+  assert_string_equal(tokenizer_kind(t), kind);
+  check_vectors(t, name, stream);
+  tokenizer_close(t);
+  free(path);
+}
+
+static void gpt2_equals_the_reference(void **state) { (void)state, check_trained("gpt2", STREAM); }
+static void llama3_equals_the_reference(void **state) { (void)state, check_trained("llama3", STREAM); }
+static void neox_with_nfc_and_space_tokens_equals_the_reference(void **state) { (void)state, check_trained("neox", STREAM); }
+static void roberta_equals_the_reference(void **state) { (void)state, check_trained("roberta", STREAM); }
+static void llama2_legacy_equals_the_reference(void **state) { (void)state, check_trained("llama2_legacy", STREAM_OF_BYTE_TOKENS); }
+static void llama2_metaspace_equals_the_reference(void **state) { (void)state, check_trained("llama2_metaspace", STREAM_OF_BYTE_TOKENS); }
+static void bpe_with_suffix_and_unknown_equals_the_reference(void **state) { (void)state, check_trained("unk_bpe", STREAM); }
+static void bpe_with_prefix_and_fused_unknown_equals_the_reference(void **state) { (void)state, check_trained("fused_bpe", STREAM); }
+static void cased_bert_equals_the_reference(void **state) { (void)state, check_trained("bert_cased", STREAM); }
+static void overlapping_added_tokens_equal_the_reference(void **state) { (void)state, check_trained("odd_added", STREAM); }
+static void patterns_by_pcre2_equal_the_reference(void **state) { (void)state, check_trained("split_isolated", STREAM); }
+
+static void unigram_with_a_table_equals_the_reference(void **state) { (void)state, check_trained("unigram", STREAM); }
+static void sentencepiece_bpe_equals_the_reference(void **state) {
+  (void)state, check_file("spm_bpe", ".model", "BPE", STREAM_OF_BYTE_TOKENS);
+}
+static void sentencepiece_unigram_equals_the_reference(void **state) {
+  (void)state, check_file("spm_unigram", ".model", "Unigram", STREAM);
+}
+static void sentencepiece_unigram_with_bytes_equals_the_reference(void **state) {
+  (void)state, check_file("spm_fallback", ".model", "Unigram", STREAM_OF_BYTE_TOKENS);
+}
+static void tiktoken_ranks_equal_the_reference(void **state) { (void)state, check_file("ranks", ".tiktoken", "BPE", STREAM); }
 
 static struct tokenizer *open_model(const char *name) {
   struct error err = {0};
@@ -183,7 +218,7 @@ static struct tokenizer *open_model(const char *name) {
 static void smollm2_from_gguf_equals_the_reference(void **state) {
   (void)state;
   struct tokenizer *t = open_model("smollm2-135m-instruct");
-  check_vectors(t, "smollm2", true);
+  check_vectors(t, "smollm2", STREAM);
   size_t n;
   const int32_t *stop = tokenizer_stop_ids(t, &n);
   assert_int_equal(tokenizer_n_vocab(t), 49152);
@@ -203,7 +238,7 @@ static void smollm2_from_gguf_equals_the_reference(void **state) {
 static void minilm_equals_the_reference_without_its_padding_and_truncation(void **state) {
   (void)state;
   struct tokenizer *t = open_model("all-minilm-l6-v2");
-  check_vectors(t, "minilm", true);
+  check_vectors(t, "minilm", STREAM);
   assert_int_equal(tokenizer_n_vocab(t), 30522);
   assert_string_equal(tokenizer_kind(t), "WordPiece");
   assert_true(slice_eq(tokenizer_token_bytes(t, 2088), SLICE(" world")));
@@ -287,6 +322,11 @@ int main(void) {
       cmocka_unit_test(cased_bert_equals_the_reference),
       cmocka_unit_test(overlapping_added_tokens_equal_the_reference),
       cmocka_unit_test(patterns_by_pcre2_equal_the_reference),
+      cmocka_unit_test(unigram_with_a_table_equals_the_reference),
+      cmocka_unit_test(sentencepiece_bpe_equals_the_reference),
+      cmocka_unit_test(sentencepiece_unigram_equals_the_reference),
+      cmocka_unit_test(sentencepiece_unigram_with_bytes_equals_the_reference),
+      cmocka_unit_test(tiktoken_ranks_equal_the_reference),
       cmocka_unit_test(smollm2_from_gguf_equals_the_reference),
       cmocka_unit_test(minilm_equals_the_reference_without_its_padding_and_truncation),
       cmocka_unit_test(streams_of_random_ids_equal_the_whole),

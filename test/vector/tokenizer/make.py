@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Writes the vectors that the unit tests read, with the `tokenizers` package (0.23.3).
+"""Writes the vectors that the unit tests read, with the `tokenizers` package (0.23.3); `sentencepiece` trains some (0.2.3).
 
-usage: make.py         writes <name>.jsonl beside this script, and <name>.json for the tokenizers that are trained here
+usage: make.py [NAME…]   writes <name>.jsonl beside this script, and <name>.json, .model or .tiktoken for the tokenizers that are trained here
 A line is one of
   {"text": T, "ids": I, "decoded": D}     I: ids of T with special tokens; D: the text of I (left out when it is T)
       with "plain": ids when control tokens in the text are not matched (left out when they are I)
@@ -12,12 +12,13 @@ SPDX-License-Identifier: Apache-2.0
 import json
 import os
 import random
+import sys
 
 import reference
 import strings
 import zoo
 
-TRAINED = ("gpt2", "llama3", "neox", "roberta", "llama2_legacy", "llama2_metaspace", "unk_bpe", "fused_bpe", "bert_cased", "odd_added", "split_isolated")
+TRAINED = ("gpt2", "llama3", "neox", "roberta", "llama2_legacy", "llama2_metaspace", "unk_bpe", "fused_bpe", "bert_cased", "odd_added", "split_isolated", "unigram")
 TEXT_MAX = 300  # characters
 INVALID = (
     b"\xff", b"a\x80b", b"\xc3", b"\xc3(", b"\xe2\x82", b"\xe2\x82a", b"\xf0\x9f\x98", b"\xf0\x9f\x98\x80\xf0\x9f", b"\xed\xa0\x80", b"\xc0\xaf",
@@ -63,13 +64,24 @@ def write(tok, name, n_random):
 
 
 def main():
-    write(reference.open_reference(reference.CHAT), "smollm2", 250)
-    write(reference.open_reference(reference.EMBED), "minilm", 250)
+    wanted = sys.argv[1:]
+    for name, path in (("smollm2", reference.CHAT), ("minilm", reference.EMBED)):
+        if not wanted or name in wanted:
+            write(reference.open_reference(path), name, 250)
     for name in TRAINED:
+        if wanted and name not in wanted:
+            continue
         path = os.path.join(reference.HERE, name + ".json")
         tok = zoo.ZOO[name]()
         tok.save(path, pretty=False)
         write(reference.from_json(path), name, 60)
+    for file, train in zoo.FILES.items():
+        if wanted and file not in wanted:
+            continue
+        path = os.path.join(reference.HERE, file)
+        with open(path, "wb") as f:
+            f.write(train())
+        write(reference.open_reference(path), file.split(".")[0], 60)
 
 
 main()

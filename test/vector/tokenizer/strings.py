@@ -33,7 +33,7 @@ CODE = [
 
 
 def special_names(tok):
-    return [t.content for t in tok.get_added_tokens_decoder().values()]
+    return [t.content for t in tok.get_added_tokens_decoder().values() if not t.content.startswith("\U0010fffe")]
 
 
 def char(rng):

@@ -1,11 +1,16 @@
 #!/usr/bin/env python3
 """Trains tiny tokenizers with all sorts of components, for fuzz.py and make.py.
 
-usage: zoo.py DIR      writes DIR/<name>.json for each
+usage: zoo.py DIR      writes DIR/<name>.json for each, and DIR/<name>.model or .tiktoken (needs the `sentencepiece` package, 0.2.3)
 SPDX-License-Identifier: Apache-2.0
 """
+import base64
+import io
 import os
+import random
 import sys
+import tempfile
+import unicodedata
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
@@ -181,7 +186,89 @@ def odd_added():
     return tok
 
 
+# ---- SentencePiece and tiktoken ----
+
+def rules():
+    """A small table of replaced characters in SentencePiece's form: compatibility forms, and some letters with their marks."""
+    ranges = [(0xA0, 0x180), (0x2000, 0x2070), (0x2100, 0x2150), (0x3000, 0x3001), (0xFB00, 0xFB07), (0xFF01, 0xFF5F)]
+    single = [chr(c) for low, high in ranges for c in range(low, high) if unicodedata.normalize("NFKC", chr(c)) != chr(c)]
+    pairs = [letter + mark for letter in "aeiouAEIOU" for mark in "\u0300\u0301\u0308"]
+    drop = [("\u200b", ""), ("\t", " "), ("\n", " "), ("\r", " "), ("\u00ad", "")]
+    for source, target in [(s, unicodedata.normalize("NFKC", s)) for s in single + pairs] + drop:
+        yield " ".join(f"{ord(c):X}" for c in source) + "\t" + " ".join(f"{ord(c):X}" for c in target)
+
+
+def phrases():
+    """Few different characters, as SentencePiece wants them in so small a vocabulary."""
+    rng = random.Random(3)
+    words = [w for w in strings.WORDS if max(w) < "\u0250"] * 3 + strings.WORDS[-60:-30] + [c.strip() for c in strings.CODE]
+    return [" ".join(rng.choice(words) for _ in range(12)) for _ in range(1500)]
+
+
+def train_spm(kind, table=False, **options):
+    """The bytes of a tokenizer.model."""
+    import sentencepiece
+
+    out = io.BytesIO()
+    with tempfile.NamedTemporaryFile("w", suffix=".tsv") as f:
+        if table:
+            f.write("\n".join(rules()) + "\n")
+            f.flush()
+            options["normalization_rule_tsv"] = f.name
+        else:
+            options["normalization_rule_name"] = "identity"
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(phrases()), model_writer=out, model_type=kind, minloglevel=2, num_threads=1, input_sentence_size=0, **options
+        )
+    return out.getvalue()
+
+
+def spm_bpe():
+    """As Llama 2."""
+    return train_spm(
+        "bpe", vocab_size=700, character_coverage=0.98, byte_fallback=True, remove_extra_whitespaces=False, split_digits=True, add_dummy_prefix=True,
+        allow_whitespace_only_pieces=True, user_defined_symbols=["[SEP]", "é é"], control_symbols=["<ctl>", "[INST]"],
+    )
+
+
+def spm_unigram():
+    """As XLM-RoBERTa, with a table."""
+    return train_spm("unigram", table=True, vocab_size=600, hard_vocab_limit=False, character_coverage=0.98, user_defined_symbols=["[SEP]"], control_symbols=["<ctl>"])
+
+
+def spm_fallback():
+    """Unigram with byte tokens and spaces kept."""
+    return train_spm("unigram", vocab_size=900, hard_vocab_limit=False, character_coverage=0.98, byte_fallback=True, remove_extra_whitespaces=False, add_dummy_prefix=False)
+
+
+def tiktoken_ranks():
+    """Ranks as tiktoken writes them, of a trained byte-level BPE: bytes first, then what merges make, in their order."""
+    import json
+
+    tok = train_bpe(None, reference.split_llama3(), size=620)
+    back = {c: b for b, c in reference.byte_chars().items()}
+    model = json.loads(tok.to_str())["model"]
+    tokens = list(dict.fromkeys([bytes([b]) for b in range(256)] + [bytes(back[c] for c in "".join(m)) for m in model["merges"]]))
+    return b"".join(base64.b64encode(token) + b" %d\n" % i for i, token in enumerate(tokens))
+
+
+FILES = {"spm_bpe.model": spm_bpe, "spm_unigram.model": spm_unigram, "spm_fallback.model": spm_fallback, "ranks.tiktoken": tiktoken_ranks}
+
+
+def unigram():
+    """With the table of a SentencePiece model."""
+    table = io.BytesIO(spm_unigram())
+    with tempfile.NamedTemporaryFile(suffix=".model") as f:
+        f.write(table.getvalue())
+        f.flush()
+        model = reference.Pieces(f.name)
+    tok = reference.unigram(model)
+    tok.add_tokens([AddedToken("hello", single_word=True), AddedToken("<mask>", special=True, lstrip=True)])
+    return tok
+
+
 ZOO = {
+    "unigram": unigram,
     "gpt2": gpt2, "llama3": llama3, "neox": neox, "roberta": roberta, "llama2_legacy": llama2_legacy, "llama2_metaspace": llama2_metaspace,
     "metaspace": metaspace, "unk_bpe": unk_bpe, "fused_bpe": fused_bpe, "bert": bert(False), "bert_cased": bert(True), "odd_added": odd_added,
 }
@@ -193,4 +280,8 @@ if __name__ == "__main__":
     os.makedirs(sys.argv[1], exist_ok=True)
     for name, make in ZOO.items():
         make().save(os.path.join(sys.argv[1], name + ".json"))
+        print(name)
+    for name, make in FILES.items():
+        with open(os.path.join(sys.argv[1], name), "wb") as f:
+            f.write(make())
         print(name)
