@@ -37,6 +37,7 @@ extern const struct app_command chat_command;
 extern const struct app_command complete_command;
 extern const struct app_command embed_command;
 extern const struct app_command token_command;
+extern const struct app_command import_command;
 extern const struct app_command models_command;
 extern const struct app_command inspect_command;
 extern const struct app_command tokenize_command;

@@ -4,6 +4,7 @@
 #include "app/about.h"
 #include "app/app.h"
 #include "app/paths.h"
+#include "app/verdict.h"
 #include "base/jsonw.h"
 
 struct inspect_args {
@@ -124,7 +125,30 @@ static void add_tensor(struct buf *out, const struct file_tensor *t) {
   buf_add_byte(out, '\n');
 }
 
-static void add_text(struct buf *out, const struct about *a, bool tensors) {
+static void add_manifest(struct buf *out, const struct manifest *m, const char *changed) {
+  const struct {
+    const char *name, *text;
+  } prints[] = {{"weights", m->weights}, {"tokenizer", m->tokenizer}, {"template", m->chat_template}};
+  label(out, "verdict");
+  buf_add_cstr(out, verdict_word(m, changed));
+  if (changed) buf_add_cstr(out, ": not as it was imported: ");
+  else if (m->verified_by) buf_add_cstr(out, ", by ");
+  about_add_text(out, slice_cstr(changed ? changed : m->verified_by ? m->verified_by : ""));
+  buf_add_byte(out, '\n');
+  if (m->source) {
+    label(out, "source");
+    about_add_text(out, slice_cstr(m->source));
+    if (m->commit) buf_printf(out, " at %.12s", m->commit);
+    buf_add_byte(out, '\n');
+  }
+  for (size_t i = 0; i < sizeof prints / sizeof prints[0]; i++)
+    if (prints[i].text) {
+      label(out, "fingerprint");
+      buf_printf(out, "%s %s\n", prints[i].name, prints[i].text);
+    }
+}
+
+static void add_text(struct buf *out, const struct about *a, bool tensors, const struct manifest *m, const char *changed) {
   about_add_text(out, slice_cstr(a->name));
   buf_add_byte(out, '\n');
   add_file(out, a);
@@ -136,6 +160,7 @@ static void add_text(struct buf *out, const struct about *a, bool tensors) {
   if (a->n_tensors) add_quantization(out, a);
   add_text_parts(out, a);
   if (a->known) add_memory(out, a);
+  if (m) add_manifest(out, m, changed);
   label(out, "tensors");
   about_add_count(out, a->n_tensors);
   buf_add_byte(out, '\n');
@@ -213,7 +238,7 @@ static void write_text_parts(struct jsonw *w, const struct about *a) {
   jsonw_key_bool(w, "chat_template", a->chat_template != ABOUT_TEMPLATE_NONE);
 }
 
-static void add_json(struct buf *out, const struct about *a, bool tensors) {
+static void add_json(struct buf *out, const struct about *a, bool tensors, const struct manifest *m, const char *changed) {
   struct jsonw w = {.out = out};
   jsonw_object_begin(&w);
   write_files(&w, a);
@@ -221,6 +246,12 @@ static void add_json(struct buf *out, const struct about *a, bool tensors) {
   if (about_trouble(a)) jsonw_key_cstr(&w, "trouble", about_trouble(a));
   if (a->known) write_known(&w, a);
   write_text_parts(&w, a);
+  if (m) {
+    jsonw_key(&w, "manifest");
+    jsonw_object_begin(&w);
+    verdict_write(&w, m, changed);
+    jsonw_object_end(&w);
+  }
   if (tensors) {
     jsonw_key(&w, "tensors");
     jsonw_array_begin(&w);
@@ -237,13 +268,21 @@ static int run(const struct options *o) {
   struct about a;
   char *path = paths_find_model(args->models_dir, o->operands[0], &err);
   int opened = path ? about_open(&a, path, &err) : -1;
-  free(path);
-  if (opened < 0) return app_fail(&err);
+  if (opened < 0) {
+    free(path);
+    return app_fail(&err);
+  }
+  struct manifest m;
+  struct error broken; /* a broken manifest is no reason to say nothing of the model: `plinth models` tells about it */
+  bool has_manifest = manifest_read(path, &m, &broken) == 1;
+  const char *changed = has_manifest ? manifest_changed(&m, path) : NULL;
   struct buf text = {0};
-  if (args->json) add_json(&text, &a, args->tensors);
-  else add_text(&text, &a, args->tensors);
+  if (args->json) add_json(&text, &a, args->tensors, has_manifest ? &m : NULL, changed);
+  else add_text(&text, &a, args->tensors, has_manifest ? &m : NULL, changed);
   int code = app_print(&text);
   buf_free(&text);
+  manifest_free(&m);
+  free(path);
   about_close(&a);
   return code;
 }

@@ -87,7 +87,7 @@ void paths_list_free(struct paths_models *models) {
   *models = (struct paths_models){0};
 }
 
-static char *find_in(const char *dir, const char *name, struct error *err) {
+char *paths_find_in(const char *dir, const char *name, struct error *err) {
   struct paths_models models = {0};
   if (paths_list(dir, &models, NULL) < 0) {
     error_set(err, ERROR_NOT_FOUND, "There is no file, folder or model \"%s\" (the models folder %s does not exist).", name, dir);
@@ -115,7 +115,7 @@ static char *find_in(const char *dir, const char *name, struct error *err) {
 char *paths_find_model(const char *models_dir, const char *path_or_name, struct error *err) {
   if (fs_exists(path_or_name)) return mem_strdup(path_or_name);
   char *own = models_dir ? NULL : paths_models_dir();
-  char *path = find_in(models_dir ? models_dir : own, path_or_name, err);
+  char *path = paths_find_in(models_dir ? models_dir : own, path_or_name, err);
   free(own);
   return path;
 }

@@ -15,6 +15,8 @@ char *paths_model_name(const char *path);
 /* The path of the model that a user names: a path that exists, else a model of that name in models_dir (NULL: paths_models_dir()).
  * NULL with ERROR_NOT_FOUND and a suggestion when there is none. */
 char *paths_find_model(const char *models_dir, const char *path_or_name, struct error *err);
+/* The same for a name only. */
+char *paths_find_in(const char *models_dir, const char *name, struct error *err);
 
 struct paths_model {
   char *name; /* of its endpoint */
