@@ -1,4 +1,5 @@
 /* The Jinja interpreter: what vectors cannot say: messages, limits, marks, hostile templates. SPDX-License-Identifier: Apache-2.0 */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -142,6 +143,129 @@ static void deep_nesting_in_the_source_is_an_error(void **state) {
   }
 }
 
+#ifdef __SANITIZE_ADDRESS__
+enum { STACK_BYTES = 8 << 20 };
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+enum { STACK_BYTES = 8 << 20 };
+#else
+enum { STACK_BYTES = 1 << 20 };
+#endif
+#else
+enum { STACK_BYTES = 1 << 20 };
+#endif
+
+/* begin n times, middle, end n times, between head and tail. */
+struct nest {
+  const char *head, *begin, *middle, *end, *tail;
+  int n;
+};
+
+static void *render_nest(void *arg) {
+  const struct nest *nest = arg;
+  struct buf source = {0}, out = {0};
+  struct error err = {0};
+  buf_add_cstr(&source, nest->head);
+  for (int i = 0; i < nest->n; i++) buf_add_cstr(&source, nest->begin);
+  buf_add_cstr(&source, nest->middle);
+  for (int i = 0; i < nest->n; i++) buf_add_cstr(&source, nest->end);
+  buf_add_cstr(&source, nest->tail);
+  struct js *context = js_parse(SLICE("{\"x\": {\"x\": {}}, \"f\": 1}"), &err);
+  struct jinja *j = jinja_parse(buf_view(&source), &err);
+  if (j) jinja_render(j, context, 0, &(struct jinja_limits){.output_bytes_max = 4 << 20}, &out, &err);
+  jinja_free(j);
+  js_free(context);
+  buf_free(&source);
+  buf_free(&out);
+  return NULL;
+}
+
+static void nothing_is_nested_too_deeply_for_the_stack_of_a_thread(void **state) {
+  (void)state;
+#define GROW(with) "{% set ns = namespace(x=[]) %}{% for i in range(9999) %}{% set ns.x = " with " %}{% endfor %}"
+#define MACRO(body) "{% macro m(a) %}" body "{% endmacro %}{{ m(1) }}"
+  static const struct nest nests[] = {
+      {"{{ ", "(", "1", ")", " }}", 149},
+      {"{{ ", "[", "1", "]", " }}", 149},
+      {"{{ ", "{1:", "1", "}", " }}", 149},
+      {"{{ ", "not ", "1", "", " }}", 149},
+      {"{{ ", "-", "1", "", " }}", 149},
+      {"{{ ", "1 if ", "1", " else 1", " }}", 149},
+      {"{{ ", "f(", "1", ")", " }}", 149},
+      {"{{ ", "x[", "1", "]", " }}", 149},
+      {"{{ ", "1 ** ", "1", "", " }}", 149},
+      {"{{ ", "[1, 2][", "0", "]", " }}", 149},
+      {"{{ ", "(1, [", "0", "])|list|string", " }}", 70},
+      {"{{ x", "", "", ".x", " }}", 999},
+      {"{{ x", "", "", "|e", " }}", 999},
+      {"{{ x", "", "", "|map('list')", " }}", 999},
+      {"{{ 1", "", "", " + 1", " }}", 999},
+      {"{{ 1", "", "", " ~ 1", " }}", 999},
+      {"{{ 1", "", "", " or 0", " }}", 999},
+      {"{{ 0", "", "", " or 0", " }}", 999},
+      {"{{ 1", "", "", " < 2", " }}", 999},
+      {"{{ 1", "", "", " is defined", " }}", 999},
+      {"", "{% if 1 %}", "x", "{% endif %}", "", 149},
+      {"", "{% if 0 %}{% else %}", "x", "{% endif %}", "", 149},
+      {"{% if 0 %}", "{% elif 0 %}", "x", "", "{% endif %}", 9999},
+      {"", "{% for a in [1] %}", "x", "{% endfor %}", "", 149},
+      {"", "{% with a = 1 %}", "x", "{% endwith %}", "", 149},
+      {"", "{% filter upper %}", "x", "{% endfilter %}", "", 149},
+      {"", "{% set a %}", "x", "{% endset %}", "", 149},
+      {"", "{% macro m() %}", "x", "{% endmacro %}{{ m() }}", "", 149},
+      {"{% macro m() %}{{ caller() }}{% endmacro %}", "{% call m() %}", "x", "{% endcall %}", "", 149},
+      {"", "{% generation %}", "x", "{% endgeneration %}", "", 149},
+      {MACRO("{{ m(m(a)) }}"), "", "", "", "", 0},
+      {MACRO("{{ [[[[[[[[[[m(a)]]]]]]]]]] }}"), "", "", "", "", 0},
+      {MACRO("{% for x in [1] %}{% if x %}{% set y %}{{ m(x)|upper }}{% endset %}{{ y }}{% endif %}{% endfor %}"), "", "", "", "", 0},
+      {MACRO("{% call m(1) %}{{ m(2) }}{% endcall %}"), "", "", "", "", 0},
+      {"{% for x in [[1]] recursive %}{{ loop([[x]]) }}{% endfor %}", "", "", "", "", 0},
+      {GROW("[ns.x]") "{{ ns.x }}", "", "", "", "", 0},
+      {GROW("[ns.x]") "{{ ns.x|tojson }}", "", "", "", "", 0},
+      {GROW("[ns.x]") "{{ ns.x|tojson(indent=1) }}", "", "", "", "", 0},
+      {GROW("[ns.x]") "{{ ns.x|pprint }}", "", "", "", "", 0},
+      {GROW("[ns.x]") "{{ ns.x == [ns.x] }}", "", "", "", "", 0},
+      {GROW("[ns.x]") "{{ ns.x < [ns.x] }}", "", "", "", "", 0},
+      {GROW("[ns.x]") "{{ [ns.x, ns.x]|sort }}", "", "", "", "", 0},
+      {GROW("[ns.x]") "{{ [ns.x, ns.x]|unique|list }}", "", "", "", "", 0},
+      {GROW("[ns.x]") "{{ ns.x in [ns.x] }}", "", "", "", "", 0},
+      {GROW("[ns.x]") "{{ '%s' % ns.x }}{{ '{}'.format(ns.x) }}", "", "", "", "", 0},
+      {GROW("[ns.x]") "{{ ns.x|string|length }}{{ ns.x|join }}", "", "", "", "", 0},
+      {GROW("[ns.x]") "{{ ns.x|sum(start=[]) }}", "", "", "", "", 0},
+      {GROW("{'x': ns.x}") "{{ ns.x }}", "", "", "", "", 0},
+      {GROW("{'x': ns.x}") "{{ ns.x == {'x': ns.x} }}", "", "", "", "", 0},
+      {GROW("{'x': ns.x}") "{{ ns.x|tojson }}{{ ns.x|xmlattr }}", "", "", "", "", 0},
+      {GROW("{'x': ns.x}") "{{ ns.x|dictsort }}{{ ns.x.values() }}", "", "", "", "", 0},
+      {"{% set ns = namespace(x=(1,)) %}{% for i in range(9999) %}{% set ns.x = (ns.x,) %}{% endfor %}{{ {ns.x: 1} }}", "", "", "", "", 0},
+      {"{% set ns = namespace(x=(1,)) %}{% for i in range(2400) %}{% set ns.x = (ns.x,) %}{% endfor %}{{ {ns.x: 1} }}", "", "", "", "", 0},
+      {"{% set ns = namespace(x=[1]) %}{% for i in range(2400) %}{% set ns.x = [ns.x] %}{% endfor %}{{ ns.x }}{{ ns.x|tojson }}", "", "",
+       "", "", 0},
+      {GROW("ns.x|map('string')") "{{ ns.x|list }}", "", "", "", "", 0},
+      {GROW("ns.x|select") "{{ ns.x|first }}", "", "", "", "", 0},
+      {GROW("ns.x|batch(2)") "{{ ns.x|list }}", "", "", "", "", 0},
+      {GROW("ns.x|slice(2)") "{{ ns.x|list }}", "", "", "", "", 0},
+      {GROW("ns.x|reverse") "{{ ns.x|list }}", "", "", "", "", 0},
+      {GROW("ns.x|unique") "{{ ns.x|list }}", "", "", "", "", 0},
+      {GROW("ns.x|rejectattr('a')") "{{ ns.x|list }}", "", "", "", "", 0},
+      {GROW("ns.x|items") "{{ ns.x|list }}", "", "", "", "", 0},
+      {GROW("ns.x.y.z|default(ns.x)") "{{ ns.x }}", "", "", "", "", 0},
+      {GROW("dict(a=ns.x).items()") "{{ ns.x }}{{ ns.x|list }}", "", "", "", "", 0},
+      {GROW("cycler(ns.x)") "{{ ns.x }}{{ ns.x.next() }}", "", "", "", "", 0},
+      {GROW("joiner(ns.x|string)") "{{ ns.x() }}", "", "", "", "", 0},
+      {GROW("namespace(x=ns.x)") "{{ ns.x }}{{ ns.x == ns.x }}", "", "", "", "", 0},
+  };
+  pthread_attr_t attr;
+  pthread_attr_init(&attr);
+  pthread_attr_setstacksize(&attr, STACK_BYTES);
+  for (size_t i = 0; i < sizeof nests / sizeof nests[0]; i++) {
+    struct nest nest = nests[i];
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, &attr, render_nest, &nest), 0);
+    pthread_join(thread, NULL);
+  }
+  pthread_attr_destroy(&attr);
+}
+
 static void long_chains_work_up_to_a_limit(void **state) {
   (void)state;
   struct error err;
@@ -257,6 +381,7 @@ int main(void) {
       cmocka_unit_test(time_is_the_given_one),
       cmocka_unit_test(hostile_templates_end_with_an_error),
       cmocka_unit_test(deep_nesting_in_the_source_is_an_error),
+      cmocka_unit_test(nothing_is_nested_too_deeply_for_the_stack_of_a_thread),
       cmocka_unit_test(long_chains_work_up_to_a_limit),
       cmocka_unit_test(limits_of_the_caller_hold),
       cmocka_unit_test(unsafe_attributes_are_undefined_and_cannot_be_used),
