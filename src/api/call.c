@@ -272,6 +272,11 @@ static void take_token(struct call *c, struct choice *ch, const struct serving_e
   ch->generation = NULL;
 }
 
+static void tell_late(const struct call *c, struct fault *f) {
+  fault_set(f, 504, "timeout", NULL, "The request was not finished within its time limit of %.3g s.",
+            c->api->config.request_timeout_ms / 1000.0);
+}
+
 /* A time limit with error_behavior "truncate" ends the text where it is. */
 static bool forgiven(const struct call *c, const struct error *err) {
   return c->request.truncate && err->code == ERROR_TIMEOUT && c->request.kind == REQUEST_COMPLETION;
@@ -285,6 +290,7 @@ static void take_error(struct call *c, struct choice *ch, const struct error *er
   c->n_alive--;
   struct fault f;
   fault_from_error(&f, err);
+  if (err->code == ERROR_TIMEOUT) tell_late(c, &f); /* a sequence of a batch knows only what was left for it */
   fail(c, &f);
 }
 

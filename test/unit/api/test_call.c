@@ -574,6 +574,7 @@ static void an_error_before_the_first_token_of_a_stream_has_its_own_status(void 
   assert_int_equal(drive_post(d, "/serving-endpoints/chat/invocations", "{\"stream\": true, " CHAT "}"), 504);
   assert_false(d->x.streamed);
   drive_str(d->reply, "error_code", "DEADLINE_EXCEEDED");
+  drive_str(d->reply, "message", "The request was not finished within its time limit of 600 s.");
 }
 
 static void truncate_keeps_what_was_made_when_time_runs_out(void **state) {
