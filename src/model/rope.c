@@ -82,10 +82,22 @@ static int scale_by_gguf(const struct config *c, float *inv, size_t half, struct
   return 0;
 }
 
+/* rope_parameters (new) or attn_config (DBRX) before the key of its own. Where both are given they must agree: newer tools write a default
+ * into the former without reading the latter. */
 static int read_theta(const struct config *c, double *theta, struct error *err) {
   *theta = 10000;
-  if (config_real_or(c, "%s.rope.freq_base", "rope_theta", theta, err) < 0) return -1;
-  if (c->file->container == FILE_SAFETENSORS) js_real(js_get(js_get(c->file->config, "rope_parameters"), "rope_theta"), theta);
+  double within = 0, own = 0;
+  if (config_real_or(c, "%s.rope.freq_base", "rope_theta", theta, err) < 0 ||
+      config_real_or(c, NULL, "attn_config.rope_theta", &own, err) < 0 ||
+      config_real_or(c, NULL, "rope_parameters.rope_theta", &within, err) < 0)
+    return -1;
+  if (own != 0 && within != 0 && own != within)
+    return error_set(
+        err, ERROR_UNSUPPORTED,
+        "%s: attn_config.rope_theta is %g, but rope_parameters.rope_theta is %g; correct the one that is wrong in config.json.",
+        c->file->path, own, within);
+  if (own != 0) *theta = own;
+  if (within != 0) *theta = within;
   if (isfinite(*theta) && *theta > 0) return 0;
   return error_set(err, ERROR_UNSUPPORTED, "%s: the rope base (rope_theta) must be a positive number.", c->file->path);
 }

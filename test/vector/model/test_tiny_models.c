@@ -9,11 +9,13 @@
 #include "base/fs.h"
 #include "base/js.h"
 #include "base/mem.h"
-#include "model/model.h"
+#include "model/arch.h"
 
 enum { IDS_MAX = 256 };
 
 static const char *vectors;
+
+enum { CASES_MAX = 8 };
 
 struct checkpoint {
   struct pool *pool;
@@ -22,17 +24,19 @@ struct checkpoint {
   struct js *cases;
 };
 
-static struct checkpoint open_checkpoint(const char *name) {
+/* file: within the folder, or NULL for the folder itself. */
+static struct checkpoint open_checkpoint(const char *name, const char *file_name, enum compute_mode mode, unsigned isa_mask, int threads) {
   struct error err;
   struct checkpoint c;
   struct buf text = {0}, tiny = {0};
   buf_printf(&tiny, "%s/tiny/%s", vectors, name);
   char *expected = fs_join(tiny.data, "expected.json");
   if (fs_read(expected, 1 << 20, &text, &err) < 0 || !(c.cases = js_parse(buf_view(&text), &err))) fail_msg("%s", err.message);
+  if (file_name) buf_printf(&tiny, "/%s", file_name);
   struct file_model *file = file_model_open(tiny.data, &err);
   if (!file) fail_msg("%s", err.message);
-  c.pool = pool_create(2, &err);
-  c.compute = compute_create(COMPUTE_F32, c.pool, COMPUTE_ISA_ALL, &err);
+  c.pool = pool_create(threads, &err);
+  c.compute = compute_create(mode, c.pool, isa_mask, &err);
   c.model = model_load(file, c.compute, NULL, &err);
   if (!c.model) fail_msg("%s", err.message);
   file_model_close(file);
@@ -70,59 +74,187 @@ static float worst_difference(const float *got, const struct js *want) {
   return worst;
 }
 
-static void check_llama(const char *name) {
-  struct checkpoint c = open_checkpoint(name);
-  struct kv_layout kv = model_kv_layout(c.model);
+/* One prompt of the cases, its pages and what came of it. */
+struct prompt {
+  int32_t ids[IDS_MAX];
+  size_t n;
   void *pages[IDS_MAX / KV_PAGE_TOKENS];
-  for (size_t i = 0; i < IDS_MAX / KV_PAGE_TOKENS; i++) pages[i] = mem_aligned(64, kv.page_bytes);
-  float *logits = mem_alloc(model_info(c.model)->n_vocab * sizeof *logits), worst = 0;
-  for (size_t i = 0; i < js_len(c.cases); i++) {
-    int32_t ids[IDS_MAX];
-    size_t n = ids_of(js_get(js_at(c.cases, i), "ids"), ids), first = n / 3;
-    /* In two chunks, the border anywhere. */
-    for (size_t begin = 0; begin < n; begin = begin ? n : (first ? first : n)) {
-      size_t end = begin == 0 && first ? first : n;
-      struct kv_segment segment = {.n_rows = end - begin, .pos_begin = begin, .pages = pages};
-      int32_t last = (int32_t)(end - begin) - 1;
-      model_forward(c.model, &(struct model_batch){.n_rows = end - begin,
-                                                   .tokens = ids + begin,
-                                                   .segments = &segment,
-                                                   .n_segments = 1,
-                                                   .out_rows = &last,
-                                                   .n_out_rows = end == n ? 1 : 0,
-                                                   .logits = logits});
-      if (end == n) break;
-    }
-    worst = fmaxf(worst, worst_difference(logits, js_get(js_at(c.cases, i), "logits")));
+  float *logits, *hidden; /* of the last token */
+};
+
+static size_t read_prompts(const struct checkpoint *c, struct prompt prompts[CASES_MAX]) {
+  const struct model_info *info = model_info(c->model);
+  struct kv_layout kv = model_kv_layout(c->model);
+  size_t n = js_len(c->cases);
+  assert_true(n <= CASES_MAX);
+  for (size_t i = 0; i < n; i++) {
+    struct prompt *p = &prompts[i];
+    p->n = ids_of(js_get(js_at(c->cases, i), "ids"), p->ids);
+    p->logits = mem_zalloc(info->n_vocab, sizeof(float));
+    p->hidden = mem_zalloc(info->n_embd, sizeof(float));
+    for (size_t j = 0; j < IDS_MAX / KV_PAGE_TOKENS; j++) p->pages[j] = mem_aligned(64, kv.page_bytes);
   }
-  print_message("%s: max abs error of logits %g\n", name, (double)worst);
-  assert_true(worst <= 1e-4f);
-  for (size_t i = 0; i < IDS_MAX / KV_PAGE_TOKENS; i++) free(pages[i]);
+  return n;
+}
+
+static void free_prompts(struct prompt *prompts, size_t n) {
+  for (size_t i = 0; i < n; i++) {
+    for (size_t j = 0; j < IDS_MAX / KV_PAGE_TOKENS; j++) free(prompts[i].pages[j]);
+    free(prompts[i].logits);
+    free(prompts[i].hidden);
+  }
+}
+
+/* Rows begin[i] … end[i] − 1 of every prompt in one pass; the last row of each is scored. */
+static void forward(const struct checkpoint *c, struct prompt *prompts, size_t n, const size_t *begin, const size_t *end) {
+  const struct model_info *info = model_info(c->model);
+  int32_t tokens[CASES_MAX * IDS_MAX], last[CASES_MAX];
+  struct kv_segment segments[CASES_MAX];
+  size_t rows = 0, n_segments = 0, of[CASES_MAX];
+  for (size_t i = 0; i < n; i++) {
+    if (begin[i] == end[i]) continue;
+    memcpy(tokens + rows, prompts[i].ids + begin[i], (end[i] - begin[i]) * sizeof *tokens);
+    segments[n_segments] = (struct kv_segment){rows, end[i] - begin[i], begin[i], prompts[i].pages};
+    rows += end[i] - begin[i];
+    of[n_segments] = i;
+    last[n_segments++] = (int32_t)rows - 1;
+  }
+  float *logits = mem_alloc(n_segments * info->n_vocab * sizeof *logits);
+  model_forward(c->model, &(struct model_batch){.n_rows = rows,
+                                                .tokens = tokens,
+                                                .segments = segments,
+                                                .n_segments = n_segments,
+                                                .out_rows = last,
+                                                .n_out_rows = n_segments,
+                                                .logits = logits});
+  for (size_t i = 0; i < n_segments; i++) {
+    memcpy(prompts[of[i]].logits, logits + i * info->n_vocab, info->n_vocab * sizeof *logits);
+    memcpy(prompts[of[i]].hidden, model__hidden(c->model) + (size_t)last[i] * info->n_embd, info->n_embd * sizeof *logits);
+  }
   free(logits);
+}
+
+/* Each prompt by itself, in two chunks, the border anywhere. */
+static void run_alone(const struct checkpoint *c, struct prompt *prompts, size_t n) {
+  for (size_t i = 0; i < n; i++) {
+    size_t zero = 0, third = prompts[i].n / 3;
+    if (third) forward(c, &prompts[i], 1, &zero, &third);
+    forward(c, &prompts[i], 1, &third, &prompts[i].n);
+  }
+}
+
+/* All prompts in one pass, each but its last token; then all last tokens in another. */
+static void run_together(const struct checkpoint *c, struct prompt *prompts, size_t n) {
+  size_t zero[CASES_MAX] = {0}, most[CASES_MAX], all[CASES_MAX];
+  for (size_t i = 0; i < n; i++) most[i] = prompts[i].n - 1, all[i] = prompts[i].n;
+  forward(c, prompts, n, zero, most);
+  forward(c, prompts, n, most, all);
+}
+
+static void check_file(const char *name, const char *file_name) {
+  struct checkpoint c = open_checkpoint(name, file_name, COMPUTE_F32, COMPUTE_ISA_ALL, 2);
+  struct prompt prompts[CASES_MAX];
+  size_t n = read_prompts(&c, prompts);
+  for (int together = 0; together < 2; together++) {
+    float logits = 0, hidden = 0;
+    if (together) run_together(&c, prompts, n);
+    else run_alone(&c, prompts, n);
+    for (size_t i = 0; i < n; i++) {
+      const struct js *want = js_at(c.cases, i), *want_hidden = js_get(want, "hidden");
+      logits = fmaxf(logits, worst_difference(prompts[i].logits, js_get(want, "logits")));
+      if (want_hidden) hidden = fmaxf(hidden, worst_difference(prompts[i].hidden, want_hidden));
+    }
+    print_message("%s %s: max abs error of logits %g, of hidden states %g\n", name, file_name ? file_name : "safetensors", (double)logits,
+                  (double)hidden);
+    assert_true(logits <= 1e-4f && hidden <= 1e-4f);
+  }
+  free_prompts(prompts, n);
   close_checkpoint(&c);
 }
 
-static void check_bert(const char *name) {
-  struct checkpoint c = open_checkpoint(name);
-  int32_t ids[IDS_MAX];
-  size_t offsets[16] = {0}, n = js_len(c.cases), width = model_info(c.model)->n_embd;
+/* Both containers, where there are two. */
+static void check_both(const char *name, const char *gguf) {
+  check_file(name, NULL);
+  check_file(name, gguf);
+}
+
+/* Under fast, whatever the instruction set, the threads and the neighbours. */
+static void check_bits(const char *name, const char *file_name) {
+  static const unsigned masks[] = {COMPUTE_ISA_REF, COMPUTE_ISA_REF | COMPUTE_ISA_AVX2, COMPUTE_ISA_ALL};
+  struct checkpoint truth = open_checkpoint(name, file_name, COMPUTE_FAST, COMPUTE_ISA_REF, 1);
+  struct prompt expected[CASES_MAX], prompts[CASES_MAX];
+  size_t n = read_prompts(&truth, expected), bytes = model_info(truth.model)->n_vocab * sizeof(float);
+  run_alone(&truth, expected, n);
+  for (size_t i = 0; i < sizeof masks / sizeof masks[0]; i++) {
+    struct checkpoint c = open_checkpoint(name, file_name, COMPUTE_FAST, masks[i], 3);
+    read_prompts(&c, prompts);
+    for (int together = 0; together < 2; together++) {
+      if (together) run_together(&c, prompts, n);
+      else run_alone(&c, prompts, n);
+      for (size_t k = 0; k < n; k++) assert_memory_equal(prompts[k].logits, expected[k].logits, bytes);
+    }
+    free_prompts(prompts, n);
+    close_checkpoint(&c);
+  }
+  free_prompts(expected, n);
+  close_checkpoint(&truth);
+}
+
+static void check_encoder(const char *name) {
+  struct checkpoint c = open_checkpoint(name, NULL, COMPUTE_F32, COMPUTE_ISA_ALL, 2);
+  int32_t ids[2 * IDS_MAX];
+  size_t offsets[CASES_MAX + 1] = {0}, n = js_len(c.cases), width = model_info(c.model)->n_embd;
   for (size_t i = 0; i < n; i++) offsets[i + 1] = offsets[i] + ids_of(js_get(js_at(c.cases, i), "ids"), ids + offsets[i]);
-  float *out = mem_alloc(n * width * sizeof *out), worst = 0;
+  float *out = mem_alloc(n * width * sizeof *out), worst = 0, hidden = 0;
   model_embed(c.model, ids, offsets, n, out); /* all texts in one pass */
-  for (size_t i = 0; i < n; i++) worst = fmaxf(worst, worst_difference(out + i * width, js_get(js_at(c.cases, i), "embedding")));
-  print_message("%s: max abs error of embeddings %g\n", name, (double)worst);
-  assert_true(worst <= 1e-4f);
+  for (size_t i = 0; i < n; i++) {
+    const struct js *want = js_at(c.cases, i), *want_hidden = js_get(want, "hidden");
+    worst = fmaxf(worst, worst_difference(out + i * width, js_get(want, "embedding")));
+    if (want_hidden) hidden = fmaxf(hidden, worst_difference(model__hidden(c.model) + (offsets[i + 1] - 1) * width, want_hidden));
+  }
+  print_message("%s: max abs error of embeddings %g, of hidden states %g\n", name, (double)worst, (double)hidden);
+  assert_true(worst <= 1e-4f && hidden <= 1e-4f);
   free(out);
   close_checkpoint(&c);
 }
 
-static void an_untied_llama_in_bf16_shards_matches(void **state) { (void)state, check_llama("llama-untied-bf16-shards"); }
-static void a_tied_llama_in_f16_matches(void **state) { (void)state, check_llama("llama-tied-f16"); }
-static void the_llama3_rope_rule_matches(void **state) { (void)state, check_llama("llama-llama3-rope"); }
-static void the_linear_rope_rule_matches(void **state) { (void)state, check_llama("llama-linear-rope"); }
-static void attention_biases_and_a_free_head_size_match(void **state) { (void)state, check_llama("llama-bias-head-dim"); }
-static void bert_with_cls_pooling_and_prefix_matches(void **state) { (void)state, check_bert("bert-cls-normalized"); }
-static void bert_with_mean_pooling_matches_for_texts_of_mixed_lengths(void **state) { (void)state, check_bert("bert-mean"); }
+static void an_untied_llama_in_bf16_shards_matches(void **state) { (void)state, check_file("llama-untied-bf16-shards", NULL); }
+static void a_tied_llama_in_f16_matches(void **state) { (void)state, check_file("llama-tied-f16", NULL); }
+static void the_llama3_rope_rule_matches(void **state) { (void)state, check_file("llama-llama3-rope", NULL); }
+static void the_linear_rope_rule_matches(void **state) { (void)state, check_file("llama-linear-rope", NULL); }
+static void attention_biases_and_a_free_head_size_match(void **state) { (void)state, check_file("llama-bias-head-dim", NULL); }
+static void llama_31_matches_from_an_old_config_and_gguf(void **state) { (void)state, check_both("llama-31-old-config", "model.gguf"); }
+static void mistral_with_a_window_matches(void **state) { (void)state, check_file("mistral-window", NULL); }
+static void mistral_with_a_window_over_pages_matches(void **state) { (void)state, check_file("mistral-window-head-dim", NULL); }
+static void mistral_without_a_window_matches(void **state) { (void)state, check_both("mistral-no-window", "model.gguf"); }
+static void mixtral_matches_with_experts_one_by_one(void **state) { (void)state, check_both("mixtral", "one-by-one.gguf"); }
+static void mixtral_matches_with_fused_experts_and_a_window(void **state) { (void)state, check_file("mixtral-fused-window", NULL); }
+static void mixtral_matches_with_stacked_experts_in_q8_0(void **state) { (void)state, check_file("mixtral-q8", "model.gguf"); }
+static void mpt_matches(void **state) { (void)state, check_both("mpt", "model.gguf"); }
+static void mpt_with_heads_that_are_no_power_of_two_matches(void **state) { (void)state, check_file("mpt-6-heads", NULL); }
+static void mpt_matches_in_all_its_settings(void **state) { (void)state, check_file("mpt-all-settings", NULL); }
+static void mpt_with_learned_positions_matches(void **state) { (void)state, check_file("mpt-learned-positions", NULL); }
+static void mpt_matches_in_q8_0(void **state) { (void)state, check_file("mpt-q8", "model.gguf"); }
+static void dbrx_matches(void **state) { (void)state, check_both("dbrx", "model.gguf"); }
+static void dbrx_without_normalized_weights_matches(void **state) { (void)state, check_file("dbrx-no-norm", NULL); }
+static void dbrx_matches_in_q8_0(void **state) { (void)state, check_file("dbrx-q8", "model.gguf"); }
+static void bert_with_cls_pooling_and_prefix_matches(void **state) { (void)state, check_encoder("bert-cls-normalized"); }
+static void bert_with_mean_pooling_matches_for_texts_of_mixed_lengths(void **state) { (void)state, check_encoder("bert-mean"); }
+
+static void fast_gives_equal_bits_with_experts(void **state) {
+  (void)state;
+  check_bits("mixtral-q8", "model.gguf");
+  check_bits("mixtral-fused-window", NULL);
+  check_bits("dbrx-q8", "model.gguf");
+}
+
+static void fast_gives_equal_bits_with_alibi(void **state) {
+  (void)state;
+  check_bits("mpt-q8", "model.gguf");
+  check_bits("mpt-all-settings", NULL);
+}
+
+static void fast_gives_equal_bits_with_a_window(void **state) { (void)state, check_bits("mistral-window-head-dim", NULL); }
 
 int main(int argc, char **argv) {
   vectors = argc > 1 ? argv[1] : "test/vector/model";
@@ -132,8 +264,26 @@ int main(int argc, char **argv) {
       cmocka_unit_test(the_llama3_rope_rule_matches),
       cmocka_unit_test(the_linear_rope_rule_matches),
       cmocka_unit_test(attention_biases_and_a_free_head_size_match),
+      cmocka_unit_test(llama_31_matches_from_an_old_config_and_gguf),
+      cmocka_unit_test(mistral_with_a_window_matches),
+      cmocka_unit_test(mistral_with_a_window_over_pages_matches),
+      cmocka_unit_test(mistral_without_a_window_matches),
+      cmocka_unit_test(mixtral_matches_with_experts_one_by_one),
+      cmocka_unit_test(mixtral_matches_with_fused_experts_and_a_window),
+      cmocka_unit_test(mixtral_matches_with_stacked_experts_in_q8_0),
+      cmocka_unit_test(mpt_matches),
+      cmocka_unit_test(mpt_with_heads_that_are_no_power_of_two_matches),
+      cmocka_unit_test(mpt_matches_in_all_its_settings),
+      cmocka_unit_test(mpt_with_learned_positions_matches),
+      cmocka_unit_test(mpt_matches_in_q8_0),
+      cmocka_unit_test(dbrx_matches),
+      cmocka_unit_test(dbrx_without_normalized_weights_matches),
+      cmocka_unit_test(dbrx_matches_in_q8_0),
       cmocka_unit_test(bert_with_cls_pooling_and_prefix_matches),
       cmocka_unit_test(bert_with_mean_pooling_matches_for_texts_of_mixed_lengths),
+      cmocka_unit_test(fast_gives_equal_bits_with_experts),
+      cmocka_unit_test(fast_gives_equal_bits_with_alibi),
+      cmocka_unit_test(fast_gives_equal_bits_with_a_window),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
