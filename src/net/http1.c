@@ -219,7 +219,7 @@ static int request_line(struct http1 *h) {
   if (!is_token(method) || target.len == 0) return refuse(h, 400, bad_request_line);
   if (!read_version(h, slice_from(rest, target.len + 1))) return HTTP1_ERROR;
   h->method = span_of(h, method.data, method.len);
-  h->target = span_of(h, target.data, target.len);
+  h->target = h->path = span_of(h, target.data, target.len); /* a refusal from here on has at least the beginning of the path */
   if (slice_eq(method, SLICE("CONNECT"))) return refuse(h, 501, "This server is no proxy: it has no CONNECT.");
   if (!parser_takes(h, s.data, s.len + 2)) {
     if (HTTP_PARSER_ERRNO(&h->parser) == HPE_INVALID_METHOD) return refuse(h, 501, "This server does not know the request's method.");

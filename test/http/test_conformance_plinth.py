@@ -28,6 +28,10 @@ def test_a_refusal_speaks_the_dialect_of_its_path(port):
             c.send(f"POST {path} HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
             r = c.reply()
             assert (r.status, set(json.loads(r.body))) == (400, keys)
+        for line, status in ((f"GET {path}%zz", 400), (f"BREW {path}", 501)):
+            with Client(port) as c:
+                r = c.send(f"{line} HTTP/1.1\r\nHost: h\r\n\r\n").reply()
+                assert (r.status, set(json.loads(r.body))) == (status, keys)
 
 
 def test_head_405_and_keep_alive(port):
