@@ -311,6 +311,7 @@ static int encode(struct encoding *e, struct slice text, unsigned flags, struct 
   for (size_t i = 0; i < t->pretok.n_steps; i++) buf_free(&e->scratch[i]);
   free(e->scratch);
   bpe_scratch_free(&e->bpe);
+  unigram_scratch_free(&e->unigram);
   buf_free(&e->word);
   buf_free(&e->normal[0]);
   buf_free(&e->normal[1]);
