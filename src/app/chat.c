@@ -212,7 +212,7 @@ static int prepare(struct chat *c, struct error *err) {
   if (generate_open(&c->local, s, MODEL_GENERATE, err) < 0) return -1;
   if (!c->local.chat_template)
     return error_set(err, ERROR_UNSUPPORTED, "%s Without a chat template only plinth complete works.", c->local.no_template.message);
-  return (c->engine = local_engine(&c->local, 0, err)) ? 0 : -1;
+  return (c->engine = local_engine(&c->local, 1, err)) ? 0 : -1;
 }
 
 static int run(const struct options *o) {

@@ -42,7 +42,7 @@ static int complete_local(const struct complete_args *a, struct slice prompt, st
   int rc = generate_open(&local, &a->source, MODEL_GENERATE, err);
   if (rc == 0) rc = tokenizer_encode(local.tokenizer, prompt, TOKENIZER_ADD_SPECIAL | TOKENIZER_MATCH_SPECIAL, &ids, err);
   if (rc == 0 && ids.len == 0) rc = error_set(err, ERROR_INVALID, "The prompt is empty, and this model needs at least one token.");
-  if (rc == 0 && !(engine = local_engine(&local, 0, err))) rc = -1;
+  if (rc == 0 && !(engine = local_engine(&local, 1, err))) rc = -1;
   if (rc == 0) {
     interrupt_catch();
     rc = generate_run(&local, engine, &ids, &a->sampling, p, end, err);

@@ -25,11 +25,10 @@ int generate_settle(const struct options *o, struct generate_sampling *s, struct
 
 /* ---- the model ---- */
 
-static bool fits(const char *path, enum model_task task) {
+static bool fits(const char *path, enum model_task task, struct error *err) {
   struct model_info info;
-  struct error ignored;
-  struct file_model *m = file_model_open(path, &ignored);
-  bool fine = m && model_inspect(m, &info, &ignored) == 0 && info.task == task;
+  struct file_model *m = file_model_open(path, err);
+  bool fine = m && model_inspect(m, &info, err) == 0 && info.task == task;
   file_model_close(m);
   return fine;
 }
@@ -39,12 +38,13 @@ static char *first_model(const char *models_dir, enum model_task task, struct er
   struct paths_models list;
   char *dir = models_dir ? strdup(models_dir) : paths_models_dir(), *found = NULL;
   if (paths_list(dir, &list, err) == 0) {
+    struct error why = {0}; /* of the last one that cannot be read */
     for (size_t i = 0; i < list.n && !found; i++)
-      if (fits(list.items[i].path, task)) found = strdup(list.items[i].path);
+      if (fits(list.items[i].path, task, &why)) found = strdup(list.items[i].path);
     paths_list_free(&list);
     if (!found)
-      error_set(err, ERROR_NOT_FOUND, "There is no model in %s that %s; name one with --model.", dir,
-                task == MODEL_EMBED ? "makes embeddings" : "generates text");
+      error_set(err, ERROR_NOT_FOUND, "There is no model in %s that %s; name one with --model.%s%.400s", dir,
+                task == MODEL_EMBED ? "makes embeddings" : "generates text", why.message[0] ? " Not readable: " : "", why.message);
   }
   free(dir);
   return found;

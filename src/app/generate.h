@@ -9,7 +9,7 @@
 /* Where the model is: loaded into this process, or behind a server. */
 struct generate_source {
   const char *model, *models_dir, *compute, *url;
-  int64_t threads, kv_mib;
+  int64_t threads;
 };
 
 struct generate_sampling {

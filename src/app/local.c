@@ -74,9 +74,10 @@ static struct slice token_bytes(void *ctx, int32_t id) {
   return tokenizer_is_special(t, id) ? (struct slice){0} : tokenizer_token_bytes(t, id);
 }
 
-struct engine *local_engine(struct local *l, uint64_t kv_mib, struct error *err) {
-  struct engine_config config = {
-      .model = l->model, .kv_bytes_max = kv_mib << 20, .token_bytes = token_bytes, .token_bytes_ctx = l->tokenizer};
+struct engine *local_engine(struct local *l, size_t contexts, struct error *err) {
+  struct engine_config config = {.model = l->model, .token_bytes = token_bytes, .token_bytes_ctx = l->tokenizer};
+  size_t pages = (l->info->context_tokens + KV_PAGE_TOKENS - 1) / KV_PAGE_TOKENS;
+  if (l->info->task == MODEL_GENERATE) config.kv_bytes_max = (uint64_t)contexts * pages * model_kv_layout(l->model).page_bytes;
   config.stop_ids = tokenizer_stop_ids(l->tokenizer, &config.n_stop_ids);
   return engine_create(&config, err);
 }

@@ -27,7 +27,8 @@ struct local {
 /* Loads everything; the source file is closed again. */
 int local_open(struct local *l, const struct local_options *o, struct error *err);
 void local_close(struct local *l); /* fine on {0} */
-/* An engine over the loaded model, with its stop ids and token texts. l must stay. kv_mib 0: the engine's default. */
-struct engine *local_engine(struct local *l, uint64_t kv_mib, struct error *err);
+/* An engine over the loaded model, with its stop ids and token texts. l must stay. It has KV pages for so many
+ * sequences of a full context; 0: the engine's default. */
+struct engine *local_engine(struct local *l, size_t contexts, struct error *err);
 
 #endif

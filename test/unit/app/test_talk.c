@@ -134,6 +134,19 @@ static void chat_notices_a_full_disk(void **state) {
   expect_part("echo hi | \"$P\" chat -n 2 2>&1 >/dev/full", 1, "Cannot write to standard output");
 }
 
+/* An engine of one's own needs pages for one conversation, not a quarter of the machine. */
+static void a_conversation_fits_into_half_a_gigabyte(void **state) {
+  NEEDS_MODELS();
+  const char *text;
+  if (run("ulimit -v 524288; \"$P\" --version 2>&1", &text) != 0) skip(); /* a sanitizer maps more than that for itself */
+  expect_part("ulimit -v 524288; \"$P\" complete --threads 2 -t 0 -n 4 'The capital of France is'", 0, " Paris.");
+}
+
+static void a_model_that_cannot_be_read_is_named(void **state) {
+  (void)state;
+  expect_part("mkdir -p $T/m && echo GGUF > $T/m/broken.gguf; \"$P\" complete --models-dir $T/m hi 2>&1", 1, "Not readable: ");
+}
+
 static void a_seed_below_zero_is_refused(void **state) {
   (void)state;
   expect_part("\"$P\" complete --seed -1 hi 2>&1", 2, "--seed must be at least 0; it is -1.");
@@ -250,6 +263,8 @@ int main(void) {
       cmocka_unit_test(text_that_is_not_utf8_is_refused_everywhere),
       cmocka_unit_test(a_word_behind_a_slash_is_no_message),
       cmocka_unit_test(chat_notices_a_full_disk),
+      cmocka_unit_test(a_conversation_fits_into_half_a_gigabyte),
+      cmocka_unit_test(a_model_that_cannot_be_read_is_named),
       cmocka_unit_test(a_seed_below_zero_is_refused),
       cmocka_unit_test(chat_keeps_the_conversation_until_it_is_cleared),
       cmocka_unit_test(a_model_of_another_task_is_refused),
