@@ -38,13 +38,14 @@ struct model_arch {
 const float *model__hidden(const struct model *m);
 
 extern const struct model_arch llama_arch, mistral_arch, mixtral_arch, mpt_arch, dbrx_arch;
-extern const struct model_arch bert_arch;
+extern const struct model_arch bert_arch, gte_arch, gte_new_arch;
 
 /* ---- config: one value under its GGUF key ("%s" stands for the architecture) or its config.json key ---- */
 
 struct config {
   const struct file_model *file;
   const char *gguf_arch; /* prefix of the GGUF keys */
+  bool rope_ntk;         /* the rope rule "ntk" is known to this architecture */
 };
 
 /* A config.json key may be a path through objects: "attn_config.clip_qkv". */

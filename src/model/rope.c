@@ -39,6 +39,17 @@ static int scale_llama3(const struct config *c, const struct js *rule, float *in
   return 0;
 }
 
+/* The rule of GTE, at every length: the base times the factor s, all frequencies divided by s^(2/d). */
+static int scale_ntk(const struct config *c, const struct js *rule, float *inv, size_t half, struct error *err) {
+  double s, d = (double)(2 * half);
+  enum js_type mixed = js_type(js_get(rule, "mixed_b"));
+  if (mixed != JS_NONE && mixed != JS_NULL)
+    return error_set(err, ERROR_UNSUPPORTED, "%s: rope_scaling.mixed_b is not supported.", c->file->path);
+  if (member(c, rule, "factor", &s, err) < 0) return -1;
+  for (size_t i = 0; i < half; i++) inv[i] = (float)((double)inv[i] * pow(s, -(double)(2 * i) / d) / pow(s, 2 / d));
+  return 0;
+}
+
 /* config.json: rope_parameters (new) or rope_scaling, each an object with rope_type or type. */
 static int scale_by_config(const struct config *c, float *inv, size_t half, struct error *err) {
   const char *key = "rope_parameters";
@@ -56,6 +67,7 @@ static int scale_by_config(const struct config *c, float *inv, size_t half, stru
     for (size_t i = 0; i < half; i++) inv[i] = inv[i] / (float)factor;
     return 0;
   }
+  if (slice_eq(type, SLICE("ntk")) && c->rope_ntk) return scale_ntk(c, rule, inv, half, err);
   return error_set(err, ERROR_UNSUPPORTED, "%s: the rope scaling rule rope_type = \"%.*s\" is not supported.", c->file->path,
                    SLICE_ARG(type));
 }

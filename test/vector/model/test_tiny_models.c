@@ -240,6 +240,9 @@ static void dbrx_without_normalized_weights_matches(void **state) { (void)state,
 static void dbrx_matches_in_q8_0(void **state) { (void)state, check_file("dbrx-q8", "model.gguf"); }
 static void bert_with_cls_pooling_and_prefix_matches(void **state) { (void)state, check_encoder("bert-cls-normalized"); }
 static void bert_with_mean_pooling_matches_for_texts_of_mixed_lengths(void **state) { (void)state, check_encoder("bert-mean"); }
+static void gte_matches_under_its_own_names(void **state) { (void)state, check_encoder("gte-new-prefix"); }
+static void gte_without_token_types_and_packing_matches(void **state) { (void)state, check_encoder("gte-new-unpacked"); }
+static void gte_matches_under_the_names_of_transformers(void **state) { (void)state, check_encoder("gte-native"); }
 
 static void fast_gives_equal_bits_with_experts(void **state) {
   (void)state;
@@ -281,6 +284,9 @@ int main(int argc, char **argv) {
       cmocka_unit_test(dbrx_matches_in_q8_0),
       cmocka_unit_test(bert_with_cls_pooling_and_prefix_matches),
       cmocka_unit_test(bert_with_mean_pooling_matches_for_texts_of_mixed_lengths),
+      cmocka_unit_test(gte_matches_under_its_own_names),
+      cmocka_unit_test(gte_without_token_types_and_packing_matches),
+      cmocka_unit_test(gte_matches_under_the_names_of_transformers),
       cmocka_unit_test(fast_gives_equal_bits_with_experts),
       cmocka_unit_test(fast_gives_equal_bits_with_alibi),
       cmocka_unit_test(fast_gives_equal_bits_with_a_window),

@@ -1,0 +1,75 @@
+/* pooling: what the files of sentence-transformers say of an embedding; see encoder.h. SPDX-License-Identifier: Apache-2.0 */
+#include "base/buf.h"
+#include "base/js.h"
+#include "model/encoder.h"
+
+/* The last part of a module's type: "sentence_transformers.models.Pooling" -> "Pooling". */
+static struct slice module_kind(const struct js *module) {
+  struct slice type = {0};
+  js_str(js_get(module, "type"), &type);
+  for (size_t i = type.len; i > 0; i--)
+    if (type.data[i - 1] == '.') return slice_from(type, i);
+  return type;
+}
+
+static int read_pooling_file(const struct file_model *file, const struct js *module, struct model_info *info, struct error *err) {
+  struct slice folder = {0};
+  js_str(js_get(module, "path"), &folder);
+  struct buf name = {0};
+  buf_printf(&name, "%.*s/config.json", SLICE_ARG(folder));
+  struct js *pooling = NULL;
+  int result = file_model_json(file, name.data, &pooling, err);
+  if (result == 0 && !pooling)
+    result = error_set(err, ERROR_CORRUPT, "%s: modules.json names a Pooling module, but %s is missing.", file->path, name.data);
+  buf_free(&name);
+  if (result < 0) return -1;
+  bool cls = false, mean = false, other = false;
+  for (void *it = js_iter(pooling); it; it = js_iter_next(pooling, it)) {
+    struct slice key;
+    const struct js *value;
+    bool on = false;
+    js_iter_get(it, &key, &value);
+    if (!slice_starts(key, SLICE("pooling_mode_")) || !js_bool(value, &on) || !on) continue;
+    if (slice_eq(key, SLICE("pooling_mode_cls_token"))) cls = true;
+    else if (slice_eq(key, SLICE("pooling_mode_mean_tokens"))) mean = true;
+    else other = true;
+  }
+  js_free(pooling);
+  if (other || cls == mean)
+    return error_set(err, ERROR_UNSUPPORTED, "%s: the pooling of %.*s/config.json is not supported; it must be CLS or mean, and only one.",
+                     file->path, SLICE_ARG(folder));
+  info->pooling = cls ? MODEL_POOL_CLS : MODEL_POOL_MEAN;
+  return 0;
+}
+
+/* modules.json of sentence-transformers: Transformer, Pooling, and maybe Normalize. */
+static int read_modules(const struct file_model *file, struct model_info *info, struct error *err) {
+  struct js *modules = NULL;
+  if (file_model_json(file, "modules.json", &modules, err) < 0) return -1;
+  int result = 0;
+  for (size_t i = 0; i < js_len(modules) && result == 0; i++) {
+    const struct js *module = js_at(modules, i);
+    struct slice kind = module_kind(module);
+    if (slice_eq(kind, SLICE("Transformer"))) continue;
+    if (slice_eq(kind, SLICE("Normalize"))) info->normalize = true;
+    else if (slice_eq(kind, SLICE("Pooling"))) result = read_pooling_file(file, module, info, err);
+    else
+      result = error_set(err, ERROR_UNSUPPORTED, "%s: the module \"%.*s\" in modules.json is not supported.", file->path, SLICE_ARG(kind));
+  }
+  js_free(modules);
+  return result;
+}
+
+static int read_window(const struct file_model *file, struct model_info *info, struct error *err) {
+  struct js *sentence = NULL;
+  if (file_model_json(file, "sentence_bert_config.json", &sentence, err) < 0) return -1;
+  int64_t window;
+  if (js_int(js_get(sentence, "max_seq_length"), &window) && window > 0 && (uint64_t)window < info->context_tokens)
+    info->context_tokens = (size_t)window;
+  js_free(sentence);
+  return 0;
+}
+
+int pooling_read(const struct file_model *file, struct model_info *info, struct error *err) {
+  return read_modules(file, info, err) < 0 || read_window(file, info, err) < 0 ? -1 : 0;
+}
