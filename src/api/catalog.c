@@ -3,7 +3,33 @@
 
 #include "base/jsonw.h"
 
-static void write_model(const struct endpoint *e, struct jsonw *w) {
+static void write_text(struct jsonw *w, const char *key, const char *text) {
+  if (text) jsonw_key_cstr(w, key, text);
+}
+
+/* What the import found: a field of our own, which clients of the APIs leave alone. */
+static void write_origin(const struct endpoint *e, struct jsonw *w) {
+  const struct endpoint_origin *o = e->origin;
+  jsonw_key(w, "plinth");
+  jsonw_object_begin(w);
+  jsonw_key_cstr(w, "verdict", o ? o->verdict : NULL);
+  if (o) {
+    write_text(w, "verified_by", o->verified_by);
+    write_text(w, "source", o->source);
+    write_text(w, "revision", o->revision);
+    write_text(w, "commit", o->commit);
+    jsonw_key_int(w, "imported_at", o->imported_s);
+    jsonw_key(w, "fingerprints");
+    jsonw_object_begin(w);
+    jsonw_key_cstr(w, "weights", o->weights);
+    jsonw_key_cstr(w, "tokenizer", o->tokenizer);
+    jsonw_key_cstr(w, "chat_template", o->chat_template);
+    jsonw_object_end(w);
+  }
+  jsonw_object_end(w);
+}
+
+static void write_model(const struct endpoint *e, bool full, struct jsonw *w) {
   jsonw_object_begin(w);
   jsonw_key_cstr(w, "id", e->name);
   jsonw_key_cstr(w, "object", "model");
@@ -12,12 +38,13 @@ static void write_model(const struct endpoint *e, struct jsonw *w) {
   jsonw_key_cstr(w, "task", serving_task_name(e->task));
   jsonw_key_int(w, "context_length", (int64_t)e->context_tokens);
   jsonw_key_bool(w, "ready", e->state == SERVING_READY);
+  if (full) write_origin(e, w);
   jsonw_object_end(w);
 }
 
 void catalog_model(const struct endpoint *e, struct buf *out) {
   struct jsonw w = {.out = out};
-  write_model(e, &w);
+  write_model(e, true, &w);
 }
 
 void catalog_models(const struct serving *s, struct buf *out) {
@@ -26,7 +53,7 @@ void catalog_models(const struct serving *s, struct buf *out) {
   jsonw_key_cstr(&w, "object", "list");
   jsonw_key(&w, "data");
   jsonw_array_begin(&w);
-  for (size_t i = 0; i < serving_n_endpoints(s); i++) write_model(serving_endpoint_at(s, i), &w);
+  for (size_t i = 0; i < serving_n_endpoints(s); i++) write_model(serving_endpoint_at(s, i), false, &w);
   jsonw_array_end(&w);
   jsonw_object_end(&w);
 }
@@ -112,6 +139,7 @@ static void write_endpoint(const struct endpoint *e, bool full, struct jsonw *w)
   jsonw_key(w, "tags");
   jsonw_array_begin(w);
   jsonw_array_end(w);
+  if (full) write_origin(e, w);
   jsonw_object_end(w);
 }
 

@@ -277,6 +277,7 @@ static void examine_text(struct import *i) {
 
 /* A refusal names the place that the user knows, not the hidden one. */
 static void rename_places(struct import *i) {
+  if (!i->stage.path) return; /* refused before there was one */
   char *dir = mem_strdup(i->source.text), *slash = strrchr(dir, '/');
   if (!i->source.is_hub && !fs_is_dir(dir) && slash) *slash = '\0';
   for (size_t k = 0; k < i->report->checks.n; k++) {

@@ -146,6 +146,30 @@ static bool holds_nothing(const char *path, const struct error *err) {
   return nothing;
 }
 
+/* What the import found. A manifest that cannot be read says nothing; the model is served all the same. */
+static void read_origin(struct model *m) {
+  struct error err = {0};
+  int found = manifest_read(m->path, &m->manifest, &err);
+  if (found < 0) log_line(LOG_WARN, "serving", "What the import of %s wrote down cannot be read: %s", m->name, err.message);
+  if (found <= 0) return;
+  const struct manifest *f = &m->manifest;
+  const char *changed = manifest_changed(f, m->path);
+  if (changed) log_line(LOG_WARN, "serving", "%s is not as it was imported: %s has changed.", m->name, changed);
+  bool hub = f->source && strncmp(f->source, "hf:", 3) == 0; /* where it lay on this machine is nobody's business */
+  m->origin = (struct endpoint_origin){.verdict = changed ? "changed" : manifest_verdict_name(f->verdict),
+                                       .verified_by = changed ? NULL : f->verified_by,
+                                       .source = hub         ? f->source
+                                                 : f->source ? "path"
+                                                             : NULL,
+                                       .revision = f->revision,
+                                       .commit = f->commit,
+                                       .weights = f->weights,
+                                       .tokenizer = f->tokenizer,
+                                       .chat_template = f->chat_template,
+                                       .imported_s = f->imported_s};
+  m->door.origin = &m->origin;
+}
+
 /* 1: an endpoint, maybe a failed one; 0: nothing to serve. */
 static int open_one(struct model *m, const struct serving_model *spec) {
   struct error err = {0};
@@ -153,6 +177,7 @@ static int open_one(struct model *m, const struct serving_model *spec) {
   struct stat st;
   m->door = (struct endpoint){.name = m->name, .architecture = m->architecture, .quantization = m->quantization, .state = SERVING_LOADING};
   if (stat(spec->path, &st) == 0) m->door.created_s = st.st_mtime;
+  read_origin(m);
   bool adapts = file_is_adapter(spec->path);
   struct file_model *file = adapts ? NULL : file_model_open_text(spec->path, &err);
   int result = adapts ? read_adapter(m, spec->path, &err) : file ? read_text(m, file, &err) : -1;
@@ -171,6 +196,7 @@ static int open_one(struct model *m, const struct serving_model *spec) {
 static void close_one(struct model *m) {
   chat_template_close(m->chat_template);
   tokenizer_close(m->tokenizer);
+  manifest_free(&m->manifest);
   free(m->base_name);
   free(m->name);
   free(m->path);

@@ -65,6 +65,16 @@ bool serving_auth_required(const struct serving *s);
 enum serving_task { SERVING_CHAT, SERVING_COMPLETIONS, SERVING_EMBEDDINGS }; /* SERVING_COMPLETIONS: generates, has no chat template */
 enum serving_state { SERVING_LOADING, SERVING_READY, SERVING_FAILED };
 
+/* What the import of a model found (plinth.json), as texts; NULL where it says nothing. */
+struct endpoint_origin {
+  const char *verdict;           /* "verified", "unverified"; "changed": a file is not as it was imported, by size or time */
+  const char *verified_by;       /* "catalogue", "vectors" */
+  const char *source;            /* "hf:org/repo", "path" */
+  const char *revision, *commit; /* of a hub */
+  const char *weights, *tokenizer, *chat_template; /* fingerprints: "sha256:…" */
+  int64_t imported_s;
+};
+
 struct endpoint {
   const char *name; /* catalogue name, the {name} of the path and the `model` of a body */
   enum serving_task task;
@@ -77,6 +87,7 @@ struct endpoint {
   int64_t created_s;
   const struct tokenizer *tokenizer;
   const struct chat_template *chat_template; /* NULL when it has none */
+  const struct endpoint_origin *origin;      /* NULL: it was not imported */
   int index;                                 /* position in the list, and the model's number on the wire */
 };
 

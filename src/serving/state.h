@@ -5,6 +5,7 @@
 #define SERVING_STATE_H
 #include <sys/types.h>
 
+#include "file/manifest.h"
 #include "serving/serving.h"
 #include "wire/wire.h"
 
@@ -18,6 +19,8 @@ struct model {
   char architecture[64], quantization[64];
   struct tokenizer *tokenizer;
   struct chat_template *chat_template;
+  struct manifest manifest; /* empty without one */
+  struct endpoint_origin origin;
   struct model *base; /* NULL, or the model that this one is an adapter of, whose tokenizer it uses */
   char *base_name;    /* of an adapter, until its base is found */
   bool unreadable;    /* the text could not be read: never sent to the engine */

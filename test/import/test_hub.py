@@ -1,0 +1,258 @@
+"""Imports from a hub: what is fetched, how it resumes, what is refused. SPDX-License-Identifier: Apache-2.0"""
+import json
+import os
+import signal
+import socket
+import time
+
+import pytest
+
+import tiny
+from hub import Repo, git_hash
+
+TOKEN = "hf_secret"
+EXTRA = {"pytorch_model.bin": b"\x80\x04pickle", "modeling_custom.py": b"raise SystemExit('never run')", ".gitattributes": b"", "README.md": b"# tiny",
+         "onnx/model.onnx": b"onnx", "consolidated.safetensors": b"other names", "LICENSE": b"free", "1_Pooling/config.json": b"{}"}
+
+
+@pytest.fixture
+def repo(hub, tiny_files):
+    hub.repos["org/Tiny"] = Repo({**tiny_files, **EXTRA})
+    return hub.repos["org/Tiny"]
+
+
+def weights(hub):
+    return hub.served["model.safetensors"]
+
+
+@pytest.mark.smoke
+def test_only_what_a_model_needs_is_fetched_and_the_commit_is_noted(hub, home, repo, tiny_files):
+    said = home.imports("hf:org/Tiny")
+    assert said["name"] == "tiny" and said["verdict"] == "unverified"
+    assert home.files("tiny") == {**tiny_files, "LICENSE": b"free", "1_Pooling/config.json": b"{}"}
+    manifest = home.manifest("tiny")
+    assert manifest["source"] == {"from": "hf:org/Tiny", "revision": "main", "commit": repo.commit}
+    assert all(f"/resolve/{repo.commit}/" in path for origin, _, path, _ in hub.requests if "/resolve/" in path)
+    assert not (home.models / ".incoming").exists()
+    assert "tiny" in home.run("models", "--check").stdout
+
+
+def test_the_token_goes_to_the_hub_and_to_no_other_server(hub, home, repo):
+    repo.token = TOKEN
+    home.imports("hf:org/Tiny", HF_TOKEN=TOKEN)
+    asked = {origin: {h.get("Authorization") for o, _, _, h in hub.requests if o == origin} for origin in ("hub", "cdn")}
+    assert asked == {"hub": {f"Bearer {TOKEN}"}, "cdn": {None}}
+
+
+def test_the_token_file_of_the_hub_client_is_read(hub, home, repo):
+    repo.token = TOKEN
+    folder = home.folder / "cache/huggingface"
+    folder.mkdir(parents=True)
+    (folder / "token").write_text(TOKEN + "\n")
+    home.imports("hf:org/Tiny")
+
+
+@pytest.mark.smoke
+def test_broken_connections_are_gone_on_with(hub, home, repo, tiny_files):
+    hub.cut_after, hub.cuts = 300_000, 6
+    home.imports("hf:org/Tiny")
+    assert home.files("tiny")["model.safetensors"] == tiny_files["model.safetensors"]
+    assert weights(hub) < 1.2 * len(tiny_files["model.safetensors"])
+
+
+def wait_for(fact, seconds=60):
+    end = time.monotonic() + seconds
+    while not fact():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_a_download_that_was_ended_goes_on_where_it_was(hub, home, repo, tiny_files, how):
+    hub.bytes_per_s = 500_000  # of each connection
+    process = home.start("import", "hf:org/Tiny")
+    wait_for(lambda: weights(hub) > 3_000_000)
+    time.sleep(1.2 if how == signal.SIGKILL else 0)  # the state is written every second
+    process.send_signal(how)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == (1 if how == signal.SIGINT else -how)
+    if how == signal.SIGINT:
+        assert "run the same command again" in stderr
+    assert home.visible() == []
+    hub.bytes_per_s = None
+    time.sleep(0.5)
+    hub.served.clear()
+    home.imports("hf:org/Tiny")
+    assert home.files("tiny")["model.safetensors"] == tiny_files["model.safetensors"]
+    assert weights(hub) < len(tiny_files["model.safetensors"]) - 1_000_000
+
+
+def test_a_server_without_ranges_gets_one_request(hub, home, repo, tiny_files):
+    hub.ranges = False
+    home.imports("hf:org/Tiny")
+    assert home.files("tiny")["model.safetensors"] == tiny_files["model.safetensors"]
+
+
+def test_a_busy_hub_is_asked_again_after_the_time_it_names(hub, home, repo):
+    hub.statuses = [(429, {"Retry-After": "1"}), (503, {}), (500, {})]
+    home.imports("hf:org/Tiny")
+    assert not hub.statuses
+
+
+def test_a_hub_that_stays_down_is_given_up_with_what_to_do(hub, home, repo):
+    hub.statuses = [(429, {"Retry-After": "3600"})]
+    assert "asks to wait 3600 seconds" in home.refuses("hf:org/Tiny")
+
+
+@pytest.mark.parametrize("path", ["model.safetensors", "tokenizer.json"])
+def test_bytes_that_have_not_the_listed_hash_are_refused(hub, home, repo, tiny_files, path):
+    data = bytearray(tiny_files[path])
+    data[-5] ^= 1
+    hub.changed[path] = bytes(data)
+    assert "has not the hash" in home.refuses("hf:org/Tiny")
+
+
+def test_a_file_of_another_size_than_listed_is_refused(hub, home, repo, tiny_files):
+    hub.changed["model.safetensors"] = tiny_files["model.safetensors"] + b"more"
+    assert "size" in home.refuses("hf:org/Tiny")
+
+
+@pytest.mark.parametrize("path", ["../evil.json", "/tmp/evil.json", "a/../../evil.json", "a\\b.json", "a\nb.json", "", "a//b.json"])
+def test_a_path_that_leads_out_is_refused(hub, home, repo, path):
+    repo.tree_extra = [{"type": "file", "oid": git_hash(b"{}"), "size": 2, "path": path}]
+    assert "path is not plain" in home.refuses("hf:org/Tiny")
+    assert not list(home.folder.rglob("evil*"))
+
+
+@pytest.mark.parametrize("entry", [{"size": -1}, {"oid": "x"}, {"size": "2"}, {"path": "config.json"}])
+def test_a_list_that_cannot_be_right_is_refused(hub, home, repo, entry):
+    repo.tree_extra = [{"type": "file", "oid": git_hash(b"{}"), "size": 2, "path": "z.json", **entry}]
+    home.refuses("hf:org/Tiny")
+
+
+def test_a_list_does_not_go_on_at_another_server(hub, home, repo):
+    hub.next_link = hub.cdn_url + "/api/models/org/Tiny/tree/main"
+    assert "another server" in home.refuses("hf:org/Tiny")
+    assert not [r for r in hub.requests if r[0] == "cdn"]
+
+
+def test_refusals_of_the_hub_say_what_to_do(hub, home, repo):
+    assert "no repository org/None" in home.refuses("hf:org/None")
+    assert 'no branch, tag or commit "v9"' in home.refuses("hf:org/Tiny@v9")
+    repo.gated, repo.token = True, TOKEN
+    assert "Accept its terms" in home.refuses("hf:org/Tiny")
+    assert "Accept its terms" in home.refuses("hf:org/Tiny", HF_TOKEN="hf_wrong")
+    assert "no repository of a hub" in home.refuses("hf:a/b/c")
+    assert "no token" in home.refuses("hf:org/Tiny", HF_TOKEN="two words")
+
+
+def test_a_revision_with_a_slash_is_one_name(hub, home, repo):
+    repo.revisions["feature/x"] = repo.commit
+    assert home.imports("hf:org/Tiny@feature/x")["revision"] == "feature/x"
+    assert any("/revision/feature%2Fx" in r[2] for r in hub.requests)
+
+
+def test_weights_in_pickle_format_alone_are_refused_with_the_way_to_convert(hub, home, tiny_files):
+    hub.repos["org/old"] = Repo({"config.json": tiny_files["config.json"], "pytorch_model.bin": b"\x80\x04"})
+    text = home.refuses("hf:org/old")
+    assert "pickle" in text and "save_pretrained" in text
+    assert not hub.served
+
+
+def test_a_tokenizer_that_cannot_be_read_is_found_before_the_weights_come(hub, home, tiny_files):
+    hub.repos["org/odd"] = Repo({**tiny_files, "tokenizer.json": b'{"model": {"type": "Magic"}}'})
+    assert "Magic" in home.refuses("hf:org/odd")
+    assert not hub.served["model.safetensors"]
+
+
+def test_of_several_gguf_files_one_must_be_named(hub, home):
+    hub.repos["org/q"] = Repo({f"m-{q}.gguf": b"GGUF" + q.encode() for q in ("Q4_K_M", "Q8_0")} | {"x/m-F16-0000%d-of-00002.gguf" % i: b"GGUF" for i in (1, 2)})
+    text = home.refuses("hf:org/q")
+    assert "m-Q4_K_M.gguf" in text and "m-Q8_0.gguf" in text
+    assert "no .gguf file" in home.refuses("hf:org/q:IQ1_S")
+    home.refuses("hf:org/q:Q8_0")  # it is no model, but it is the one that was fetched
+    assert set(hub.served) == {"m-Q8_0.gguf"}
+    home.refuses("hf:org/q:F16")
+    assert {"x/m-F16-00001-of-00002.gguf", "x/m-F16-00002-of-00002.gguf"} < set(hub.served)
+
+
+def fill_cache(home, repo, files):
+    """The cache as huggingface_hub leaves it: blobs by hash, a snapshot of links."""
+    root = home.folder / "cache/huggingface/hub/models--org--Tiny"
+    (root / "refs").mkdir(parents=True)
+    (root / "refs/main").write_text(repo.commit)
+    (root / "blobs").mkdir()
+    for path, data in files.items():
+        entry = repo.entry(path)
+        blob = root / "blobs" / (entry["lfs"]["oid"] if "lfs" in entry else entry["oid"])
+        blob.write_bytes(data)
+        link = root / "snapshots" / repo.commit / path
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(os.path.relpath(blob, link.parent))
+    return root
+
+
+def test_offline_the_cache_is_all_there_is(hub, home, repo, tiny_files):
+    assert "HF_HUB_OFFLINE" in home.refuses("hf:org/Tiny", HF_HUB_OFFLINE="1")
+    fill_cache(home, repo, tiny_files)
+    assert home.imports("hf:org/Tiny", HF_HUB_OFFLINE="1")["commit"] == repo.commit
+    assert home.files("tiny") == tiny_files and not hub.requests
+
+
+def test_what_the_cache_has_is_not_fetched_again(hub, home, repo, tiny_files):
+    fill_cache(home, repo, {"model.safetensors": tiny_files["model.safetensors"]})
+    home.imports("hf:org/Tiny", "--link")
+    assert not weights(hub) and (home.models / "tiny/model.safetensors").samefile(
+        home.folder / "cache/huggingface/hub/models--org--Tiny/snapshots" / repo.commit / "model.safetensors")
+
+
+def test_a_broken_file_of_the_cache_is_fetched(hub, home, repo, tiny_files):
+    data = bytearray(tiny_files["model.safetensors"])
+    root = fill_cache(home, repo, {"model.safetensors": bytes(data)})
+    data[-1] ^= 1
+    next((root / "blobs").iterdir()).write_bytes(data)
+    home.imports("hf:org/Tiny")
+    assert home.files("tiny")["model.safetensors"] == tiny_files["model.safetensors"]
+
+
+def test_a_proxy_of_the_environment_is_asked(hub, home, repo):
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+    hub.public_url = url
+    home.imports("hf:org/Tiny", HF_ENDPOINT=url, http_proxy=hub.url)  # nobody listens there: only the proxy can have answered
+    assert any(r[2].startswith(url) for r in hub.requests)
+
+
+def test_a_taken_name_is_found_before_anything_is_fetched(hub, home, repo):
+    home.imports("hf:org/Tiny")
+    hub.served.clear()
+    assert "already a model called tiny" in home.refuses("hf:org/Tiny")
+    assert not hub.served
+    home.imports("hf:org/Tiny", "--replace")
+
+
+def test_a_part_of_other_content_is_not_gone_on_with(hub, home, repo, tiny_files):
+    stage = home.models / ".incoming" / f"hf--org-Tiny@{repo.commit[:12]}"
+    stage.mkdir(parents=True)
+    (stage / "model.safetensors.part").write_bytes(bytes(len(tiny_files["model.safetensors"])))
+    (stage / "model.safetensors.part.state").write_bytes(b"plinthpt" + os.urandom(400))
+    (stage / "left-over.txt").write_text("of an earlier version")
+    home.imports("hf:org/Tiny")
+    assert "left-over.txt" not in home.files("tiny")
+    assert home.files("tiny")["model.safetensors"] == tiny_files["model.safetensors"]
+
+
+def test_a_full_disk_is_said_before_the_download(hub, home, tiny_files):
+    hub.repos["org/huge"] = Repo(tiny_files)
+    entry = hub.repos["org/huge"].entry
+    hub.repos["org/huge"].entry = lambda p: {**entry(p), **({"size": 1 << 55} if p == "model.safetensors" else {})}
+    assert "MiB are free" in home.refuses("hf:org/huge")
+    assert not hub.served
+
+
+def test_json_lists_every_check(hub, home, repo):
+    checks = {c["name"]: c["result"] for c in home.imports("hf:org/Tiny")["checks"]}
+    assert checks == dict.fromkeys(["architecture", "tokenizer", "chat template", "stop ids", "weights", "first forward"], "passed")
+    done = home.run("import", "--json", "hf:org/Tiny")
+    assert json.loads(done.stdout)["result"] == "refused" and done.returncode == 1
