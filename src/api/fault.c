@@ -71,13 +71,21 @@ static void write_openai(const struct fault *f, struct jsonw *w) {
   jsonw_object_end(w);
 }
 
+/* Databricks' SDK knows few statuses; MLflow takes the others for 500 and tries again for five minutes. This code, which the SDK goes by first,
+ * says that trying again is of no use. */
+static const char useless[] = "INVALID_PARAMETER_VALUE";
+
 static const char *databricks_code(int status) {
   switch (status) {
     case 404: return "ENDPOINT_NOT_FOUND";
-    case 405: return "METHOD_NOT_ALLOWED";
+    case 405:
+    case 413:
+    case 414:
+    case 415:
+    case 417:
+    case 431: return useless;
     case 408: return "REQUEST_TIMEOUT";
     case 409: return "RESOURCE_CONFLICT";
-    case 413: return "REQUEST_TOO_LARGE";
     case 429: return "REQUEST_LIMIT_EXCEEDED";
     case 500: return "INTERNAL_ERROR";
     case 501: return "NOT_IMPLEMENTED";

@@ -83,7 +83,7 @@ def test_limits_differ_by_dialect(http):
 def test_a_body_over_the_limit_of_its_dialect_is_413(http):
     body = json.dumps({**HELLO, "padding": "x" * (5 << 20)})
     r = http.post("/serving-endpoints/chat/completions", content=body)
-    assert r.status_code == 413 and r.json()["error_code"] == "REQUEST_TOO_LARGE"
+    assert r.status_code == 413 and r.json()["error_code"] == "INVALID_PARAMETER_VALUE"
     r = http.post("/v1/chat/completions", content=body)
     assert r.status_code == 200 and r.headers["x-plinth-ignored-fields"] == "padding"
 

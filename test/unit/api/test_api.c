@@ -23,7 +23,7 @@ static void a_wrong_method_is_405_with_what_is_allowed(void **state) {
   assert_int_equal(drive(d, "DELETE", "/v1/models", NULL), 405);
   assert_string_equal(fake_net_header(&d->x, "Allow"), "GET, HEAD");
   assert_int_equal(drive_post(d, "/api/2.0/serving-endpoints", "{}"), 405);
-  drive_str(d->reply, "error_code", "METHOD_NOT_ALLOWED");
+  drive_str(d->reply, "error_code", "INVALID_PARAMETER_VALUE");
   assert_int_equal(drive(d, "HEAD", "/serving-endpoints/chat/invocations", NULL), 405);
 }
 
@@ -156,7 +156,7 @@ static void what_net_refuses_is_told_in_the_dialect(void **state) {
       out.data, "{\"error\":{\"message\":\"Too big.\",\"type\":\"invalid_request_error\",\"param\":null,\"code\":\"request_too_large\"}}");
   buf_clear(&out);
   fake_net_error(d->net, "/serving-endpoints/a/invocations", 413, "Too big.", &out);
-  assert_string_equal(out.data, "{\"error_code\":\"REQUEST_TOO_LARGE\",\"message\":\"Too big.\"}");
+  assert_string_equal(out.data, "{\"error_code\":\"INVALID_PARAMETER_VALUE\",\"message\":\"Too big.\"}");
   buf_free(&out);
 }
 
