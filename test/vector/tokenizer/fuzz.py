@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compares `plinth tokenize` with the `tokenizers` package on many strings and id lists.
 
-usage: fuzz.py PLINTH MODEL [--strings N] [--ids N] [--seed S] [--every] [--quick] [--truth]
+usage: fuzz.py PLINTH MODEL [--strings N] [--ids N] [--seed S] [--every] [--quick] [--truth] [--file FILE]
 MODEL: a .gguf file, a tokenizer.json, a tokenizer.model, a tiktoken file, or a directory with one. Exits with 1 when something differs.
 --truth compares with the `sentencepiece` or `tiktoken` package too, text without special tokens, where one of them is the model's own.
 SPDX-License-Identifier: Apache-2.0
@@ -49,7 +49,7 @@ class Count:
         return sum(self.differ.values())
 
 
-def encode_and_decode(args, tok, texts, modes, count):
+def encode_and_decode(args, tok, texts, modes, count, decode=(False, True)):
     for special, plain in modes:
         tok.encode_special_tokens = plain
         want = [e.ids for e in tok.encode_batch(texts, add_special_tokens=special)]
@@ -57,7 +57,7 @@ def encode_and_decode(args, tok, texts, modes, count):
         count.check("encode " + " ".join(extra), texts, want, plinth(args, texts, extra))
         if not special or plain:
             continue
-        for skip in (False, True):
+        for skip in decode:
             text = tok.decode_batch(want, skip_special_tokens=skip)
             extra = ["--decode"] + (["--no-special"] if skip else [])
             count.check("decode what was encoded " + " ".join(extra[1:]), want, text, plinth(args, want, extra))
@@ -68,6 +68,14 @@ def every_code_point(args, tok, count):
         texts = [f"{c}\u0301 a{c}b,{c}1 {c}{c}\u0345{c}\u0323" for c in map(chr, range(begin, begin + 4096)) if not "\ud800" <= c <= "\udfff"]
         if texts:
             count.check("every code point", texts, [e.ids for e in tok.encode_batch(texts)], plinth(args, texts, []))
+
+
+def whole_file(args, tok, count):
+    """Strings that strings.py has written: encoded with special tokens, and the ids decoded again."""
+    with open(args.file, encoding="utf-8") as f:
+        while lines := f.readlines(8 << 20):
+            texts = [json.loads(line) for line in lines]
+            encode_and_decode(args, tok, texts, MODES[:1], count, decode=(False,))
 
 
 def random_ids(args, tok, n, count):
@@ -110,11 +118,15 @@ def main():
     p.add_argument("--every", action="store_true", help="every code point too")
     p.add_argument("--quick", action="store_true", help="one mode only: special tokens added and matched")
     p.add_argument("--truth", action="store_true", help="sentencepiece or tiktoken too")
+    p.add_argument("--file", help="the strings of this file and nothing else")
     args = p.parse_args()
     tok = reference.open_reference(args.model)
     specials = strings.special_names(tok)
     count = Count()
     name, encode = truth(args.model) if args.truth else (None, None)
+    if args.file:
+        whole_file(args, tok, count)
+        args.strings = args.ids = 0
     if args.every:
         every_code_point(args, tok, count)
     batch = 20000

@@ -199,6 +199,29 @@ def from_tiktoken(path, config):
 
 # ---- GGUF ----
 
+def gguf_values(path):
+    """The metadata of a GGUF file."""
+    numbers = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+    with open(path, "rb") as f:
+
+        def number(code):
+            return struct.unpack("<" + code, f.read(struct.calcsize("<" + code)))[0]
+
+        def value(kind):
+            if kind == 8:
+                return f.read(number("Q")).decode()
+            if kind == 9:
+                element, count = number("I"), number("Q")
+                if element in numbers:
+                    return list(struct.unpack(f"<{count}{numbers[element]}", f.read(count * struct.calcsize("<" + numbers[element]))))
+                return [value(element) for _ in range(count)]
+            return number(numbers[kind])
+
+        assert f.read(4) == b"GGUF"
+        f.read(12)  # version and number of tensors
+        return {key: value(number("I")) for key in (value(8) for _ in range(number("Q")))}
+
+
 def bert(tokens, types, lowercase):
     """A WordPiece vocabulary of a GGUF file, where words begin with a mark and what continues one does not."""
     names = [t if types[i] in (2, 3) else t[1:] if t.startswith("▁") else "##" + t for i, t in enumerate(tokens)]
@@ -213,13 +236,10 @@ def bert(tokens, types, lowercase):
 
 def from_gguf(path):
     """The tokenizer of a GGUF file, a byte-level BPE with the pre-tokenizer of its family; control and unknown tokens are special."""
-    import gguf
-
-    reader = gguf.GGUFReader(path)
+    values = gguf_values(path)
 
     def field(name, default=None):
-        found = reader.fields.get("tokenizer.ggml." + name)
-        return default if found is None else found.contents()
+        return values.get("tokenizer.ggml." + name, default)
 
     tokens = field("tokens")
     types = field("token_type", [1] * len(tokens))

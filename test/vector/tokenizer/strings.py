@@ -1,5 +1,12 @@
-"""Strings that are hard on tokenizers. SPDX-License-Identifier: Apache-2.0"""
+#!/usr/bin/env python3
+"""Strings that are hard on tokenizers.
+
+usage: strings.py N SEED MODEL… > FILE     N strings, a JSON string a line, for fuzz.py --file; with the special tokens of all MODELs
+SPDX-License-Identifier: Apache-2.0
+"""
+import json
 import random
+import sys
 
 SCRIPTS = [
     (0x20, 0x7E), (0x20, 0x7E), (0x20, 0x7E), (0x41, 0x7A), (0x61, 0x7A), (0x30, 0x39), (0xA0, 0xFF), (0x100, 0x24F), (0x250, 0x2FF),
@@ -98,3 +105,12 @@ def fixed():
 def strings(seed, n, specials):
     rng = random.Random(seed)
     return [string(rng, specials) for _ in range(n)]
+
+
+if __name__ == "__main__":
+    import reference
+
+    names = sorted({name for path in sys.argv[3:] for name in special_names(reference.open_reference(path)) if "unused" not in name and "reserved" not in name})
+    rng = random.Random(int(sys.argv[2]))
+    for _ in range(int(sys.argv[1])):
+        print(json.dumps(string(rng, names), ensure_ascii=False))
