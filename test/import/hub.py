@@ -96,7 +96,9 @@ class Hub:
         self.send(h, status, json.dumps({"error": message}).encode(), {"X-Error-Code": code, "X-Error-Message": message})
 
     def answer_hub(self, h):
-        url = urllib.parse.urlsplit(h.path)  # as a proxy is asked, too
+        url = urllib.parse.urlsplit(h.path)
+        if h.path.startswith(self.cdn_url):  # asked as a proxy
+            return self.answer_cdn(h)
         parts = [urllib.parse.unquote(p) for p in url.path.split("/")[1:]]
         if parts[:2] == ["api", "models"]:
             name, what, rest = "/".join(parts[2:4]), parts[4], parts[5]
