@@ -18,12 +18,6 @@ static void add_saturated(uint64_t *sum, uint64_t n) {
   if (__builtin_add_overflow(*sum, n, sum)) *sum = UINT64_MAX;
 }
 
-/* Matrices are repacked; everything else is kept as fp32. */
-static uint64_t packed_bytes(const struct file_tensor *t) {
-  if (t->rank == 2) return weight_packed_bytes(COMPUTE_FAST, t->dtype, t->shape[0], t->shape[1]);
-  return t->n_elements > UINT64_MAX / sizeof(float) ? UINT64_MAX : t->n_elements * sizeof(float);
-}
-
 static void count(struct about *a) {
   a->n_tensors = n_tensors(a->file);
   for (size_t i = 0; i < a->n_tensors; i++) {
@@ -31,7 +25,6 @@ static void count(struct about *a) {
     add_saturated(&a->n_parameters, t->n_elements);
     a->tensor_bytes += t->n_bytes; /* they lie in files without overlap */
     a->bytes_of[t->dtype] += t->n_bytes;
-    add_saturated(&a->packed_bytes, packed_bytes(t));
   }
   a->file_bytes = a->file->gguf ? gguf_bytes(a->file->gguf) : a->tensor_bytes;
 }
@@ -52,6 +45,7 @@ int about_open(struct about *a, const char *path, struct error *err) {
   count(a);
   if (a->n_tensors == 0) error_set(&a->unknown, ERROR_UNSUPPORTED, "%s holds a vocabulary and no weights.", a->file->path);
   else a->known = model_inspect(a->file, &a->info, &a->unknown) == 0;
+  a->packed_bytes = a->info.memory_bytes;
   uint64_t pages = (a->info.context_tokens + KV_PAGE_TOKENS - 1) / KV_PAGE_TOKENS;
   if (__builtin_mul_overflow(pages * KV_PAGE_TOKENS, a->info.kv_bytes_per_token, &a->context_kv_bytes)) a->context_kv_bytes = UINT64_MAX;
   read_text(a);

@@ -53,6 +53,11 @@ static void add_architecture(struct buf *out, const struct model_info *i) {
   if (i->n_kv_heads != i->n_heads) buf_printf(out, " (%zu for keys and values)", i->n_kv_heads);
   buf_add_cstr(out, ", feed-forward ");
   about_add_count(out, i->n_ff);
+  if (i->n_experts) buf_printf(out, ", %zu experts (%zu for a token)", i->n_experts, i->n_experts_used);
+  if (i->window_tokens) {
+    buf_add_cstr(out, ", sliding window of ");
+    about_add_count(out, i->window_tokens);
+  }
   buf_add_byte(out, '\n');
 }
 
@@ -183,6 +188,9 @@ static void write_known(struct jsonw *w, const struct about *a) {
   jsonw_key_int(w, "kv_heads", json_count(i->n_kv_heads));
   jsonw_key_int(w, "head_dim", json_count(i->head_dim));
   jsonw_key_int(w, "feed_forward", json_count(i->n_ff));
+  if (i->n_experts) jsonw_key_int(w, "experts", json_count(i->n_experts));
+  if (i->n_experts) jsonw_key_int(w, "experts_per_token", json_count(i->n_experts_used));
+  if (i->window_tokens) jsonw_key_int(w, "sliding_window", json_count(i->window_tokens));
   jsonw_key_int(w, "vocabulary", json_count(i->n_vocab));
   jsonw_key_cstr(w, "quantization", i->quantization);
   if (i->task == MODEL_EMBED) {

@@ -98,6 +98,11 @@ float *weights_vector(struct weights *w, const struct weight_name *name, size_t 
 /* [rows, n] as fp32, in new memory. */
 float *weights_table(struct weights *w, const struct weight_name *name, size_t layer, size_t rows, size_t n, struct error *err);
 
+/* ---- the memory plan ---- */
+
+/* The weights of the file in the layout of COMPUTE_FAST; info is filled. UINT64_MAX when that does not fit. */
+uint64_t plan_memory_bytes(const struct file_model *file, const struct checkpoint *c, const struct model_info *info);
+
 /* ---- rotary frequencies ---- */
 
 /* inv_freq [head_dim / 2] in new memory, scaled by the file's rule (default, linear, llama3; rope_freqs.weight of GGUF); another

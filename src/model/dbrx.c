@@ -69,6 +69,7 @@ static int dbrx_inspect(const struct file_model *file, struct model_info *info, 
   struct config c = config_of(file);
   info->task = MODEL_GENERATE;
   if (refuse_unsupported(&c, err) < 0 || read_sizes(&c, info, err) < 0) return -1;
+  info->tied_head = decoder_ties_head(&c, &NAMES.head, false);
   return decoder_count_vocab(file, hf_prefix(file), &NAMES.embedding, info, err);
 }
 
@@ -94,7 +95,6 @@ static int read_rules(const struct config *c, struct decoder *m, struct error *e
     return -1;
   if (clip < 0) return error_set(err, ERROR_UNSUPPORTED, "%s: clip_qkv = %g cannot be negative.", c->file->path, clip);
   m->rules.eps = (float)eps, m->rules.clip = (float)clip;
-  m->rules.head = decoder_head_of(c, &NAMES.head, false);
   m->inv_freq = rope_frequencies(c, s->head_dim, err);
   return m->inv_freq ? 0 : -1;
 }

@@ -33,12 +33,12 @@ int decoder_count_vocab(const struct file_model *file, const char *hf_prefix, co
   return 0;
 }
 
-enum decoder_head decoder_head_of(const struct config *c, const struct weight_name *head, bool otherwise) {
+bool decoder_ties_head(const struct config *c, const struct weight_name *head, bool otherwise) {
   bool tied = otherwise;
   struct weights top = {.file = c->file, .hf_prefix = ""};
   if (c->file->container == FILE_GGUF) tied = false; /* a head in the file is meant */
   else config_bool_or(c, NULL, "tie_word_embeddings", &tied, NULL);
-  return tied || !weights_find(&top, head, 0) ? DECODER_HEAD_TIED : DECODER_HEAD_OWN;
+  return tied || !weights_find(&top, head, 0);
 }
 
 /* ---- loading ---- */
@@ -138,7 +138,7 @@ static bool load_ends(struct loading *l) {
   struct decoder *m = l->m;
   struct weights *w = l->w;
   const struct model_info *s = &m->base.info;
-  bool tied = m->rules.head == DECODER_HEAD_TIED;
+  bool tied = s->tied_head;
   m->embedding = weights_matrix(w, &l->names->embedding, 0, s->n_vocab, l->D, NULL, tied, l->err);
   if (!m->embedding || !norm(l, &m->norm, &m->norm_bias, &l->names->norm, &l->names->norm_bias, 0, l->D)) return false;
   if (m->rules.positions && !(m->position = weights_table(w, &l->names->position, 0, m->rules.positions, l->D, l->err))) return false;

@@ -27,20 +27,17 @@ struct decoder_names {
   struct moe_names moe;
 };
 
-enum decoder_head { DECODER_HEAD_OWN, DECODER_HEAD_TIED };
-
 struct decoder_rules {
   bool rms; /* norms are RMSNorm; else LayerNorm, whose biases are optional */
   float eps;
-  float clip;        /* q, k, v are held within ±clip; 0: no */
-  bool qk_norm;      /* LayerNorm of all of q and all of k */
-  bool biases;       /* linear layers may have biases */
-  float scale;       /* of attention scores; 0: 1/√d */
-  size_t window;     /* sliding window; 0: none */
-  size_t positions;  /* rows of the table of learned positions; 0: none */
-  float logit_scale; /* 0: 1 */
-  bool interleaved;  /* the file's rows of q and k are interleaved for its own rotation: they are put back when packed */
-  enum decoder_head head;
+  float clip;           /* q, k, v are held within ±clip; 0: no */
+  bool qk_norm;         /* LayerNorm of all of q and all of k */
+  bool biases;          /* linear layers may have biases */
+  float scale;          /* of attention scores; 0: 1/√d */
+  size_t window;        /* sliding window; 0: none */
+  size_t positions;     /* rows of the table of learned positions; 0: none */
+  float logit_scale;    /* 0: 1 */
+  bool interleaved;     /* the file's rows of q and k are interleaved for its own rotation: they are put back when packed */
   struct moe_rules moe; /* n_experts 0: dense */
 };
 
@@ -89,7 +86,7 @@ int decoder_check_sizes(const struct config *c, struct model_info *info, bool ro
 int decoder_count_vocab(const struct file_model *file, const char *hf_prefix, const struct weight_name *embedding, struct model_info *info,
                         struct error *err);
 /* Whether the head is the embedding: by tie_word_embeddings where the file has it, else `otherwise`; and when there is no head. */
-enum decoder_head decoder_head_of(const struct config *c, const struct weight_name *head, bool otherwise);
+bool decoder_ties_head(const struct config *c, const struct weight_name *head, bool otherwise);
 
 /* Loads everything into m, whose info, rules, inv_freq and slopes are set. On failure m is freed, and NULL is returned. */
 struct model *decoder_load(struct decoder *m, const struct decoder_names *names, struct weights *w, const struct model_options *options,

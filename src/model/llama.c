@@ -118,6 +118,7 @@ static int llama_inspect(const struct file_model *file, struct model_info *info,
       check_rotation(&c, info, err) < 0 || read_experts(&c, info, err) < 0 || read_window(&c, info, err) < 0)
     return -1;
   if (info->n_experts) strcpy(info->architecture, "mixtral");
+  info->tied_head = decoder_ties_head(&c, &NAMES.head, false);
   return decoder_count_vocab(file, hf_prefix(file), &NAMES.embedding, info, err);
 }
 
@@ -140,7 +141,6 @@ static struct model *llama_load(const struct file_model *file, const struct mode
                                     .biases = true,
                                     .window = s->window_tokens,
                                     .interleaved = file->container == FILE_GGUF,
-                                    .head = decoder_head_of(&c, &NAMES.head, false),
                                     .moe = {s->n_experts, s->n_experts_used, MOE_NORM_SUM}};
   return decoder_load(m, &NAMES, &w, options, err);
 }

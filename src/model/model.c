@@ -10,7 +10,8 @@
 
 enum { ROWS_DEFAULT = 512, OUT_ROWS_DEFAULT = 64 };
 
-static const struct model_arch *const archs[] = {&llama_arch, &mistral_arch, &mixtral_arch, &mpt_arch, &dbrx_arch, &bert_arch, &gte_arch, &gte_new_arch};
+static const struct model_arch *const archs[] = {&llama_arch, &mistral_arch, &mixtral_arch, &mpt_arch,
+                                                 &dbrx_arch,  &bert_arch,    &gte_arch,     &gte_new_arch};
 enum { N_ARCHS = sizeof archs / sizeof archs[0] };
 
 /* The name that the file gives to its architecture. */
@@ -81,9 +82,11 @@ static int inspect(const struct file_model *file, const struct model_arch *arch,
   struct checkpoint *c = checkpoint_open(file, err);
   if (!c) return -1;
   count_tensors(file, c, info);
-  checkpoint_close(c);
   info->file_bytes = info->weight_bytes;
-  return arch->inspect(file, info, err);
+  int result = arch->inspect(file, info, err);
+  if (result == 0) info->memory_bytes = plan_memory_bytes(file, c, info);
+  checkpoint_close(c);
+  return result;
 }
 
 int model_inspect(const struct file_model *file, struct model_info *info, struct error *err) {

@@ -27,6 +27,8 @@ struct model_info {
   uint64_t n_parameters, file_bytes;
   char quantization[32];       /* "Q4_1" : the type that holds most of the bytes */
   uint64_t weight_bytes;       /* tensors as stored */
+  bool tied_head;              /* the output head is the embedding */
+  uint64_t memory_bytes;       /* weights in memory under COMPUTE_FAST, planned from the tensor list */
   uint64_t kv_bytes_per_token; /* under COMPUTE_FAST; 0 for encoders */
   enum model_pooling pooling;  /* MODEL_EMBED */
   bool normalize;              /* MODEL_EMBED: unit L2 */

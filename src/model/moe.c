@@ -38,6 +38,7 @@ static int load_router(struct moe_layer *l, const struct weight_name *name, stru
   l->router = weight_pack(w->compute, &(struct weight_source){.dtype = DTYPE_F32, .data = table, .n_out = E, .n_in = D}, err);
   free(table);
   if (!l->router) return -1;
+  w->bytes += weight_bytes(l->router) - E * D * sizeof(float);
   w->stream_bytes += weight_stream_bytes(l->router);
   return 0;
 }

@@ -118,6 +118,7 @@ static int mpt_inspect(const struct file_model *file, struct model_info *info, s
     return error_set(err, ERROR_UNSUPPORTED, "%s: a width of %zu cannot be split evenly over %zu heads.", file->path, info->n_embd,
                      info->n_heads);
   if (decoder_check_sizes(&c, info, false, err) < 0) return -1;
+  info->tied_head = decoder_ties_head(&c, &NAMES.head, true);
   return decoder_count_vocab(file, hf_prefix(file), &NAMES.embedding, info, err);
 }
 
@@ -187,7 +188,6 @@ static int read_rules(const struct config *c, struct decoder *m, struct error *e
   if (c->file->container == FILE_GGUF) r->qk_norm = weights_find(&w, &NAMES.q_norm, 0) != NULL;
   r->eps = (float)eps, r->clip = (float)clip, r->scale = (float)scale;
   r->biases = !no_bias;
-  r->head = decoder_head_of(c, &NAMES.head, true);
   return 0;
 }
 

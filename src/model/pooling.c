@@ -29,6 +29,12 @@ static int read_pooling_file(const struct file_model *file, const struct js *mod
     const struct js *value;
     bool on = false;
     js_iter_get(it, &key, &value);
+    struct slice mode;
+    if (slice_eq(key, SLICE("pooling_mode")) && js_str(value, &mode)) { /* newer files name it */
+      cls = cls || slice_eq(mode, SLICE("cls"));
+      mean = mean || slice_eq(mode, SLICE("mean"));
+      other = other || (!slice_eq(mode, SLICE("cls")) && !slice_eq(mode, SLICE("mean")));
+    }
     if (!slice_starts(key, SLICE("pooling_mode_")) || !js_bool(value, &on) || !on) continue;
     if (slice_eq(key, SLICE("pooling_mode_cls_token"))) cls = true;
     else if (slice_eq(key, SLICE("pooling_mode_mean_tokens"))) mean = true;

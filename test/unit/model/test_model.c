@@ -147,6 +147,202 @@ static void inspect_tells_sizes_without_loading(void **state) {
   buf_free(&path);
 }
 
+/* ---- big shapes, from a config and a tensor list alone ---- */
+
+/* A Hugging Face folder whose weights are a hole in the file: only the header is written. */
+struct shape {
+  struct buf header;
+  uint64_t at;         /* bytes of data so far */
+  uint64_t parameters; /* and of them in vectors, which are kept as fp32 */
+  uint64_t in_vectors;
+};
+
+/* A BF16 tensor; columns 0: a vector. */
+static void add_tensor(struct shape *s, const char *name, uint64_t rows, uint64_t columns) {
+  uint64_t n = rows * (columns ? columns : 1), end = s->at + 2 * n;
+  buf_printf(&s->header, "%s\"%s\":{\"dtype\":\"BF16\",\"shape\":[%llu", s->at ? "," : "{", name, (unsigned long long)rows);
+  if (columns) buf_printf(&s->header, ",%llu", (unsigned long long)columns);
+  buf_printf(&s->header, "],\"data_offsets\":[%llu,%llu]}", (unsigned long long)s->at, (unsigned long long)end);
+  s->at = end;
+  s->parameters += n;
+  if (!columns) s->in_vectors += n;
+}
+
+static void add_in_layer(struct shape *s, const char *pattern, size_t layer, uint64_t rows, uint64_t columns) {
+  char name[128];
+  snprintf(name, sizeof name, pattern, layer);
+  add_tensor(s, name, rows, columns);
+}
+
+static struct model_info plan(struct shape *s, const char *config) {
+  struct error err;
+  struct model_info info;
+  char *folder = mem_strdup("/tmp/plinth-model-XXXXXX");
+  assert_non_null(mkdtemp(folder));
+  char *config_path = fs_join(folder, "config.json"), *weights = fs_join(folder, "model.safetensors");
+  buf_add_byte(&s->header, '}');
+  while (s->header.len % 8) buf_add_byte(&s->header, ' ');
+  uint64_t length = s->header.len;
+  FILE *f = fopen(weights, "wb");
+  assert_non_null(f);
+  assert_int_equal(fwrite(&length, 8, 1, f), 1);
+  assert_int_equal(fwrite(s->header.data, s->header.len, 1, f), 1);
+  assert_int_equal(fclose(f), 0);
+  assert_int_equal(truncate(weights, (off_t)(8 + length + s->at)), 0);
+  assert_int_equal(fs_write_atomic(config_path, slice_cstr(config), 0600, &err), 0);
+  struct file_model *file = file_model_open(folder, &err);
+  if (!file || model_inspect(file, &info, &err) < 0) fail_msg("%s", err.message);
+  file_model_close(file);
+  remove_folder(folder);
+  free(config_path), free(weights);
+  buf_free(&s->header);
+  return info;
+}
+
+static void add_llama(struct shape *s, size_t layers, uint64_t D, uint64_t kd, uint64_t F, uint64_t V, size_t experts) {
+  add_tensor(s, "model.embed_tokens.weight", V, D);
+  for (size_t n = 0; n < layers; n++) {
+    add_in_layer(s, "model.layers.%zu.input_layernorm.weight", n, D, 0);
+    add_in_layer(s, "model.layers.%zu.self_attn.q_proj.weight", n, D, D);
+    add_in_layer(s, "model.layers.%zu.self_attn.k_proj.weight", n, kd, D);
+    add_in_layer(s, "model.layers.%zu.self_attn.v_proj.weight", n, kd, D);
+    add_in_layer(s, "model.layers.%zu.self_attn.o_proj.weight", n, D, D);
+    add_in_layer(s, "model.layers.%zu.post_attention_layernorm.weight", n, D, 0);
+    if (experts) add_in_layer(s, "model.layers.%zu.block_sparse_moe.gate.weight", n, experts, D);
+    for (size_t e = 0; e < (experts ? experts : 1); e++) {
+      static const char *const parts[][2] = {{"gate_proj", "w1"}, {"up_proj", "w3"}, {"down_proj", "w2"}};
+      for (size_t i = 0; i < 3; i++) {
+        char name[128];
+        if (experts) snprintf(name, sizeof name, "model.layers.%zu.block_sparse_moe.experts.%zu.%s.weight", n, e, parts[i][1]);
+        else snprintf(name, sizeof name, "model.layers.%zu.mlp.%s.weight", n, parts[i][0]);
+        add_tensor(s, name, i == 2 ? D : F, i == 2 ? F : D);
+      }
+    }
+  }
+  add_tensor(s, "model.norm.weight", D, 0);
+  add_tensor(s, "lm_head.weight", V, D);
+}
+
+static void a_70b_and_a_405b_shape_are_planned(void **state) {
+  (void)state;
+  struct shape s = {0}, t = {0};
+  add_llama(&s, 80, 8192, 1024, 28672, 128256, 0);
+  struct model_info info =
+      plan(&s,
+           "{\"model_type\":\"llama\",\"hidden_size\":8192,\"intermediate_size\":28672,\"num_hidden_layers\":80,"
+           "\"num_attention_heads\":64,\"num_key_value_heads\":8,\"max_position_embeddings\":131072,\"rope_theta\":500000.0}");
+  assert_int_equal(info.n_parameters, 70553706496u);
+  assert_int_equal(info.memory_bytes, 2 * s.parameters + 2 * s.in_vectors);
+  assert_int_equal(info.kv_bytes_per_token, 327680);
+  add_llama(&t, 126, 16384, 1024, 53248, 128256, 0);
+  info = plan(&t,
+              "{\"model_type\":\"llama\",\"hidden_size\":16384,\"intermediate_size\":53248,\"num_hidden_layers\":126,"
+              "\"num_attention_heads\":128,\"num_key_value_heads\":8,\"max_position_embeddings\":131072,\"rope_theta\":500000.0}");
+  assert_int_equal(info.n_parameters, 405853388800u);
+  assert_int_equal(info.memory_bytes, 2 * t.parameters + 2 * t.in_vectors);
+  assert_int_equal(info.kv_bytes_per_token, 516096);
+}
+
+static void mixtral_shapes_are_planned(void **state) {
+  (void)state;
+  struct shape s = {0}, t = {0};
+  add_llama(&s, 32, 4096, 1024, 14336, 32000, 8);
+  struct model_info info = plan(&s,
+                                "{\"model_type\":\"mixtral\",\"hidden_size\":4096,\"intermediate_size\":14336,"
+                                "\"num_hidden_layers\":32,\"num_attention_heads\":32,\"num_key_value_heads\":8,"
+                                "\"max_position_embeddings\":32768,\"num_local_experts\":8,\"num_experts_per_tok\":2,"
+                                "\"sliding_window\":null}");
+  assert_string_equal(info.architecture, "mixtral");
+  assert_int_equal(info.n_experts, 8);
+  assert_int_equal(info.n_experts_used, 2);
+  assert_int_equal(info.window_tokens, 0);
+  assert_int_equal(info.n_parameters, 46702792704u);
+  /* Routers are kept as fp32, in panels of 16 rows. */
+  uint64_t routers = 32 * 8 * 4096;
+  assert_int_equal(info.memory_bytes, 2 * (s.parameters - routers) + 2 * s.in_vectors + 8 * routers);
+  assert_int_equal(info.kv_bytes_per_token, 131072);
+  add_llama(&t, 56, 6144, 1024, 16384, 32768, 8);
+  info = plan(&t,
+              "{\"model_type\":\"mixtral\",\"hidden_size\":6144,\"intermediate_size\":16384,\"num_hidden_layers\":56,"
+              "\"num_attention_heads\":48,\"num_key_value_heads\":8,\"max_position_embeddings\":65536,"
+              "\"num_local_experts\":8,\"num_experts_per_tok\":2}");
+  assert_int_equal(info.n_parameters, 140630071296u);
+  assert_int_equal(info.kv_bytes_per_token, 229376);
+}
+
+static void the_dbrx_shape_is_planned(void **state) {
+  (void)state;
+  enum { D = 6144, F = 10752, E = 16, L = 40, V = 100352 };
+  struct shape s = {0};
+  add_tensor(&s, "transformer.wte.weight", V, D);
+  for (size_t n = 0; n < L; n++) {
+    add_in_layer(&s, "transformer.blocks.%zu.norm_attn_norm.norm_1.weight", n, D, 0);
+    add_in_layer(&s, "transformer.blocks.%zu.norm_attn_norm.norm_2.weight", n, D, 0);
+    add_in_layer(&s, "transformer.blocks.%zu.norm_attn_norm.attn.Wqkv.weight", n, D + 2 * 1024, D);
+    add_in_layer(&s, "transformer.blocks.%zu.norm_attn_norm.attn.out_proj.weight", n, D, D);
+    add_in_layer(&s, "transformer.blocks.%zu.ffn.router.layer.weight", n, E, D);
+    add_in_layer(&s, "transformer.blocks.%zu.ffn.experts.mlp.w1", n, E * F, D);
+    add_in_layer(&s, "transformer.blocks.%zu.ffn.experts.mlp.v1", n, E * F, D);
+    add_in_layer(&s, "transformer.blocks.%zu.ffn.experts.mlp.w2", n, E * F, D);
+  }
+  add_tensor(&s, "transformer.norm_f.weight", D, 0);
+  add_tensor(&s, "lm_head.weight", V, D);
+  struct model_info info = plan(&s,
+                                "{\"model_type\":\"dbrx\",\"d_model\":6144,\"n_heads\":48,\"n_layers\":40,\"max_seq_len\":32768,"
+                                "\"attn_config\":{\"clip_qkv\":8,\"kv_n_heads\":8,\"rope_theta\":500000},"
+                                "\"ffn_config\":{\"ffn_hidden_size\":10752,\"moe_num_experts\":16,\"moe_top_k\":4}}");
+  assert_int_equal(info.n_parameters, 131596523520u);
+  assert_int_equal(info.memory_bytes, 2 * s.parameters + 2 * s.in_vectors + 2 * (uint64_t)L * E * D);
+  assert_int_equal(info.kv_bytes_per_token, 163840);
+  assert_int_equal(info.n_experts_used, 4);
+}
+
+/* ---- what other architectures refuse ---- */
+
+static void mpt_settings_that_change_the_arithmetic_are_refused(void **state) {
+  (void)state;
+  refused("mpt", "\"prefix_lm\": false", "\"prefix_lm\": true", ERROR_UNSUPPORTED, "attn_config.prefix_lm", "true");
+  refused("mpt", "\"attn_uses_sequence_id\": false", "\"attn_uses_sequence_id\": true", ERROR_UNSUPPORTED,
+          "attn_config.attn_uses_sequence_id", "true");
+  refused("mpt", "\"norm_type\": \"low_precision_layernorm\"", "\"norm_type\": \"rmsnorm\"", ERROR_UNSUPPORTED, "norm_type", "rmsnorm");
+  refused("mpt", "\"logit_scale\": null", "\"logit_scale\": \"half\"", ERROR_UNSUPPORTED, "logit_scale", "half");
+  refused("mpt", "\"attn_type\": \"multihead_attention\"", "\"attn_type\": \"linear\"", ERROR_UNSUPPORTED, "attn_config.attn_type",
+          "linear");
+  refused("mpt", "\"alibi\": true", "\"alibi_\": true", ERROR_CORRUPT, "attn_config.alibi", "missing");
+  refused("mpt", "\"clip_qkv\": 1.0", "\"clip_qkv\": -1.0", ERROR_UNSUPPORTED, "clip_qkv", "-1");
+  refused("mpt", "\"expansion_ratio\": 4", "\"expansion_ratio\": 0.01", ERROR_UNSUPPORTED, "expansion_ratio", "0.01");
+}
+
+static void mixtures_that_cannot_be_are_refused(void **state) {
+  (void)state;
+  refused("mixtral", "\"num_experts_per_tok\": 2", "\"num_experts_per_tok\": 5", ERROR_UNSUPPORTED, "5", "4 experts");
+  refused("mixtral", "\"num_local_experts\": 4", "\"num_local_experts\": 5", ERROR_CORRUPT, "gate.weight", "[4, 24]");
+  refused("mixtral", "\"num_local_experts\": 4", "\"experts\": 4", ERROR_CORRUPT, "num_local_experts", "missing");
+  refused("mixtral-fused-window", "\"sliding_window\": 20", "\"sliding_window\": 0", ERROR_UNSUPPORTED, "sliding_window", "0");
+  refused("dbrx", "\"ffn_hidden_size\": 16", "\"ffn_hidden_size\": 17", ERROR_CORRUPT, "experts.mlp.w1", "136 rows");
+  refused("dbrx", "\"moe_normalize_expert_weights\": 1.0", "\"moe_normalize_expert_weights\": 3.0", ERROR_UNSUPPORTED,
+          "moe_normalize_expert_weights", "3");
+  refused("dbrx", "\"name\": \"silu\"", "\"name\": \"relu\"", ERROR_UNSUPPORTED, "ffn_act_fn", "relu");
+}
+
+/* transformers 5 writes its own default into rope_parameters of a DBRX whose base stands in attn_config. */
+static void two_rope_bases_that_differ_are_refused(void **state) {
+  (void)state;
+  refused("dbrx-no-norm", "\"rope_parameters\": {", "\"rope_parameters\": {\"rope_theta\": 10000.0}, \"x\": {", ERROR_UNSUPPORTED,
+          "attn_config.rope_theta", "10000");
+}
+
+static void gte_settings_that_change_the_arithmetic_are_refused(void **state) {
+  (void)state;
+  refused("gte-new-prefix", "\"logn_attention_scale\": false", "\"logn_attention_scale\": true", ERROR_UNSUPPORTED, "logn_attention_scale",
+          "true");
+  refused("gte-new-prefix", "\"type\": \"ntk\"", "\"type\": \"ntk\", \"mixed_b\": 1.0", ERROR_UNSUPPORTED, "mixed_b", "not supported");
+  refused("gte-new-prefix", "\"layer_norm_type\": \"layer_norm\"", "\"layer_norm_type\": \"rms_norm\"", ERROR_UNSUPPORTED,
+          "layer_norm_type", "rms_norm");
+  refused("gte-new-prefix", "\"type_vocab_size\": 2", "\"type_vocab_size\": 0", ERROR_CORRUPT, "type_vocab_size", "holds");
+  refused("llama-linear-rope", "\"rope_type\": \"linear\"", "\"rope_type\": \"ntk\"", ERROR_UNSUPPORTED, "ntk", "rope_type");
+}
+
 int main(int argc, char **argv) {
   tiny = argc > 1 ? argv[1] : "test/vector/model/tiny";
   const struct CMUnitTest tests[] = {
@@ -161,6 +357,13 @@ int main(int argc, char **argv) {
       cmocka_unit_test(sizes_that_cannot_be_are_refused),
       cmocka_unit_test(too_few_positions_are_refused),
       cmocka_unit_test(inspect_tells_sizes_without_loading),
+      cmocka_unit_test(a_70b_and_a_405b_shape_are_planned),
+      cmocka_unit_test(mixtral_shapes_are_planned),
+      cmocka_unit_test(the_dbrx_shape_is_planned),
+      cmocka_unit_test(mpt_settings_that_change_the_arithmetic_are_refused),
+      cmocka_unit_test(mixtures_that_cannot_be_are_refused),
+      cmocka_unit_test(two_rope_bases_that_differ_are_refused),
+      cmocka_unit_test(gte_settings_that_change_the_arithmetic_are_refused),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -61,11 +61,12 @@ def llama(name, seed, dtype, shards=1, **settings):
     (here / name / "expected.json").write_text(json.dumps(cases) + "\n")
 
 
-def write_modules(name, cls, normalize):
+def write_modules(name, cls, normalize, new=False):
     modules = [("", "Transformer"), ("1_Pooling", "Pooling")] + ([("2_Normalize", "Normalize")] if normalize else [])
     (here / name / "modules.json").write_text(json.dumps([{"idx": i, "name": str(i), "path": p, "type": "sentence_transformers.models." + t} for i, (p, t) in enumerate(modules)]) + "\n")
     (here / name / "1_Pooling").mkdir()
-    (here / name / "1_Pooling/config.json").write_text(json.dumps({"pooling_mode_cls_token": cls, "pooling_mode_mean_tokens": not cls}) + "\n")
+    mode = {"pooling_mode": "cls" if cls else "mean"} if new else {"pooling_mode_cls_token": cls, "pooling_mode_mean_tokens": not cls}
+    (here / name / "1_Pooling/config.json").write_text(json.dumps(mode) + "\n")
 
 
 def bert(name, seed, prefix, cls, normalize):
@@ -399,7 +400,7 @@ def gte(name, seed, native=False, prefix="", packed=True, dtype=torch.bfloat16, 
             "layer_norm_type": "layer_norm", "logn_attention_scale": False, "logn_attention_clip1": False, "unpad_inputs": False, "use_memory_efficient_attention": False}
         state = gte_file_names(state, prefix, packed, plain["num_hidden_layers"])
     write(here / name, config, state)
-    write_modules(name, True, False)
+    write_modules(name, True, False, new=native)
     cases = []
     for n in (1, 2, 31, 32, 33, 128):
         ids = torch.randint(0, 48, (n,)).tolist()

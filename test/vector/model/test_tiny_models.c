@@ -151,7 +151,16 @@ static void run_together(const struct checkpoint *c, struct prompt *prompts, siz
   forward(c, prompts, n, most, all);
 }
 
+/* What the plan says from the tensor list is what loading comes to. */
+static void check_plan(const char *name, const char *file_name) {
+  struct checkpoint c = open_checkpoint(name, file_name, COMPUTE_FAST, COMPUTE_ISA_ALL, 1);
+  print_message("%s: planned %llu bytes of weights\n", name, (unsigned long long)model_info(c.model)->memory_bytes);
+  assert_int_equal(model_info(c.model)->memory_bytes, model_weight_bytes(c.model));
+  close_checkpoint(&c);
+}
+
 static void check_file(const char *name, const char *file_name) {
+  check_plan(name, file_name);
   struct checkpoint c = open_checkpoint(name, file_name, COMPUTE_F32, COMPUTE_ISA_ALL, 2);
   struct prompt prompts[CASES_MAX];
   size_t n = read_prompts(&c, prompts);
@@ -201,6 +210,7 @@ static void check_bits(const char *name, const char *file_name) {
 }
 
 static void check_encoder(const char *name) {
+  check_plan(name, NULL);
   struct checkpoint c = open_checkpoint(name, NULL, COMPUTE_F32, COMPUTE_ISA_ALL, 2);
   int32_t ids[2 * IDS_MAX];
   size_t offsets[CASES_MAX + 1] = {0}, n = js_len(c.cases), width = model_info(c.model)->n_embd;
