@@ -174,6 +174,16 @@ def test_the_catalogue_knows_the_default_models_byte_for_byte(home, embedder):
     assert home.imports(embedder, "--link", "--name", "other")["verdict"] == "unverified"
 
 
+@pytest.mark.parametrize("model", json.loads((TOP / "catalog/default-models.json").read_text())["models"], ids=lambda m: m["name"])
+def test_the_fingerprints_of_the_catalogue_are_those_that_an_import_finds(home, model):
+    assert home.imports(DEFAULTS / model["name"], "--link")["verdict"] == "verified"
+    found = home.manifest(model["name"])["fingerprints"]
+    assert {k: found[k] for k in model["fingerprints"]} == model["fingerprints"]
+    set_up = DEFAULTS / model["name"] / "plinth.json"
+    if set_up.exists():
+        assert json.loads(set_up.read_text())["fingerprints"] == found
+
+
 def test_vectors_that_match_make_a_model_verified_and_others_refuse_it(home, embedder):
     reference = json.loads((TOP / "test/vector/model/embed.json").read_text())[0]
     (embedder / "sentence_bert_config.json").unlink()

@@ -43,7 +43,7 @@ class Shop:
 
     def present(self):
         root = self.folder / "models/m"
-        return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+        return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file() and p.name != "plinth.json"}
 
 
 @pytest.fixture
@@ -95,3 +95,15 @@ def test_a_file_with_another_hash_never_gets_its_name(shop):
     done = shop.fetch()
     assert done.returncode != 0 and "not the file that the catalogue pins" in done.stderr
     assert shop.present() == {}
+
+
+def test_a_model_gets_the_manifest_of_a_verified_one_and_keeps_it(shop):
+    assert shop.fetch().returncode == 0
+    path = shop.folder / "models/m/plinth.json"
+    manifest = json.loads(path.read_text())
+    assert (manifest["verdict"], manifest["verified_by"]) == ("verified", "catalogue")
+    assert {f["path"]: f["sha256"] for f in manifest["files"]} == {n: hashlib.sha256(d).hexdigest() for n, d in FILES.items()}
+    before = path.stat().st_mtime_ns
+    assert shop.fetch().returncode == 0 and path.stat().st_mtime_ns == before
+    path.unlink()
+    assert shop.fetch().returncode == 0 and path.exists()
