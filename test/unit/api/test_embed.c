@@ -59,7 +59,7 @@ static void an_instruction_goes_before_every_text(void **state) {
 
 static void too_long_an_input_is_refused_with_both_counts(void **state) {
   struct drive *d = *state;
-  drive_refused(d, "/v1/embeddings", "{\"model\": \"embed\", \"input\": [\"ok\", \"012345678901234\"]}", "input",
+  drive_refused(d, "/v1/embeddings", "{\"model\": \"embed\", \"input\": [\"ok\", \"012345678901234\"]}", "input[1]",
                 "input token count (17) cannot exceed 16");
   drive_refused(d, "/serving-endpoints/embed/invocations", "{\"input\": \"012345678901234\"}", NULL, "(17) cannot exceed 16");
   drive_refused(d, "/v1/embeddings", "{\"model\": \"embed\", \"input\": [1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17]}", "input",
