@@ -43,6 +43,7 @@ extern const struct app_command inspect_command;
 extern const struct app_command tokenize_command;
 extern const struct app_command render_command;
 extern const struct app_command eval_command;
+extern const struct app_command quantize_command;
 extern const struct app_command bench_command;
 extern const struct app_command engine_command;
 

@@ -8,8 +8,8 @@
 #include "app/suggest.h"
 
 static const struct app_command *const commands[] = {
-    &serve_command,   &chat_command,     &complete_command, &embed_command, &token_command, &import_command, &models_command,
-    &inspect_command, &tokenize_command, &render_command,   &eval_command,  &bench_command, &engine_command,
+    &serve_command,   &chat_command,     &complete_command, &embed_command, &token_command,    &import_command, &models_command,
+    &inspect_command, &tokenize_command, &render_command,   &eval_command,  &quantize_command, &bench_command,  &engine_command,
 };
 enum { N_COMMANDS = sizeof commands / sizeof commands[0] };
 

@@ -251,6 +251,15 @@ static const struct tensor_type tensor_types[] = {
     [42] = {"Q2_0", false, 0},
 };
 
+bool gguf_dtype_id(enum dtype type, uint32_t *out) {
+  for (uint32_t id = 0; id < sizeof tensor_types / sizeof tensor_types[0]; id++) {
+    if (!tensor_types[id].known || tensor_types[id].dtype != type) continue;
+    *out = id;
+    return true;
+  }
+  return false;
+}
+
 static int tensor_error(const struct reader *r, const struct file_tensor *t, enum error_code code, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 static int tensor_error(const struct reader *r, const struct file_tensor *t, enum error_code code, const char *format, ...) {

@@ -1,0 +1,242 @@
+/* quantize: `plinth quantize` writes a model as GGUF in a smaller type, and a certificate of what that cost. SPDX-License-Identifier: Apache-2.0
+ *
+ * Matrices get the type asked for, those whose rows do not fill its blocks the next one that fits; the embedding and the head Q8_0 or
+ * better; norms, biases, routers and position tables F32. The certificate compares both models in fp32 on a fixed text. */
+#include <math.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "app/app.h"
+#include "app/certificate.h"
+#include "app/convert.h"
+#include "app/paths.h"
+#include "base/fs.h"
+#include "base/mem.h"
+#include "base/quantize.h"
+
+struct quantize_args {
+  const char *models_dir, *to, *text;
+  int64_t threads, tokens;
+  bool json, force, no_certificate;
+};
+
+static const struct options_row rows[] = {
+    {.name = "to",
+     OPTION_STRING_TO(struct quantize_args, to),
+     .metavar = "TYPE",
+     .fallback = "q8_0",
+     .choices = "q8_0|q6_k|q5_k|q5_1|q5_0|q4_k|q4_1|q4_0|f16|bf16|f32",
+     .help = "The type of the matrices."},
+    {.name = "no-certificate",
+     OPTION_BOOL_TO(struct quantize_args, no_certificate),
+     .help = "Do not compare the new file with its source. The comparison needs memory for both models."},
+    {.name = "text",
+     OPTION_STRING_TO(struct quantize_args, text),
+     .metavar = "FILE",
+     .fallback_note = "a text that is part of the program",
+     .help = "The text to compare on."},
+    {.name = "certificate-tokens",
+     OPTION_INT_TO(struct quantize_args, tokens),
+     .metavar = "N",
+     .fallback = "4096",
+     .ranged = true,
+     .min = 512,
+     .max = 1 << 24,
+     .help = "Compare on at most so many tokens of the text."},
+    {.name = "force", .letter = 'f', OPTION_BOOL_TO(struct quantize_args, force), .help = "Replace a file that is there."},
+    {.name = "threads",
+     OPTION_INT_TO(struct quantize_args, threads),
+     .metavar = "N",
+     .fallback = "0",
+     .ranged = true,
+     .min = 0,
+     .max = 1024,
+     .env = "PLINTH_THREADS",
+     .help = "Compute threads; 0 takes the cores that may be used."},
+    {.name = "models-dir",
+     OPTION_STRING_TO(struct quantize_args, models_dir),
+     .metavar = "DIR",
+     .env = "PLINTH_MODELS_DIR",
+     .help = "Where models are sought by name."},
+    {.name = "json", OPTION_BOOL_TO(struct quantize_args, json), .help = "Print the certificate as one JSON object."},
+};
+
+/* By the words of --to; the number is general.file_type. */
+static const struct target {
+  const char *word;
+  enum dtype dtype, fallback; /* for rows that do not fill blocks of 256 */
+  uint32_t file_type;
+} targets[] = {
+    {"q8_0", DTYPE_Q8_0, DTYPE_Q8_0, 7},  {"q6_k", DTYPE_Q6_K, DTYPE_Q8_0, 18}, {"q5_k", DTYPE_Q5_K, DTYPE_Q5_1, 16},
+    {"q5_1", DTYPE_Q5_1, DTYPE_Q5_1, 9},  {"q5_0", DTYPE_Q5_0, DTYPE_Q5_0, 8},  {"q4_k", DTYPE_Q4_K, DTYPE_Q5_0, 14},
+    {"q4_1", DTYPE_Q4_1, DTYPE_Q4_1, 3},  {"q4_0", DTYPE_Q4_0, DTYPE_Q4_0, 2},  {"f16", DTYPE_F16, DTYPE_F16, 1},
+    {"bf16", DTYPE_BF16, DTYPE_BF16, 32}, {"f32", DTYPE_F32, DTYPE_F32, 0},
+};
+
+static const struct target *find_target(const char *word) {
+  for (size_t i = 0; i < sizeof targets / sizeof targets[0]; i++)
+    if (strcmp(targets[i].word, word) == 0) return &targets[i];
+  return NULL; /* the option's choices leave none */
+}
+
+static bool fills(enum dtype type, uint64_t columns) { return columns % dtype_info(type)->block_elements == 0; }
+
+static bool stays_f32(const struct convert_tensor *t) {
+  static const char *const kinds[] = {"_norm.", "ffn_gate_inp", "position_embd", "token_types", "rope_freqs"};
+  for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
+    if (strstr(t->name, kinds[i])) return true;
+  return t->rank < 2;
+}
+
+static enum dtype type_of(const struct convert_tensor *t, const struct target *target) {
+  bool end = strcmp(t->name, "token_embd.weight") == 0 || strcmp(t->name, "output.weight") == 0;
+  if (stays_f32(t)) return DTYPE_F32;
+  enum dtype type = target->dtype;
+  if (end && dtype_info(type)->block_elements > 1) type = DTYPE_Q8_0;
+  uint64_t columns = t->shape[t->rank - 1];
+  if (!fills(type, columns)) type = target->fallback;
+  return fills(type, columns) ? type : DTYPE_F16;
+}
+
+/* ---- rows on their way into the file ---- */
+
+struct writing {
+  struct gguf_writer *w;
+  struct pool *pool;
+  enum dtype type;
+  const float *rows;
+  size_t columns, row_bytes;
+  unsigned char *out;
+  size_t out_bytes;
+  atomic_bool broken; /* a value that is not finite, or fp16 cannot hold */
+};
+
+static void write_row(void *job, int tile, int worker) {
+  (void)worker;
+  struct writing *s = job;
+  const float *x = s->rows + (size_t)tile * s->columns;
+  float limit = s->type == DTYPE_F32 || s->type == DTYPE_BF16 ? INFINITY : 65504.0f;
+  for (size_t i = 0; i < s->columns; i++)
+    if (!isfinite(x[i]) || fabsf(x[i]) > limit) {
+      atomic_store(&s->broken, true);
+      return;
+    }
+  quantize_row(s->type, x, s->columns, s->out + (size_t)tile * s->row_bytes);
+}
+
+static int take_rows(void *ctx, const float *from, size_t n, size_t columns, struct error *err) {
+  struct writing *s = ctx;
+  uint64_t bytes;
+  if (!dtype_bytes(s->type, columns, &bytes)) return error_set(err, ERROR_INTERNAL, "Rows of %zu values do not fill blocks.", columns);
+  s->rows = from;
+  s->columns = columns;
+  s->row_bytes = (size_t)bytes;
+  if (s->out_bytes < n * s->row_bytes) {
+    s->out_bytes = n * s->row_bytes;
+    s->out = mem_realloc(s->out, s->out_bytes, 1);
+  }
+  pool_run(s->pool, write_row, s, (int)n);
+  if (atomic_load(&s->broken))
+    return error_set(err, ERROR_CORRUPT, "It holds values that are not finite, or too large for the type %s.", dtype_info(s->type)->name);
+  return gguf_writer_data(s->w, s->out, n * s->row_bytes, err);
+}
+
+static int write_tensors(const struct convert *c, const struct target *target, struct pool *pool, struct gguf_writer *w,
+                         struct error *err) {
+  struct writing s = {.w = w, .pool = pool};
+  int result = 0;
+  for (size_t i = 0; i < c->n_tensors; i++)
+    gguf_writer_tensor(w, slice_cstr(c->tensors[i].name), type_of(&c->tensors[i], target), c->tensors[i].rank, c->tensors[i].shape);
+  for (size_t i = 0; i < c->n_tensors && result == 0; i++) {
+    s.type = type_of(&c->tensors[i], target);
+    result = convert_rows(c, &c->tensors[i], pool, take_rows, &s, err);
+    if (result < 0) error_prefix(err, "Tensor %s", c->tensors[i].name);
+  }
+  free(s.out);
+  return result;
+}
+
+/* ---- the command ---- */
+
+static int write_file(const struct file_model *file, const struct target *target, const char *out, int threads, struct error *err) {
+  struct convert c;
+  struct error no_tokenizer;
+  struct pool *pool = pool_create(threads, err);
+  struct tokenizer *t = file->container == FILE_SAFETENSORS ? tokenizer_open(file, &no_tokenizer) : NULL;
+  struct gguf_writer *w = NULL;
+  bool bare = !t && file->container == FILE_SAFETENSORS;
+  int result = -1;
+  if (convert_open(&c, file, err) == 0 && pool && (w = gguf_writer_create(out, err))) {
+    if (bare) fprintf(stderr, "plinth: the file will have no tokenizer: %s\n", no_tokenizer.message);
+    result = convert_values(&c, t, w, err);
+    gguf_writer_u32(w, "general.quantization_version", 2);
+    gguf_writer_u32(w, "general.file_type", target->file_type);
+    if (result == 0) result = write_tensors(&c, target, pool, w, err);
+    if (result == 0) result = gguf_writer_finish(w, err);
+    else gguf_writer_abandon(w);
+  }
+  convert_close(&c);
+  tokenizer_close(t);
+  pool_destroy(pool);
+  return result;
+}
+
+static int check_out(const struct quantize_args *a, const char *out, struct error *err) {
+  if (!slice_ends(slice_cstr(out), SLICE(".gguf")))
+    return error_set(err, ERROR_INVALID, "The new file's name must end in .gguf; %s does not.", out);
+  if (!a->force && fs_exists(out)) return error_set(err, ERROR_INVALID, "%s is there already; --force replaces it.", out);
+  return 0;
+}
+
+static int quantize(const struct quantize_args *a, const char *model, const char *out, struct buf *text, struct error *err) {
+  char *path = paths_find_model(a->models_dir, model, err);
+  struct file_model *file = path ? file_model_open(path, err) : NULL;
+  int result = file ? write_file(file, find_target(a->to), out, (int)a->threads, err) : -1;
+  file_model_close(file);
+  if (result == 0 && !a->no_certificate) {
+    struct certificate_options o = {.source = path,
+                                    .file = out,
+                                    .to = a->to,
+                                    .text = a->text,
+                                    .tokens = (size_t)a->tokens,
+                                    .threads = (int)a->threads,
+                                    .json = a->json};
+    struct error why;
+    if (certificate_make(&o, text, &why) < 0) fprintf(stderr, "plinth: %s is written, but has no certificate: %s\n", out, why.message);
+  }
+  free(path);
+  return result;
+}
+
+static int run(const struct options *o) {
+  const struct quantize_args *a = o->args;
+  struct error err = {0};
+  struct buf text = {0};
+  int code = APP_OK;
+  if (check_out(a, o->operands[1], &err) < 0) code = app_usage("quantize", &err);
+  else if (quantize(a, o->operands[0], o->operands[1], &text, &err) < 0) code = app_fail(&err);
+  else if (text.len) code = app_print(&text);
+  buf_free(&text);
+  return code;
+}
+
+const struct app_command quantize_command = {
+    .spec = {.command = "quantize",
+             .operands = "MODEL OUT.gguf",
+             .operands_min = 2,
+             .operands_max = 2,
+             .summary = "Write a model as GGUF in a smaller type, with a certificate",
+             .description = "Turns a model, a Hugging Face folder (quantized checkpoints too) or a GGUF file, into one GGUF file whose "
+                            "matrices have the type asked for. "
+                            "The embedding and the head get Q8_0 or better; norms, biases and routers stay F32. Other programs that read "
+                            "GGUF can use the file.\n\n"
+                            "Then both models run in fp32 on a fixed text, and OUT.certificate.json says what the new type costs: KL "
+                            "divergence, agreement of the most "
+                            "likely token and perplexity, or, of an embedding model, the cosine between old and new vectors.",
+             .examples =
+                 "plinth quantize ./Llama-3.2-1B-Instruct llama-3.2-1b.q4_k.gguf --to q4_k\nplinth quantize model-f16.gguf model-q8.gguf",
+             OPTIONS_ROWS(rows),
+             .args_bytes = sizeof(struct quantize_args)},
+    .run = run,
+};

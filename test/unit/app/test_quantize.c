@@ -1,0 +1,240 @@
+/* Tests of `plinth quantize`: what it writes gives the source's logits, with every family's names and layouts. SPDX-License-Identifier: Apache-2.0
+ * PLINTH names the program; the argument the folder of vectors. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include <cmocka.h>
+
+#include "base/fs.h"
+#include "base/js.h"
+#include "base/mem.h"
+#include "model/model.h"
+
+enum { IDS_MAX = 256 };
+
+static const char *vectors;
+static char dir[64];
+
+static int make_dir(void **state) {
+  (void)state;
+  snprintf(dir, sizeof dir, "/tmp/plinth-test-XXXXXX");
+  return mkdtemp(dir) && setenv("T", dir, 1) == 0 ? 0 : -1;
+}
+
+static int remove_dir(void **state) {
+  (void)state;
+  return system("rm -rf \"$T\"");
+}
+
+/* Runs `plinth quantize SOURCE $T/out.gguf OPTIONS` on a copy without GGUF files; the exit code, and both streams in text. */
+static int quantize(const char *source, const char *options, char text[4096]) {
+  char command[1024];
+  snprintf(command, sizeof command,
+           "{ rm -rf %s/source && cp -r '%s/%s' %s/source && rm -f %s/source/*.gguf && '%s' quantize %s/source %s/out.gguf %s; } 2>&1", dir,
+           vectors, source, dir, dir, getenv("PLINTH"), dir, dir, options);
+  FILE *f = popen(command, "r");
+  assert_non_null(f);
+  size_t n = fread(text, 1, 4095, f);
+  text[n] = '\0';
+  int status = pclose(f);
+  assert_true(WIFEXITED(status));
+  return WEXITSTATUS(status);
+}
+
+static void must_quantize(const char *source, const char *options) {
+  char text[4096];
+  if (quantize(source, options, text) != 0) fail_msg("%s: %s", source, text);
+}
+
+struct loaded {
+  struct file_model *file;
+  struct pool *pool;
+  struct compute *compute;
+  struct model *model;
+};
+
+static struct loaded load(void) {
+  struct error err = {0};
+  struct loaded l;
+  char path[128];
+  snprintf(path, sizeof path, "%s/out.gguf", dir);
+  if (!(l.file = file_model_open(path, &err))) fail_msg("%s", err.message);
+  l.pool = pool_create(1, &err);
+  l.compute = compute_create(COMPUTE_F32, l.pool, COMPUTE_ISA_ALL, &err);
+  if (!(l.model = model_load(l.file, l.compute, NULL, &err))) fail_msg("%s", err.message);
+  return l;
+}
+
+static void unload(struct loaded *l) {
+  model_free(l->model);
+  compute_destroy(l->compute);
+  pool_destroy(l->pool);
+  file_model_close(l->file);
+}
+
+static struct js *read_cases(const char *source) {
+  struct buf text = {0}, path = {0};
+  struct error err = {0};
+  buf_printf(&path, "%s/%s/expected.json", vectors, source);
+  if (fs_read(path.data, 1 << 22, &text, &err) < 0) fail_msg("%s", err.message);
+  struct js *cases = js_parse(buf_view(&text), &err);
+  if (!cases) fail_msg("%s", err.message);
+  buf_free(&text);
+  buf_free(&path);
+  return cases;
+}
+
+static size_t ids_of(const struct js *v, int32_t *out) {
+  size_t n = js_len(v);
+  assert_true(n <= IDS_MAX);
+  for (size_t i = 0; i < n; i++) {
+    int64_t id = 0;
+    assert_true(js_int(js_at(v, i), &id));
+    out[i] = (int32_t)id;
+  }
+  return n;
+}
+
+static double worst_difference(const float *got, const struct js *want) {
+  double worst = 0;
+  for (size_t i = 0; i < js_len(want); i++) {
+    double w = 0;
+    assert_true(js_real(js_at(want, i), &w));
+    worst = fmax(worst, fabs(got[i] - w));
+  }
+  return worst;
+}
+
+static double last_logits(const struct loaded *l, const struct js *one) {
+  struct kv_layout kv = model_kv_layout(l->model);
+  void *pages[IDS_MAX / KV_PAGE_TOKENS];
+  int32_t ids[IDS_MAX], last;
+  size_t n = ids_of(js_get(one, "ids"), ids);
+  for (size_t i = 0; i < IDS_MAX / KV_PAGE_TOKENS; i++) pages[i] = mem_aligned(64, kv.page_bytes);
+  float *logits = mem_alloc(model_info(l->model)->n_vocab * sizeof *logits);
+  struct kv_segment segment = {.n_rows = n, .pages = pages};
+  last = (int32_t)n - 1;
+  model_forward(
+      l->model,
+      &(struct model_batch){
+          .n_rows = n, .tokens = ids, .segments = &segment, .n_segments = 1, .out_rows = &last, .n_out_rows = 1, .logits = logits});
+  double worst = worst_difference(logits, js_get(one, "logits"));
+  for (size_t i = 0; i < IDS_MAX / KV_PAGE_TOKENS; i++) free(pages[i]);
+  free(logits);
+  return worst;
+}
+
+static double embedding(const struct loaded *l, const struct js *one) {
+  int32_t ids[IDS_MAX];
+  size_t offset[2] = {0, ids_of(js_get(one, "ids"), ids)};
+  float *out = mem_alloc(model_info(l->model)->n_embd * sizeof *out);
+  model_embed(l->model, ids, offset, 1, out);
+  double worst = worst_difference(out, js_get(one, "embedding"));
+  free(out);
+  return worst;
+}
+
+/* Quantizes the source to F32, which must keep what it computes. */
+static void check_same(const char *source) {
+  must_quantize(source, "--to f32 --no-certificate --force");
+  struct loaded l = load();
+  struct js *cases = read_cases(source);
+  double worst = 0;
+  bool embeds = model_info(l.model)->task == MODEL_EMBED;
+  for (size_t i = 0; i < js_len(cases); i++)
+    worst = fmax(worst, embeds ? embedding(&l, js_at(cases, i)) : last_logits(&l, js_at(cases, i)));
+  print_message("%s: max abs error %g\n", source, worst);
+  assert_true(worst <= 1e-4);
+  js_free(cases);
+  unload(&l);
+}
+
+static void a_llama_of_shards_keeps_its_logits(void **state) { (void)state, check_same("model/tiny/llama-untied-bf16-shards"); }
+static void the_llama3_rope_rule_becomes_a_tensor(void **state) { (void)state, check_same("model/tiny/llama-llama3-rope"); }
+static void the_linear_rope_rule_is_kept(void **state) { (void)state, check_same("model/tiny/llama-linear-rope"); }
+static void biases_and_a_free_head_size_are_permuted(void **state) { (void)state, check_same("model/tiny/llama-bias-head-dim"); }
+static void a_tied_head_stays_tied(void **state) { (void)state, check_same("model/tiny/llama-tied-f16"); }
+static void a_sliding_window_is_kept(void **state) { (void)state, check_same("model/tiny/mistral-window"); }
+static void experts_are_stacked(void **state) { (void)state, check_same("model/tiny/mixtral"); }
+static void dbrx_turns_the_second_matrix_of_its_experts(void **state) { (void)state, check_same("model/tiny/dbrx"); }
+static void mpt_keeps_its_logits(void **state) { (void)state, check_same("model/tiny/mpt"); }
+static void a_bert_drops_its_prefix_and_keeps_its_vectors(void **state) { (void)state, check_same("model/tiny/bert-cls-normalized"); }
+static void quantized_checkpoints_are_sources_too(void **state) {
+  (void)state;
+  check_same("checkpoint/gptq-4bit-act-order");
+  check_same("checkpoint/awq");
+  check_same("checkpoint/fp8-block");
+}
+
+/* As the reference reader demands: tensors in the order of the list, each where the padded one before ends. */
+static void the_file_has_the_form_that_other_readers_demand(void **state) {
+  (void)state;
+  must_quantize("checkpoint/packed-int4", "--to q8_0 --no-certificate --force");
+  struct loaded l = load();
+  const struct gguf *g = l.file->gguf;
+  const char *at = gguf_tensor_at(g, 0)->data;
+  uint64_t type = 0, version = 0;
+  for (size_t i = 0; i < gguf_n_tensors(g); i++) {
+    const struct file_tensor *t = gguf_tensor_at(g, i);
+    assert_ptr_equal(t->data, at);
+    at += (t->n_bytes + 31) / 32 * 32;
+    bool vector = t->rank == 1;
+    assert_int_equal(t->dtype, vector ? DTYPE_F32 : DTYPE_Q8_0);
+  }
+  assert_true(gguf_u64(g, "general.file_type", &type) && type == 7);
+  assert_true(gguf_u64(g, "general.quantization_version", &version) && version == 2);
+  assert_int_equal(gguf_version(g), 3);
+  unload(&l);
+}
+
+static void rows_that_do_not_fill_blocks_get_a_type_that_fits(void **state) {
+  (void)state;
+  must_quantize("model/tiny/llama-untied-bf16-shards", "--to q4_k --no-certificate --force"); /* rows of 48 and 64 */
+  struct loaded l = load();
+  assert_int_equal(file_model_tensor(l.file, "blk.0.attn_q.weight")->dtype, DTYPE_F16);
+  assert_int_equal(file_model_tensor(l.file, "blk.0.ffn_down.weight")->dtype, DTYPE_Q5_0);
+  assert_int_equal(file_model_tensor(l.file, "token_embd.weight")->dtype, DTYPE_F16);
+  unload(&l);
+}
+
+static void a_file_that_is_there_stays_without_force(void **state) {
+  (void)state;
+  char text[4096];
+  must_quantize("model/tiny/llama-tied-f16", "--to f16 --no-certificate --force");
+  assert_int_equal(quantize("model/tiny/llama-tied-f16", "--to f16", text), 2);
+  assert_non_null(strstr(text, "--force replaces it"));
+}
+
+static void a_model_without_tokenizer_gets_no_certificate_but_a_reason(void **state) {
+  (void)state;
+  char text[4096];
+  assert_int_equal(quantize("model/tiny/llama-tied-f16", "--to q8_0 --force", text), 0);
+  assert_non_null(strstr(text, "has no certificate"));
+}
+
+int main(int argc, char **argv) {
+  vectors = argc > 1 ? argv[1] : "test/vector";
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(a_llama_of_shards_keeps_its_logits),
+      cmocka_unit_test(the_llama3_rope_rule_becomes_a_tensor),
+      cmocka_unit_test(the_linear_rope_rule_is_kept),
+      cmocka_unit_test(biases_and_a_free_head_size_are_permuted),
+      cmocka_unit_test(a_tied_head_stays_tied),
+      cmocka_unit_test(a_sliding_window_is_kept),
+      cmocka_unit_test(experts_are_stacked),
+      cmocka_unit_test(dbrx_turns_the_second_matrix_of_its_experts),
+      cmocka_unit_test(mpt_keeps_its_logits),
+      cmocka_unit_test(a_bert_drops_its_prefix_and_keeps_its_vectors),
+      cmocka_unit_test(quantized_checkpoints_are_sources_too),
+      cmocka_unit_test(the_file_has_the_form_that_other_readers_demand),
+      cmocka_unit_test(rows_that_do_not_fill_blocks_get_a_type_that_fits),
+      cmocka_unit_test(a_file_that_is_there_stays_without_force),
+      cmocka_unit_test(a_model_without_tokenizer_gets_no_certificate_but_a_reason),
+  };
+  return cmocka_run_group_tests(tests, make_dir, remove_dir);
+}
