@@ -156,6 +156,46 @@ static void add_bos_token_false_is_obeyed(void **state) {
   tokenizer_close(t);
 }
 
+static void put_scores(struct writer *w, uint64_t n) {
+  put_key(w, "tokenizer.ggml.scores", GGUF_ARRAY);
+  put_u32(&w->body, GGUF_F32);
+  put_u64(&w->body, n);
+  for (uint64_t i = 0; i < n; i++) buf_add(&w->body, &(float){-(float)i}, 4);
+}
+
+static void write_spm(struct writer *w) {
+  static const char *const tokens[] = {"<unk>", "<s>", "</s>", "<0xC3>", "<0xA9>", "\xE2\x96\x81", "a", "b", "ab", "<u>", NULL};
+  static const int32_t types[] = {2, 3, 3, 6, 6, 1, 1, 1, 1, 4};
+  put_str(w, "tokenizer.ggml.model", "llama");
+  put_strs(w, "tokenizer.ggml.tokens", tokens);
+  put_types(w, types, 10);
+  put_scores(w, 10);
+}
+
+static void sentencepiece_vocabularies_merge_by_score(void **state) {
+  (void)state;
+  struct error err = {0};
+  struct writer w = {0};
+  write_spm(&w);
+  struct tokenizer *t = open_written(&w, &err);
+  if (!t) fail_msg("%s", err.message);
+  unsigned all = TOKENIZER_ADD_SPECIAL | TOKENIZER_MATCH_SPECIAL;
+  expect_ids(t, "ab a<u>b</s>", all, IDS(1, 5, 8, 5, 6, 9, 5, 7, 2)); /* a space stands before every segment */
+  expect_ids(t, "\xC3\xA9x</s>", 0, IDS(5, 3, 4, 0));                 /* bytes, and one unknown for the rest */
+  assert_int_equal(tokenizer_bos(t), 1);
+  assert_int_equal(tokenizer_eos(t), 2);
+  tokenizer_close(t);
+  w = (struct writer){0};
+  write_spm(&w);
+  put_bool(&w, "tokenizer.ggml.add_space_prefix", false);
+  put_bool(&w, "tokenizer.ggml.add_bos_token", false);
+  put_bool(&w, "tokenizer.ggml.add_eos_token", true);
+  t = open_written(&w, &err);
+  if (!t) fail_msg("%s", err.message);
+  expect_ids(t, "ab", all, IDS(8, 2));
+  tokenizer_close(t);
+}
+
 static void bert_words_lose_the_mark_that_the_format_gives_them(void **state) {
   (void)state;
   static const char *const tokens[] = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "\xE2\x96\x81play", "ing", "\xE2\x96\x81.", NULL};
@@ -220,6 +260,7 @@ int main(void) {
       cmocka_unit_test(bpe_is_read_and_every_known_pre_tokenizer_opens),
       cmocka_unit_test(llama3_adds_bos_and_control_tokens_match_only_when_asked),
       cmocka_unit_test(add_bos_token_false_is_obeyed),
+      cmocka_unit_test(sentencepiece_vocabularies_merge_by_score),
       cmocka_unit_test(bert_words_lose_the_mark_that_the_format_gives_them),
       cmocka_unit_test(what_is_not_known_or_missing_is_refused_by_name),
   };
