@@ -69,9 +69,15 @@ bool jinja_char_numeric(uint32_t c) {
 
 bool jinja_char_alnum(uint32_t c) { return jinja_char_alpha(c) || jinja_char_numeric(c); }
 
-bool jinja_char_upper(uint32_t c) { return category(c) == UTF8PROC_CATEGORY_LU || in_table(upper_extra, COUNT(upper_extra), c); }
+bool jinja_char_upper(uint32_t c) {
+  if (c < 0x80) return c >= 'A' && c <= 'Z';
+  return category(c) == UTF8PROC_CATEGORY_LU || in_table(upper_extra, COUNT(upper_extra), c);
+}
 
-bool jinja_char_lower(uint32_t c) { return category(c) == UTF8PROC_CATEGORY_LL || in_table(lower_extra, COUNT(lower_extra), c); }
+bool jinja_char_lower(uint32_t c) {
+  if (c < 0x80) return c >= 'a' && c <= 'z';
+  return category(c) == UTF8PROC_CATEGORY_LL || in_table(lower_extra, COUNT(lower_extra), c);
+}
 
 bool jinja_char_title(uint32_t c) { return category(c) == UTF8PROC_CATEGORY_LT; }
 
@@ -82,6 +88,8 @@ bool jinja_char_printable(uint32_t c) {
 
 bool jinja_char_id(uint32_t c, bool first) {
   if (c < 0x80) return c == '_' || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (!first && c >= '0' && c <= '9');
+  if (first ? in_table(id_start_extra, COUNT(id_start_extra), c) : in_table(id_extra, COUNT(id_extra), c)) return true;
+  if (first ? in_table(id_start_not, COUNT(id_start_not), c) : in_table(id_not, COUNT(id_not), c)) return false;
   int cat = category(c);
   if ((cat >= UTF8PROC_CATEGORY_LU && cat <= UTF8PROC_CATEGORY_LO) || cat == UTF8PROC_CATEGORY_NL) return true;
   return !first &&
@@ -170,8 +178,27 @@ static void put_lower(struct jinja_sb *sb, const struct jstr *s, uint32_t c, siz
 /* One pass over s; pick says, from the character and whether the one before was cased, which case it gets. */
 typedef enum jinja_case pick_fn(uint32_t c, bool after_cased, bool first);
 
+/* The same for ASCII, in place. */
+static const struct jstr *convert_ascii(struct jinja_run *r, const struct jstr *s, pick_fn *pick, enum jinja_case fixed) {
+  struct jinja_sb sb;
+  jinja_sb_init(&sb, r);
+  if (!jinja_run_chars(r, s->len)) return s;
+  jinja_sb_str(&sb, s);
+  bool after_cased = false;
+  for (size_t i = 0; i < sb.buf.len; i++) {
+    unsigned char c = (unsigned char)sb.buf.data[i];
+    bool upper = c >= 'A' && c <= 'Z', lower = c >= 'a' && c <= 'z';
+    enum jinja_case to = pick ? pick(c, after_cased, i == 0) : fixed;
+    bool wants_upper = to == JINJA_UPPER || to == JINJA_TITLE, wants_lower = to == JINJA_LOWER || to == JINJA_FOLD;
+    if ((lower && wants_upper) || (upper && wants_lower)) sb.buf.data[i] = (char)(c ^ 0x20);
+    after_cased = upper || lower;
+  }
+  return jinja_str_markup(r, jinja_sb_done(r, &sb), s->markup);
+}
+
 static const struct jstr *convert(struct jinja_run *r, const struct jstr *s, pick_fn *pick, enum jinja_case fixed) {
   struct jinja_sb sb;
+  if (s->n_chars == s->len) return convert_ascii(r, s, pick, fixed);
   jinja_sb_init(&sb, r);
   bool after_cased = false;
   if (!jinja_run_bytes(r, 16 * s->len)) return s; /* a character takes longer than a byte */
@@ -187,22 +214,7 @@ static const struct jstr *convert(struct jinja_run *r, const struct jstr *s, pic
   return jinja_str_markup(r, jinja_sb_done(r, &sb), s->markup);
 }
 
-/* ASCII in upper or lower case. */
-static const struct jstr *convert_ascii(struct jinja_run *r, const struct jstr *s, bool upper) {
-  struct jinja_sb sb;
-  jinja_sb_init(&sb, r);
-  jinja_sb_str(&sb, s);
-  for (size_t i = 0; i < sb.buf.len; i++) {
-    char c = sb.buf.data[i], low = upper ? 'a' : 'A';
-    if (c >= low && c <= low + 25) sb.buf.data[i] = (char)(c ^ 0x20);
-  }
-  return jinja_str_markup(r, jinja_sb_done(r, &sb), s->markup);
-}
-
-const struct jstr *jinja_char_convert(struct jinja_run *r, const struct jstr *s, enum jinja_case to) {
-  if (s->n_chars == s->len && to != JINJA_TITLE && to != JINJA_SAME) return convert_ascii(r, s, to == JINJA_UPPER);
-  return convert(r, s, NULL, to);
-}
+const struct jstr *jinja_char_convert(struct jinja_run *r, const struct jstr *s, enum jinja_case to) { return convert(r, s, NULL, to); }
 
 static enum jinja_case pick_capitalize(uint32_t c, bool after_cased, bool first) {
   (void)c, (void)after_cased;

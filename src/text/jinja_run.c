@@ -129,7 +129,18 @@ void jinja_sb_char(struct jinja_sb *sb, uint32_t codepoint, bool marked) {
 }
 
 void jinja_sb_fill(struct jinja_sb *sb, const struct jstr *fill, int64_t count) {
-  for (int64_t i = 0; i < count && fill->len && !sb->over; i++) jinja_sb_str(sb, fill);
+  size_t bytes;
+  if (count <= 0 || fill->len == 0) return;
+  if (__builtin_mul_overflow(fill->len, (size_t)count, &bytes)) bytes = SIZE_MAX;
+  if (!sb_room(sb, bytes)) return;
+  if (fill->n_marks == 0) { /* once, then doubled */
+    char *to = buf_reserve(&sb->buf, bytes);
+    memcpy(to, fill->data, fill->len);
+    for (size_t n = fill->len; n < bytes; n *= 2) memcpy(to + n, to, n < bytes - n ? n : bytes - n);
+    buf_advance(&sb->buf, bytes);
+    return;
+  }
+  for (int64_t i = 0; i < count; i++) jinja_sb_str(sb, fill);
 }
 
 const struct jstr *jinja_sb_done(struct jinja_run *r, struct jinja_sb *sb) {

@@ -60,6 +60,8 @@ def contexts():
             yield f"{name} {prompt}", {"messages": messages, "add_generation_prompt": prompt}
     for name, messages in (("tools", SYSTEM), ("called", CALLED), ("called text", CALLED_TEXT), ("answered", ANSWERED), ("parallel", PARALLEL)):
         yield name, {"messages": messages, "tools": TOOLS, "add_generation_prompt": True}
+    yield "unfinished", {"messages": SYSTEM[:3]}
+    yield "unfinished, spaces", {"messages": [user("Hi"), assistant("It is \n")]}
     yield "tools, no prompt", {"messages": PLAIN, "tools": [WEATHER], "add_generation_prompt": False}
     yield "no tools", {"messages": PLAIN, "tools": [], "add_generation_prompt": True}
     yield "called without tools", {"messages": ANSWERED, "add_generation_prompt": True}
@@ -81,4 +83,4 @@ def contexts():
 
 def whole(context):
     """As a template sees it: the special tokens, tools and documents are always there."""
-    return {**TOKENS, "tools": None, "documents": None, **context}
+    return {**TOKENS, "tools": None, "documents": None, "add_generation_prompt": False, **context}

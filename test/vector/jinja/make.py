@@ -4,9 +4,11 @@
   snippets.jsonl  the templates of snippets.txt (separated by a line "---") on SNIPPET_CONTEXT
   random.jsonl    random expressions and statements
   families.jsonl  templates in the manner of the model families, with the texts that the families' own templates give
+  corpus.jsonl    whole templates in the manner of many families (corpus.py) on all conversations (conversations.py)
   model.jsonl     conversations in the default chat model's own template, which the test takes from the GGUF file
 
-Each line: {"template", "context", "text"}; text null means that the template fails. Needs transformers, jinja2 and gguf:
+Each line: {"template", "context", "text"}; text null means that the template fails. In corpus.jsonl {"template", "texts", "continued"}: texts
+by the name of the context, and those that transformers ends inside the last message. Needs transformers, jinja2 and gguf:
   python test/vector/jinja/make.py [path of SmolLM2-135M-Instruct.Q4_1.gguf]
 SPDX-License-Identifier: Apache-2.0
 """
@@ -15,9 +17,11 @@ import os
 import re
 import sys
 
+import conversations
+import corpus
 import families
 import random_templates
-from reference import render
+from reference import continue_final, render
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SNIPPET_CONTEXT = {
@@ -92,9 +96,22 @@ def family_cases():
     return cases
 
 
+def corpus_cases():
+    contexts = {name: conversations.whole(context) for name, context in conversations.contexts()}
+    cases = [{"contexts": contexts, "text": ""}]
+    for name, template in corpus.TEMPLATES.items():
+        texts = {n: render(template, c) for n, c in contexts.items() if "tool" in template or not c["tools"] or n == "tools"}
+        assert sum(t is not None for t in texts.values()) >= 8, (name, texts)
+        continued = {n: continue_final(template, c) for n, c in contexts.items() if c["messages"] and c["messages"][-1]["role"] == "assistant"}
+        cases.append({"name": name, "template": template, "texts": texts, "continued": continued, "text": ""})
+    print(f"corpus: {len(cases) - 1} templates, {sum(len(c.get('texts', ())) for c in cases)} renderings")
+    return cases
+
+
 if __name__ == "__main__":
     write("snippets.jsonl", [{"contexts": {"snippets": SNIPPET_CONTEXT}, "text": ""}] + snippet_cases())
     write("random.jsonl", [{"contexts": {"expressions": random_templates.CONTEXT, "statements": random_templates.STATEMENT_CONTEXT},
                             "text": ""}] + random_cases())
     write("families.jsonl", family_cases())
+    write("corpus.jsonl", corpus_cases())
     write("model.jsonl", model_cases(sys.argv[1] if len(sys.argv) > 1 else MODEL_FILE))

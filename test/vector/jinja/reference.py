@@ -41,3 +41,12 @@ def render(template, context):
         return text
     except Exception:
         return None
+
+
+def continue_final(template, context):
+    """The text that ends inside the last message; None where transformers refuses."""
+    context = {**copy.deepcopy(context), "add_generation_prompt": False}
+    try:
+        return chat_template_utils.render_jinja_template([context.pop("messages")], chat_template=template, continue_final_message=True, **context)[0][0]
+    except Exception:
+        return None

@@ -9,7 +9,7 @@
 
 #include "base/fs.h"
 #include "file/file.h"
-#include "text/text.h"
+#include "text/jinja_private.h"
 
 enum { NOW_S = 1700000000 };
 
@@ -22,16 +22,15 @@ struct vectors {
   int n;
 };
 
-static void check(struct vectors *v, const struct js *line) {
-  struct slice template = v->template, wanted, name;
+/* One rendering; continued: as a chat that ends inside its last message. */
+static void check_text(struct vectors *v, struct slice template, const struct js *context, const struct js *want, bool continued) {
+  struct slice wanted;
   struct error err = {0};
   struct buf out = {0};
-  const struct js *context = js_get(line, "context");
-  js_str(js_get(line, "template"), &template);
-  if (js_str(context, &name)) context = js_getn(js_get(v->header, "contexts"), name);
-  bool text = js_str(js_get(line, "text"), &wanted);
+  bool text = js_str(want, &wanted);
   struct jinja *j = jinja_parse(template, &err);
-  int rc = j ? jinja_render(j, context, NOW_S, NULL, &out, &err) : -1;
+  struct jinja_job job = {.context = context, .now_s = NOW_S, .out = &out, .chat = continued, .continue_final = continued};
+  int rc = j ? jinja_run_job(j, &job, &err) : -1;
   bool fine = text ? rc == 0 && slice_eq(buf_view(&out), wanted) : rc < 0 && err.message[0];
   if (!fine) {
     print_error("template: %.*s\nwanted: %.*s\ngot: %.*s %s\n", SLICE_ARG(template), text ? (int)wanted.len : 9,
@@ -41,6 +40,28 @@ static void check(struct vectors *v, const struct js *line) {
   jinja_free(j);
   buf_free(&out);
   v->n++;
+}
+
+static void check_texts(struct vectors *v, struct slice template, const struct js *texts, bool continued) {
+  for (void *it = js_iter(texts); it; it = js_iter_next(texts, it)) {
+    struct slice name;
+    const struct js *want;
+    js_iter_get(it, &name, &want);
+    check_text(v, template, js_getn(js_get(v->header, "contexts"), name), want, continued);
+  }
+}
+
+static void check(struct vectors *v, const struct js *line) {
+  struct slice template = v->template, name;
+  const struct js *context = js_get(line, "context"), *texts = js_get(line, "texts");
+  js_str(js_get(line, "template"), &template);
+  if (js_str(context, &name)) context = js_getn(js_get(v->header, "contexts"), name);
+  if (!texts) {
+    check_text(v, template, context, js_get(line, "text"), false);
+    return;
+  }
+  check_texts(v, template, texts, false);
+  check_texts(v, template, js_get(line, "continued"), true);
 }
 
 static void run(const char *name, struct slice template) {
@@ -82,6 +103,11 @@ static void templates_in_the_manner_of_the_families_give_their_golden_texts(void
   run("families.jsonl", slice_make("", 0));
 }
 
+static void templates_of_many_families_render_as_jinja2_does(void **state) {
+  (void)state;
+  run("corpus.jsonl", slice_make("", 0));
+}
+
 static void default_model_template_renders_as_jinja2_does(void **state) {
   (void)state;
   const char *data = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
@@ -103,6 +129,7 @@ int main(void) {
       cmocka_unit_test(snippets_render_as_jinja2_does),
       cmocka_unit_test(random_templates_render_as_jinja2_does),
       cmocka_unit_test(templates_in_the_manner_of_the_families_give_their_golden_texts),
+      cmocka_unit_test(templates_of_many_families_render_as_jinja2_does),
       cmocka_unit_test(default_model_template_renders_as_jinja2_does),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
