@@ -10,6 +10,7 @@
 
 #include "app/input.h"
 #include "app/interrupt.h"
+#include "app/line.h"
 #include "app/remote.h"
 #include "base/mem.h"
 
@@ -137,41 +138,34 @@ static int answer(struct chat *c) {
 
 /* ---- the terminal ---- */
 
-/* 1: a line is there, without its newline; 0: the end of the input; -1: Ctrl-C. */
-static int read_line(const struct chat *c, char **line, size_t *cap, size_t *len) {
-  if (c->terminal) fputs("> ", stderr);
-  errno = 0;
-  ssize_t n = getline(line, cap, stdin);
-  if (n < 0 && errno == EINTR) {
-    clearerr(stdin);
-    return -1;
-  }
-  if (n < 0) return 0;
-  while (n > 0 && ((*line)[n - 1] == '\n' || (*line)[n - 1] == '\r')) n--;
-  (*line)[n] = '\0';
-  *len = (size_t)n;
-  return 1;
-}
-
 /* A slash and one word is meant as a command; "/etc/passwd" and "/ is division" are messages. */
-static bool is_command(const char *line) {
-  return line[0] == '/' && line[1] && line[1 + strspn(line + 1, "abcdefghijklmnopqrstuvwxyz")] == '\0';
+static bool is_command(struct slice line) {
+  if (line.len < 2 || line.data[0] != '/') return false;
+  for (size_t i = 1; i < line.len; i++)
+    if (line.data[i] < 'a' || line.data[i] > 'z') return false;
+  return true;
 }
 
 /* Handles "/…"; false: it is a message like any other. */
-static bool command(struct chat *c, const char *line, bool *ret_leave) {
-  if (strcmp(line, "/exit") == 0 || strcmp(line, "/quit") == 0) {
+static bool command(struct chat *c, struct slice line, bool *ret_leave) {
+  if (slice_eq(line, SLICE("/exit")) || slice_eq(line, SLICE("/quit"))) {
     *ret_leave = true;
-  } else if (strcmp(line, "/clear") == 0) {
+  } else if (slice_eq(line, SLICE("/clear"))) {
     begin(c);
     if (c->terminal) fputs("[a new conversation]\n", stderr);
-  } else if (strcmp(line, "/help") == 0) {
+  } else if (slice_eq(line, SLICE("/help"))) {
     fputs("/clear  begin a new conversation\n/exit   leave (so does Ctrl-D)\nCtrl-C  stop an answer\n", stderr);
   } else if (is_command(line)) {
-    fprintf(stderr, "[there is no command %s; /help lists them]\n", line);
+    fprintf(stderr, "[there is no command %.*s; /help lists them]\n", SLICE_ARG(line));
   } else {
     return false;
   }
+  return true;
+}
+
+static bool is_blank(struct slice line) {
+  for (size_t i = 0; i < line.len; i++)
+    if (line.data[i] != ' ' && line.data[i] != '\t') return false;
   return true;
 }
 
@@ -186,23 +180,23 @@ static int take_message(struct chat *c, struct slice text) {
 }
 
 static int converse(struct chat *c) {
-  char *line = NULL;
-  size_t cap = 0, len = 0;
-  int code = APP_OK, got;
+  struct line_reader *reader = line_open(c->terminal);
+  struct slice line;
+  enum line_got got;
+  int code = APP_OK;
   bool leave = false;
   begin(c);
-  while (!leave && (got = read_line(c, &line, &cap, &len)) != 0) {
-    if (got < 0) {
+  while (!leave && (got = line_read(reader, &line)) != LINE_END) {
+    if (got == LINE_INTERRUPTED) {
       interrupt_take();
       if (!c->terminal) break;
       fputs("\n[/exit leaves]\n", stderr);
-      continue;
+    } else if (!is_blank(line) && !command(c, line, &leave) && take_message(c, line) < 0 && !c->terminal) {
+      code = APP_FAILED;
     }
-    if (line[strspn(line, " \t")] == '\0' || command(c, line, &leave)) continue;
-    if (take_message(c, slice_make(line, len)) < 0 && !c->terminal) code = APP_FAILED;
   }
   if (!leave && c->terminal) fputs("\n", stderr);
-  free(line);
+  line_close(reader);
   return code;
 }
 
@@ -240,7 +234,8 @@ const struct app_command chat_command = {
              .summary = "Talk with a model",
              .description =
                  "Reads messages from standard input, one a line, and streams the answers. The whole conversation is kept; /clear begins a "
-                 "new one, /exit leaves. Ctrl-C stops an answer and not the program.\n\n"
+                 "new one, /exit leaves. Ctrl-C stops an answer and not the program. At a terminal lines are edited, and arrows bring back "
+                 "earlier ones.\n\n"
                  "The model is loaded into this process, or asked from a server with --url.",
              .examples = "plinth chat\n"
                          "plinth chat --model smollm2-135m-instruct --system 'Answer in one sentence.'\n"

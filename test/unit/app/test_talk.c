@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <pty.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -253,6 +254,48 @@ static void ctrl_c_stops_the_answer_and_not_the_program(void **state) {
   close(c.from);
 }
 
+/* What the terminal shows until `part` has come. */
+static void wait_for(int terminal, struct buf *seen, const char *part) {
+  char bytes[512];
+  buf_clear(seen);
+  while (!seen->len || !strstr(seen->data, part)) {
+    ssize_t n = read(terminal, bytes, sizeof bytes);
+    if (n <= 0) fail_msg("the program ended before it said \"%s\"", part);
+    buf_add(seen, bytes, (size_t)n);
+  }
+}
+
+static void type(int terminal, const char *keys) { assert_int_equal(write(terminal, keys, strlen(keys)), strlen(keys)); }
+
+static void lines_are_edited_and_remembered_at_a_terminal(void **state) {
+  NEEDS_MODELS();
+  struct buf seen = {0};
+  int terminal, status;
+  pid_t pid = forkpty(&terminal, NULL, NULL, NULL);
+  if (pid == 0) {
+    setenv("TERM", "xterm", 1);
+    execl(getenv("PLINTH"), "plinth", "chat", (char *)NULL);
+    _exit(127);
+  }
+  wait_for(terminal, &seen, "> ");
+  type(terminal,
+       "/hxx\x7f\x7f"
+       "elp\r"); /* two keys taken back */
+  wait_for(terminal, &seen, "Ctrl-C  stop an answer");
+  type(terminal, "half a line\x03");
+  wait_for(terminal, &seen, "[/exit leaves]");
+  type(terminal, "\x1b[A"); /* the line before */
+  wait_for(terminal, &seen, "/help");
+  type(terminal, "\r");
+  wait_for(terminal, &seen, "Ctrl-C  stop an answer");
+  type(terminal, "\x04");
+  while (read(terminal, seen.data, 1) == 1) continue;
+  assert_int_equal(waitpid(pid, &status, 0), pid);
+  assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+  close(terminal);
+  buf_free(&seen);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(render_prints_the_text_and_nothing_else),
@@ -270,6 +313,7 @@ int main(void) {
       cmocka_unit_test(a_model_of_another_task_is_refused),
       cmocka_unit_test(embed_prints_one_vector_a_line_in_the_order_of_the_texts),
       cmocka_unit_test(a_server_that_is_not_there_is_an_error),
+      cmocka_unit_test(lines_are_edited_and_remembered_at_a_terminal),
       cmocka_unit_test(ctrl_c_stops_the_answer_and_not_the_program),
   };
   return cmocka_run_group_tests(tests, make_dir, remove_dir);
