@@ -313,8 +313,10 @@ static struct jval run_block(struct jinja_run *r, const struct jinja_node *n, bo
 
 struct jval jinja_exec_macro(struct jinja_run *r, const struct jmacro *m, const struct jargs *args) {
   if (!begin_call(r)) return jv_undefined();
-  const struct jinja_node *at = r->at;
+  const struct jinja_node *at = r->at, *called_at = r->called_at;
+  r->called_at = at;
   struct jval text = m->node->kind == N_BLOCK ? run_block(r, m->node, true) : run_macro(r, m, args);
+  r->called_at = called_at;
   if (!r->failed) r->at = at;
   r->calls--;
   return text;

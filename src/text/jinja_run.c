@@ -17,7 +17,12 @@ static void fail_va(struct jinja_run *r, enum error_code code, const char *forma
   if (r->failed) return;
   r->failed = true;
   error_vset(r->err, code, format, args);
-  if (r->at) error_prefix(r->err, "The template failed at line %u, column %u", r->at->line, r->at->column);
+  size_t n = r->err ? strlen(r->err->message) : 0;
+  if (n && n + 1 < sizeof r->err->message && r->err->message[n - 1] != '.') r->err->message[n] = '.', r->err->message[n + 1] = '\0';
+  if (r->at && r->called_at)
+    error_prefix(r->err, "The template failed at line %u, column %u (in what line %u, column %u calls)", r->at->line, r->at->column,
+                 r->called_at->line, r->called_at->column);
+  else if (r->at) error_prefix(r->err, "The template failed at line %u, column %u", r->at->line, r->at->column);
 }
 
 void jinja_run_fail(struct jinja_run *r, const char *format, ...) {

@@ -170,7 +170,8 @@ struct jinja_run {
   struct arena arena;
   struct error *err; /* the caller's; written once */
   bool failed;
-  const struct jinja_node *at; /* what is evaluated: where an error is said to be */
+  const struct jinja_node *at;        /* what is evaluated: where an error is said to be */
+  const struct jinja_node *called_at; /* where the macro was called that is running; NULL: none is */
   uint64_t steps, steps_max;
   unsigned calls, calls_max; /* nested macros, callers, recursive loops */
   unsigned nesting;          /* nested evaluation in C */

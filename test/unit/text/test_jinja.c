@@ -61,6 +61,18 @@ static void failures_while_rendering_name_line_and_column(void **state) {
   check_error("{% include 'x' %}", "{}", ERROR_INVALID, "need a loader");
 }
 
+static void failures_in_macros_name_the_call_too(void **state) {
+  (void)state;
+  const char *macro = "{% macro m(x) %}\n  {{ x + 1 }}\n{% endmacro %}\n";
+  struct buf template = {0};
+  buf_printf(&template, "%s{{ m(1) }}\n  {{ m('a') }}", macro);
+  check_error(template.data, "{}", ERROR_INVALID, "line 2, column 8 (in what line 5, column 7 calls): ");
+  buf_clear(&template);
+  buf_printf(&template, "%s{{ m(1) }}{{ none + 1 }}", macro);
+  check_error(template.data, "{}", ERROR_INVALID, "line 4, column 19: unsupported operand types for +: 'NoneType' and 'int'.");
+  buf_free(&template);
+}
+
 static void raise_exception_gives_the_templates_own_message(void **state) {
   (void)state;
   struct buf out = {0};
@@ -180,80 +192,80 @@ static void *render_nest(void *arg) {
   return NULL;
 }
 
-static void nothing_is_nested_too_deeply_for_the_stack_of_a_thread(void **state) {
-  (void)state;
 #define GROW(with) "{% set ns = namespace(x=[]) %}{% for i in range(9999) %}{% set ns.x = " with " %}{% endfor %}"
 #define MACRO(body) "{% macro m(a) %}" body "{% endmacro %}{{ m(1) }}"
-  static const struct nest nests[] = {
-      {"{{ ", "(", "1", ")", " }}", 149},
-      {"{{ ", "[", "1", "]", " }}", 149},
-      {"{{ ", "{1:", "1", "}", " }}", 149},
-      {"{{ ", "not ", "1", "", " }}", 149},
-      {"{{ ", "-", "1", "", " }}", 149},
-      {"{{ ", "1 if ", "1", " else 1", " }}", 149},
-      {"{{ ", "f(", "1", ")", " }}", 149},
-      {"{{ ", "x[", "1", "]", " }}", 149},
-      {"{{ ", "1 ** ", "1", "", " }}", 149},
-      {"{{ ", "[1, 2][", "0", "]", " }}", 149},
-      {"{{ ", "(1, [", "0", "])|list|string", " }}", 70},
-      {"{{ x", "", "", ".x", " }}", 999},
-      {"{{ x", "", "", "|e", " }}", 999},
-      {"{{ x", "", "", "|map('list')", " }}", 999},
-      {"{{ 1", "", "", " + 1", " }}", 999},
-      {"{{ 1", "", "", " ~ 1", " }}", 999},
-      {"{{ 1", "", "", " or 0", " }}", 999},
-      {"{{ 0", "", "", " or 0", " }}", 999},
-      {"{{ 1", "", "", " < 2", " }}", 999},
-      {"{{ 1", "", "", " is defined", " }}", 999},
-      {"", "{% if 1 %}", "x", "{% endif %}", "", 149},
-      {"", "{% if 0 %}{% else %}", "x", "{% endif %}", "", 149},
-      {"{% if 0 %}", "{% elif 0 %}", "x", "", "{% endif %}", 9999},
-      {"", "{% for a in [1] %}", "x", "{% endfor %}", "", 149},
-      {"", "{% with a = 1 %}", "x", "{% endwith %}", "", 149},
-      {"", "{% filter upper %}", "x", "{% endfilter %}", "", 149},
-      {"", "{% set a %}", "x", "{% endset %}", "", 149},
-      {"", "{% macro m() %}", "x", "{% endmacro %}{{ m() }}", "", 149},
-      {"{% macro m() %}{{ caller() }}{% endmacro %}", "{% call m() %}", "x", "{% endcall %}", "", 149},
-      {"", "{% generation %}", "x", "{% endgeneration %}", "", 149},
-      {MACRO("{{ m(m(a)) }}"), "", "", "", "", 0},
-      {MACRO("{{ [[[[[[[[[[m(a)]]]]]]]]]] }}"), "", "", "", "", 0},
-      {MACRO("{% for x in [1] %}{% if x %}{% set y %}{{ m(x)|upper }}{% endset %}{{ y }}{% endif %}{% endfor %}"), "", "", "", "", 0},
-      {MACRO("{% call m(1) %}{{ m(2) }}{% endcall %}"), "", "", "", "", 0},
-      {"{% for x in [[1]] recursive %}{{ loop([[x]]) }}{% endfor %}", "", "", "", "", 0},
-      {GROW("[ns.x]") "{{ ns.x }}", "", "", "", "", 0},
-      {GROW("[ns.x]") "{{ ns.x|tojson }}", "", "", "", "", 0},
-      {GROW("[ns.x]") "{{ ns.x|tojson(indent=1) }}", "", "", "", "", 0},
-      {GROW("[ns.x]") "{{ ns.x|pprint }}", "", "", "", "", 0},
-      {GROW("[ns.x]") "{{ ns.x == [ns.x] }}", "", "", "", "", 0},
-      {GROW("[ns.x]") "{{ ns.x < [ns.x] }}", "", "", "", "", 0},
-      {GROW("[ns.x]") "{{ [ns.x, ns.x]|sort }}", "", "", "", "", 0},
-      {GROW("[ns.x]") "{{ [ns.x, ns.x]|unique|list }}", "", "", "", "", 0},
-      {GROW("[ns.x]") "{{ ns.x in [ns.x] }}", "", "", "", "", 0},
-      {GROW("[ns.x]") "{{ '%s' % ns.x }}{{ '{}'.format(ns.x) }}", "", "", "", "", 0},
-      {GROW("[ns.x]") "{{ ns.x|string|length }}{{ ns.x|join }}", "", "", "", "", 0},
-      {GROW("[ns.x]") "{{ ns.x|sum(start=[]) }}", "", "", "", "", 0},
-      {GROW("{'x': ns.x}") "{{ ns.x }}", "", "", "", "", 0},
-      {GROW("{'x': ns.x}") "{{ ns.x == {'x': ns.x} }}", "", "", "", "", 0},
-      {GROW("{'x': ns.x}") "{{ ns.x|tojson }}{{ ns.x|xmlattr }}", "", "", "", "", 0},
-      {GROW("{'x': ns.x}") "{{ ns.x|dictsort }}{{ ns.x.values() }}", "", "", "", "", 0},
-      {"{% set ns = namespace(x=(1,)) %}{% for i in range(9999) %}{% set ns.x = (ns.x,) %}{% endfor %}{{ {ns.x: 1} }}", "", "", "", "", 0},
-      {"{% set ns = namespace(x=(1,)) %}{% for i in range(2400) %}{% set ns.x = (ns.x,) %}{% endfor %}{{ {ns.x: 1} }}", "", "", "", "", 0},
-      {"{% set ns = namespace(x=[1]) %}{% for i in range(2400) %}{% set ns.x = [ns.x] %}{% endfor %}{{ ns.x }}{{ ns.x|tojson }}", "", "",
-       "", "", 0},
-      {GROW("ns.x|map('string')") "{{ ns.x|list }}", "", "", "", "", 0},
-      {GROW("ns.x|select") "{{ ns.x|first }}", "", "", "", "", 0},
-      {GROW("ns.x|batch(2)") "{{ ns.x|list }}", "", "", "", "", 0},
-      {GROW("ns.x|slice(2)") "{{ ns.x|list }}", "", "", "", "", 0},
-      {GROW("ns.x|reverse") "{{ ns.x|list }}", "", "", "", "", 0},
-      {GROW("ns.x|unique") "{{ ns.x|list }}", "", "", "", "", 0},
-      {GROW("ns.x|rejectattr('a')") "{{ ns.x|list }}", "", "", "", "", 0},
-      {GROW("ns.x|items") "{{ ns.x|list }}", "", "", "", "", 0},
-      {GROW("ns.x.y.z|default(ns.x)") "{{ ns.x }}", "", "", "", "", 0},
-      {GROW("dict(a=ns.x).items()") "{{ ns.x }}{{ ns.x|list }}", "", "", "", "", 0},
-      {GROW("cycler(ns.x)") "{{ ns.x }}{{ ns.x.next() }}", "", "", "", "", 0},
-      {GROW("joiner(ns.x|string)") "{{ ns.x() }}", "", "", "", "", 0},
-      {GROW("namespace(x=ns.x)") "{{ ns.x }}{{ ns.x == ns.x }}", "", "", "", "", 0},
-  };
+static const struct nest nests[] = {
+    {"{{ ", "(", "1", ")", " }}", 149},
+    {"{{ ", "[", "1", "]", " }}", 149},
+    {"{{ ", "{1:", "1", "}", " }}", 149},
+    {"{{ ", "not ", "1", "", " }}", 149},
+    {"{{ ", "-", "1", "", " }}", 149},
+    {"{{ ", "1 if ", "1", " else 1", " }}", 149},
+    {"{{ ", "f(", "1", ")", " }}", 149},
+    {"{{ ", "x[", "1", "]", " }}", 149},
+    {"{{ ", "1 ** ", "1", "", " }}", 149},
+    {"{{ ", "[1, 2][", "0", "]", " }}", 149},
+    {"{{ ", "(1, [", "0", "])|list|string", " }}", 70},
+    {"{{ x", "", "", ".x", " }}", 999},
+    {"{{ x", "", "", "|e", " }}", 999},
+    {"{{ x", "", "", "|map('list')", " }}", 999},
+    {"{{ 1", "", "", " + 1", " }}", 999},
+    {"{{ 1", "", "", " ~ 1", " }}", 999},
+    {"{{ 1", "", "", " or 0", " }}", 999},
+    {"{{ 0", "", "", " or 0", " }}", 999},
+    {"{{ 1", "", "", " < 2", " }}", 999},
+    {"{{ 1", "", "", " is defined", " }}", 999},
+    {"", "{% if 1 %}", "x", "{% endif %}", "", 149},
+    {"", "{% if 0 %}{% else %}", "x", "{% endif %}", "", 149},
+    {"{% if 0 %}", "{% elif 0 %}", "x", "", "{% endif %}", 9999},
+    {"", "{% for a in [1] %}", "x", "{% endfor %}", "", 149},
+    {"", "{% with a = 1 %}", "x", "{% endwith %}", "", 149},
+    {"", "{% filter upper %}", "x", "{% endfilter %}", "", 149},
+    {"", "{% set a %}", "x", "{% endset %}", "", 149},
+    {"", "{% macro m() %}", "x", "{% endmacro %}{{ m() }}", "", 149},
+    {"{% macro m() %}{{ caller() }}{% endmacro %}", "{% call m() %}", "x", "{% endcall %}", "", 149},
+    {"", "{% generation %}", "x", "{% endgeneration %}", "", 149},
+    {MACRO("{{ m(m(a)) }}"), "", "", "", "", 0},
+    {MACRO("{{ [[[[[[[[[[m(a)]]]]]]]]]] }}"), "", "", "", "", 0},
+    {MACRO("{% for x in [1] %}{% if x %}{% set y %}{{ m(x)|upper }}{% endset %}{{ y }}{% endif %}{% endfor %}"), "", "", "", "", 0},
+    {MACRO("{% call m(1) %}{{ m(2) }}{% endcall %}"), "", "", "", "", 0},
+    {"{% for x in [[1]] recursive %}{{ loop([[x]]) }}{% endfor %}", "", "", "", "", 0},
+    {GROW("[ns.x]") "{{ ns.x }}", "", "", "", "", 0},
+    {GROW("[ns.x]") "{{ ns.x|tojson }}", "", "", "", "", 0},
+    {GROW("[ns.x]") "{{ ns.x|tojson(indent=1) }}", "", "", "", "", 0},
+    {GROW("[ns.x]") "{{ ns.x|pprint }}", "", "", "", "", 0},
+    {GROW("[ns.x]") "{{ ns.x == [ns.x] }}", "", "", "", "", 0},
+    {GROW("[ns.x]") "{{ ns.x < [ns.x] }}", "", "", "", "", 0},
+    {GROW("[ns.x]") "{{ [ns.x, ns.x]|sort }}", "", "", "", "", 0},
+    {GROW("[ns.x]") "{{ [ns.x, ns.x]|unique|list }}", "", "", "", "", 0},
+    {GROW("[ns.x]") "{{ ns.x in [ns.x] }}", "", "", "", "", 0},
+    {GROW("[ns.x]") "{{ '%s' % ns.x }}{{ '{}'.format(ns.x) }}", "", "", "", "", 0},
+    {GROW("[ns.x]") "{{ ns.x|string|length }}{{ ns.x|join }}", "", "", "", "", 0},
+    {GROW("[ns.x]") "{{ ns.x|sum(start=[]) }}", "", "", "", "", 0},
+    {GROW("{'x': ns.x}") "{{ ns.x }}", "", "", "", "", 0},
+    {GROW("{'x': ns.x}") "{{ ns.x == {'x': ns.x} }}", "", "", "", "", 0},
+    {GROW("{'x': ns.x}") "{{ ns.x|tojson }}{{ ns.x|xmlattr }}", "", "", "", "", 0},
+    {GROW("{'x': ns.x}") "{{ ns.x|dictsort }}{{ ns.x.values() }}", "", "", "", "", 0},
+    {"{% set ns = namespace(x=(1,)) %}{% for i in range(9999) %}{% set ns.x = (ns.x,) %}{% endfor %}{{ {ns.x: 1} }}", "", "", "", "", 0},
+    {"{% set ns = namespace(x=(1,)) %}{% for i in range(2400) %}{% set ns.x = (ns.x,) %}{% endfor %}{{ {ns.x: 1} }}", "", "", "", "", 0},
+    {"{% set ns = namespace(x=[1]) %}{% for i in range(2400) %}{% set ns.x = [ns.x] %}{% endfor %}{{ ns.x }}{{ ns.x|tojson }}", "", "", "",
+     "", 0},
+    {GROW("ns.x|map('string')") "{{ ns.x|list }}", "", "", "", "", 0},
+    {GROW("ns.x|select") "{{ ns.x|first }}", "", "", "", "", 0},
+    {GROW("ns.x|batch(2)") "{{ ns.x|list }}", "", "", "", "", 0},
+    {GROW("ns.x|slice(2)") "{{ ns.x|list }}", "", "", "", "", 0},
+    {GROW("ns.x|reverse") "{{ ns.x|list }}", "", "", "", "", 0},
+    {GROW("ns.x|unique") "{{ ns.x|list }}", "", "", "", "", 0},
+    {GROW("ns.x|rejectattr('a')") "{{ ns.x|list }}", "", "", "", "", 0},
+    {GROW("ns.x|items") "{{ ns.x|list }}", "", "", "", "", 0},
+    {GROW("ns.x.y.z|default(ns.x)") "{{ ns.x }}", "", "", "", "", 0},
+    {GROW("dict(a=ns.x).items()") "{{ ns.x }}{{ ns.x|list }}", "", "", "", "", 0},
+    {GROW("cycler(ns.x)") "{{ ns.x }}{{ ns.x.next() }}", "", "", "", "", 0},
+    {GROW("joiner(ns.x|string)") "{{ ns.x() }}", "", "", "", "", 0},
+    {GROW("namespace(x=ns.x)") "{{ ns.x }}{{ ns.x == ns.x }}", "", "", "", "", 0},
+};
+static void nothing_is_nested_too_deeply_for_the_stack_of_a_thread(void **state) {
+  (void)state;
   pthread_attr_t attr;
   pthread_attr_init(&attr);
   pthread_attr_setstacksize(&attr, STACK_BYTES);
@@ -376,6 +388,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(syntax_errors_name_line_and_column),
       cmocka_unit_test(failures_while_rendering_name_line_and_column),
+      cmocka_unit_test(failures_in_macros_name_the_call_too),
       cmocka_unit_test(raise_exception_gives_the_templates_own_message),
       cmocka_unit_test(an_integer_over_64_bits_is_an_error_and_no_wrong_number),
       cmocka_unit_test(time_is_the_given_one),
