@@ -4,11 +4,14 @@
 #include "app/about.h"
 #include "app/app.h"
 #include "app/paths.h"
+#include "app/plan.h"
 #include "app/verdict.h"
 #include "base/jsonw.h"
 
 struct inspect_args {
-  bool json, tensors;
+  bool json, tensors, plan;
+  double memory_gib;
+  int64_t plan_tokens;
   const char *models_dir;
 };
 
@@ -18,6 +21,24 @@ static const struct options_row rows[] = {
      .letter = 't',
      OPTION_BOOL_TO(struct inspect_args, tensors),
      .help = "List every tensor with type, shape and size."},
+    {.name = "plan",
+     OPTION_BOOL_TO(struct inspect_args, plan),
+     .help = "Tell the memory that the model needs in each type and compute mode. A folder with only config.json will do."},
+    {.name = "memory-gib",
+     OPTION_REAL_TO(struct inspect_args, memory_gib),
+     .metavar = "GIB",
+     .ranged = true,
+     .min = 0,
+     .max = 1 << 20,
+     .help = "With --plan: how many nodes with so much memory for the model it takes, layer by layer."},
+    {.name = "plan-tokens",
+     OPTION_INT_TO(struct inspect_args, plan_tokens),
+     .metavar = "N",
+     .fallback_note = "one full context",
+     .ranged = true,
+     .min = 0,
+     .max = 1 << 30,
+     .help = "With --plan: the tokens whose keys and values are held at once."},
     {.name = "models-dir",
      OPTION_STRING_TO(struct inspect_args, models_dir),
      .metavar = "DIR",
@@ -270,8 +291,20 @@ static void add_json(struct buf *out, const struct about *a, bool tensors, const
   buf_add_byte(out, '\n');
 }
 
+static int run_plan(const struct inspect_args *args, const char *model) {
+  struct plan_options o = {.memory_gib = args->memory_gib, .context_tokens = (size_t)args->plan_tokens, .json = args->json};
+  struct error err = {0};
+  struct buf text = {0};
+  char *path = paths_find_model(args->models_dir, model, &err);
+  int code = path && plan_make(path, &o, &text, &err) == 0 ? app_print(&text) : app_fail(&err);
+  buf_free(&text);
+  free(path);
+  return code;
+}
+
 static int run(const struct options *o) {
   const struct inspect_args *args = o->args;
+  if (args->plan) return run_plan(args, o->operands[0]);
   struct error err = {0};
   struct about a;
   char *path = paths_find_model(args->models_dir, o->operands[0], &err);
@@ -307,7 +340,8 @@ const struct app_command inspect_command = {
              "memory it needs.\n\n"
              "A model is a .gguf file, a folder with exactly one .gguf file, a folder with config.json and safetensors, or the name of an "
              "installed model. A file that Plinth cannot run is told about all the same, with the reason; a broken one is an error.",
-         .examples = "plinth inspect smollm2-135m-instruct\nplinth inspect --json --tensors model.gguf",
+         .examples = "plinth inspect smollm2-135m-instruct\nplinth inspect --json --tensors model.gguf\nplinth inspect --plan --memory-gib "
+                     "24 ./dbrx-instruct",
          OPTIONS_ROWS(rows),
          .args_bytes = sizeof(struct inspect_args)},
     .run = run,

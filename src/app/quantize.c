@@ -11,6 +11,7 @@
 #include "app/certificate.h"
 #include "app/convert.h"
 #include "app/paths.h"
+#include "app/target.h"
 #include "base/fs.h"
 #include "base/mem.h"
 #include "base/quantize.h"
@@ -26,7 +27,7 @@ static const struct options_row rows[] = {
      OPTION_STRING_TO(struct quantize_args, to),
      .metavar = "TYPE",
      .fallback = "q8_0",
-     .choices = "q8_0|q6_k|q5_k|q5_1|q5_0|q4_k|q4_1|q4_0|f16|bf16|f32",
+     .choices = TARGET_CHOICES,
      .help = "The type of the matrices."},
     {.name = "no-certificate",
      OPTION_BOOL_TO(struct quantize_args, no_certificate),
@@ -61,43 +62,6 @@ static const struct options_row rows[] = {
      .help = "Where models are sought by name."},
     {.name = "json", OPTION_BOOL_TO(struct quantize_args, json), .help = "Print the certificate as one JSON object."},
 };
-
-/* By the words of --to; the number is general.file_type. */
-static const struct target {
-  const char *word;
-  enum dtype dtype, fallback; /* for rows that do not fill blocks of 256 */
-  uint32_t file_type;
-} targets[] = {
-    {"q8_0", DTYPE_Q8_0, DTYPE_Q8_0, 7},  {"q6_k", DTYPE_Q6_K, DTYPE_Q8_0, 18}, {"q5_k", DTYPE_Q5_K, DTYPE_Q5_1, 16},
-    {"q5_1", DTYPE_Q5_1, DTYPE_Q5_1, 9},  {"q5_0", DTYPE_Q5_0, DTYPE_Q5_0, 8},  {"q4_k", DTYPE_Q4_K, DTYPE_Q5_0, 14},
-    {"q4_1", DTYPE_Q4_1, DTYPE_Q4_1, 3},  {"q4_0", DTYPE_Q4_0, DTYPE_Q4_0, 2},  {"f16", DTYPE_F16, DTYPE_F16, 1},
-    {"bf16", DTYPE_BF16, DTYPE_BF16, 32}, {"f32", DTYPE_F32, DTYPE_F32, 0},
-};
-
-static const struct target *find_target(const char *word) {
-  for (size_t i = 0; i < sizeof targets / sizeof targets[0]; i++)
-    if (strcmp(targets[i].word, word) == 0) return &targets[i];
-  return NULL; /* the option's choices leave none */
-}
-
-static bool fills(enum dtype type, uint64_t columns) { return columns % dtype_info(type)->block_elements == 0; }
-
-static bool stays_f32(const struct convert_tensor *t) {
-  static const char *const kinds[] = {"_norm.", "ffn_gate_inp", "position_embd", "token_types", "rope_freqs"};
-  for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
-    if (strstr(t->name, kinds[i])) return true;
-  return t->rank < 2;
-}
-
-static enum dtype type_of(const struct convert_tensor *t, const struct target *target) {
-  bool end = strcmp(t->name, "token_embd.weight") == 0 || strcmp(t->name, "output.weight") == 0;
-  if (stays_f32(t)) return DTYPE_F32;
-  enum dtype type = target->dtype;
-  if (end && dtype_info(type)->block_elements > 1) type = DTYPE_Q8_0;
-  uint64_t columns = t->shape[t->rank - 1];
-  if (!fills(type, columns)) type = target->fallback;
-  return fills(type, columns) ? type : DTYPE_F16;
-}
 
 /* ---- rows on their way into the file ---- */
 
@@ -147,9 +111,9 @@ static int write_tensors(const struct convert *c, const struct target *target, s
   struct writing s = {.w = w, .pool = pool};
   int result = 0;
   for (size_t i = 0; i < c->n_tensors; i++)
-    gguf_writer_tensor(w, slice_cstr(c->tensors[i].name), type_of(&c->tensors[i], target), c->tensors[i].rank, c->tensors[i].shape);
+    gguf_writer_tensor(w, slice_cstr(c->tensors[i].name), target_type(target, &c->tensors[i]), c->tensors[i].rank, c->tensors[i].shape);
   for (size_t i = 0; i < c->n_tensors && result == 0; i++) {
-    s.type = type_of(&c->tensors[i], target);
+    s.type = target_type(target, &c->tensors[i]);
     result = convert_rows(c, &c->tensors[i], pool, take_rows, &s, err);
     if (result < 0) error_prefix(err, "Tensor %s", c->tensors[i].name);
   }
@@ -192,7 +156,7 @@ static int check_out(const struct quantize_args *a, const char *out, struct erro
 static int quantize(const struct quantize_args *a, const char *model, const char *out, struct buf *text, struct error *err) {
   char *path = paths_find_model(a->models_dir, model, err);
   struct file_model *file = path ? file_model_open(path, err) : NULL;
-  int result = file ? write_file(file, find_target(a->to), out, (int)a->threads, err) : -1;
+  int result = file ? write_file(file, target_find(a->to), out, (int)a->threads, err) : -1;
   file_model_close(file);
   if (result == 0 && !a->no_certificate) {
     struct certificate_options o = {.source = path,

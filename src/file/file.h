@@ -116,6 +116,8 @@ struct safetensors;
 /* path: a .safetensors file, an index file, or a directory that holds model.safetensors(.index.json); the index wins. */
 struct safetensors *safetensors_open(const char *path, struct error *err);
 struct safetensors *safetensors_open_bytes(struct slice bytes, const char *name, struct error *err);
+/* Names, types and shapes without data (all data is NULL): for plans. Names are copied. */
+struct safetensors *safetensors_outline(const struct file_tensor *tensors, size_t n, struct error *err);
 void safetensors_close(struct safetensors *s); /* NULL is fine */
 size_t safetensors_n_tensors(const struct safetensors *s);
 const struct file_tensor *safetensors_tensor_at(const struct safetensors *s, size_t i);

@@ -408,6 +408,19 @@ struct safetensors *safetensors_open_bytes(struct slice bytes, const char *name,
   return NULL;
 }
 
+struct safetensors *safetensors_outline(const struct file_tensor *tensors, size_t n, struct error *err) {
+  struct safetensors *st = mem_zalloc(1, sizeof *st);
+  st->tensors = mem_zalloc(n + 1, sizeof *st->tensors);
+  for (; st->n_tensors < n; st->n_tensors++) {
+    st->tensors[st->n_tensors] = tensors[st->n_tensors];
+    st->tensors[st->n_tensors].name = arena_copy(&st->arena, tensors[st->n_tensors].name);
+    st->tensors[st->n_tensors].data = NULL;
+  }
+  if (finish(st, "The list of tensors", err) == 0) return st;
+  safetensors_close(st);
+  return NULL;
+}
+
 void safetensors_close(struct safetensors *st) {
   if (!st) return;
   for (size_t i = 0; i < st->n_parts; i++) fs_map_close(&st->parts[i].map);
