@@ -26,13 +26,18 @@ FILTER(do_safe) {
 /* ---- urlencode ---- */
 
 static void add_quoted(struct jinja_run *r, struct jinja_sb *sb, const struct jstr *s, bool query) {
-  char text[4];
+  static const char digits[] = "0123456789ABCDEF";
   for (size_t i = 0; i < s->len && !sb->over && jinja_run_step(r, i % 4 == 0); i++) {
     unsigned char c = (unsigned char)s->data[i];
     bool plain = (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') || (c && strchr("_.-~", c)) || (c == '/' && !query);
-    snprintf(text, sizeof text, "%%%02X", c);
-    if (plain) jinja_sb_sub(sb, s, i, i + 1);
-    else jinja_sb_cstr(sb, c == ' ' && query ? "+" : text);
+    bool marked = s->n_marks && jinja_str_marked_at(s, i);
+    if (plain || (c == ' ' && query)) {
+      jinja_sb_char(sb, plain ? c : '+', marked);
+      continue;
+    }
+    jinja_sb_char(sb, '%', marked);
+    jinja_sb_char(sb, (unsigned char)digits[c >> 4], marked);
+    jinja_sb_char(sb, (unsigned char)digits[c & 15], marked);
   }
 }
 

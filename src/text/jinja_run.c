@@ -93,10 +93,16 @@ static bool sb_room(struct jinja_sb *sb, size_t n) {
   return !sb->over;
 }
 
+enum { MARKS_ALWAYS = 65536 };
+
 static void sb_mark(struct jinja_sb *sb, size_t begin, size_t end) {
   if (begin == end) return;
   if (sb->n_marks && sb->marks[sb->n_marks - 1].end == begin) {
     sb->marks[sb->n_marks - 1].end = end;
+    return;
+  }
+  if (sb->n_marks >= MARKS_ALWAYS && sb->n_marks > sb->max / sizeof *sb->marks) {
+    sb->over = true; /* marks are memory too */
     return;
   }
   if (sb->n_marks == sb->cap_marks) {
@@ -118,7 +124,7 @@ void jinja_sb_sub(struct jinja_sb *sb, const struct jstr *s, size_t begin, size_
   if (begin >= end || !sb_room(sb, end - begin)) return;
   size_t at = sb->buf.len;
   buf_add(&sb->buf, s->data + begin, end - begin);
-  for (size_t i = 0; i < s->n_marks; i++) {
+  for (size_t i = jinja_str_mark_after(s, begin); i < s->n_marks && s->marks[i].begin < end; i++) {
     size_t from = s->marks[i].begin > begin ? s->marks[i].begin : begin;
     size_t to = s->marks[i].end < end ? s->marks[i].end : end;
     if (from < to) sb_mark(sb, at + from - begin, at + to - begin);
@@ -153,7 +159,7 @@ const struct jstr *jinja_sb_done(struct jinja_run *r, struct jinja_sb *sb) {
   size_t len = sb->buf.len;
   if (sb->over) {
     jinja_run_fail_code(r, ERROR_TOO_LARGE, "a text in it grows over %zu bytes", sb->max);
-  } else if (len && jinja_run_bytes(r, len)) {
+  } else if (len && jinja_run_bytes(r, len + sb->n_marks * sizeof *sb->marks)) {
     char *data = jinja_run_alloc(r, len, 1);
     struct jinja_span *marks = sb->n_marks ? jinja_run_alloc(r, sb->n_marks, sizeof *marks) : NULL;
     if (data && (marks || !sb->n_marks)) {

@@ -37,14 +37,19 @@ struct slice jinja_str_slice(const struct jstr *s) { return slice_make(s->data, 
 
 bool jinja_str_is(struct jval v, const char *text) { return jv_is_str(v) && slice_eq(jinja_str_slice(v.str), slice_cstr(text)); }
 
-bool jinja_str_marked_at(const struct jstr *s, size_t byte) {
+size_t jinja_str_mark_after(const struct jstr *s, size_t byte) {
   size_t low = 0, high = s->n_marks;
   while (low < high) {
     size_t mid = (low + high) / 2;
     if (s->marks[mid].end <= byte) low = mid + 1;
     else high = mid;
   }
-  return low < s->n_marks && s->marks[low].begin <= byte;
+  return low;
+}
+
+bool jinja_str_marked_at(const struct jstr *s, size_t byte) {
+  size_t i = jinja_str_mark_after(s, byte);
+  return i < s->n_marks && s->marks[i].begin <= byte;
 }
 
 size_t jinja_str_offset(const struct jstr *s, size_t index) {

@@ -231,7 +231,8 @@ struct jval jinja_str_value(struct jinja_run *r, struct slice s);  /* copies */
 struct jval jinja_str_cstr(struct jinja_run *r, const char *text); /* borrows: text must be a literal */
 extern const struct jstr jinja_str_empty;
 struct slice jinja_str_slice(const struct jstr *s);
-bool jinja_str_is(struct jval v, const char *text); /* a string equal to text */
+bool jinja_str_is(struct jval v, const char *text);             /* a string equal to text */
+size_t jinja_str_mark_after(const struct jstr *s, size_t byte); /* the first mark that ends behind byte; n_marks when none does */
 bool jinja_str_marked_at(const struct jstr *s, size_t byte);
 /* Byte offset of character number index (0 … n_chars). */
 size_t jinja_str_offset(const struct jstr *s, size_t index);

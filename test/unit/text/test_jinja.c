@@ -139,6 +139,33 @@ static void hostile_templates_end_with_an_error(void **state) {
   js_free(context);
 }
 
+static void texts_of_many_marks_are_bounded_like_others(void **state) {
+  (void)state;
+  static const char *const templates[] = {
+      "{% set x %}{% for i in range(99999) %}{{ c }}x{% endfor %}{% endset %}"
+      "{% for i in range(99999) %}{% set y = x|replace('x', 'y') %}{% endfor %}",
+      "{% set x %}{% for i in range(99999) %}{{ c }}x{% endfor %}{% endset %}{% for i in range(99999) %}{% set y = x.split('x') %}{% "
+      "endfor %}",
+      "{% set x %}{% for i in range(99999) %}{{ c }}x{% endfor %}{% endset %}{% set y = x * 320 %}{{ y }}{{ y ~ y }}{{ y }}{{ y }}",
+  };
+  struct js *context = js_parse(SLICE("{\"messages\": [{\"content\": \"m\"}]}"), NULL);
+  for (size_t i = 0; i < sizeof templates / sizeof templates[0]; i++) {
+    struct error err = {0};
+    struct buf source = {0}, out = {0};
+    struct jinja_marks marks = {0};
+    buf_printf(&source, "{%% set c = messages[0].content %%}%s", templates[i]);
+    struct jinja *j = jinja_parse(buf_view(&source), &err);
+    assert_non_null(j);
+    assert_int_equal(jinja_render_marked(j, context, 0, NULL, &out, &marks, &err), -1);
+    assert_int_equal(err.code, ERROR_TOO_LARGE);
+    jinja_free(j);
+    jinja_marks_free(&marks);
+    buf_free(&source);
+    buf_free(&out);
+  }
+  js_free(context);
+}
+
 static void deep_nesting_in_the_source_is_an_error(void **state) {
   (void)state;
   static const char *const pieces[] = {"(",           "[",     "{1:", "not ", "-", "x.y", "x|e", "{% if x %}", "{% for a in b %}",
@@ -381,6 +408,7 @@ static void marks_cover_the_whole_of_what_was_made_of_marked_text(void **state) 
   (void)state;
   const char *json = "{\"messages\": [{\"content\": \"a<b\"}]}";
   check_marks("{{ 'x' ~ messages[0].content|e }}", json, "x<a&lt;b>");
+  check_marks("{{ ('x ' ~ messages[0].content)|urlencode }}", json, "x%20<a%3Cb>");
   check_marks("{{ messages[0].content|indent(2, true) ~ messages[0].content|length }}", json, "  <a<b>3");
 }
 
@@ -393,6 +421,7 @@ int main(void) {
       cmocka_unit_test(an_integer_over_64_bits_is_an_error_and_no_wrong_number),
       cmocka_unit_test(time_is_the_given_one),
       cmocka_unit_test(hostile_templates_end_with_an_error),
+      cmocka_unit_test(texts_of_many_marks_are_bounded_like_others),
       cmocka_unit_test(deep_nesting_in_the_source_is_an_error),
       cmocka_unit_test(nothing_is_nested_too_deeply_for_the_stack_of_a_thread),
       cmocka_unit_test(long_chains_work_up_to_a_limit),
