@@ -172,7 +172,7 @@ struct tokenizer *tokenizer_open_dir(const char *dir, struct error *err) {
   if (rc == 0) rc = read_json(dir, "generation_config.json", &generation, err);
   const char *name = json || rc < 0 ? NULL : read_vocabulary(dir, &bytes, err);
   if (json && rc == 0) {
-    t = open_files(json, SLICE(""), &(struct tokenizer_files){config, NULL, NULL, model, generation}, err);
+    t = open_files(json, SLICE(""), &(struct tokenizer_files){config, special, NULL, model, generation}, err);
   } else if (name) {
     t = open_files(NULL, buf_view(&bytes), &(struct tokenizer_files){config, special, added, model, generation}, err);
     if (!t) error_prefix(err, "%s", name);

@@ -8,6 +8,9 @@ enum { TOKENS_MAX = 1 << 24 };
 /* The members that name special tokens, in the order in which transformers adds them. */
 static const char *const special_keys[] = {"bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"};
 enum { N_SPECIAL_KEYS = sizeof special_keys / sizeof special_keys[0] };
+/* The members that list more of them, by its old name and its new one; the new one may also be an object of names. */
+static const char *const list_keys[] = {"additional_special_tokens", "extra_special_tokens"};
+enum { N_LIST_KEYS = sizeof list_keys / sizeof list_keys[0] };
 
 /* "</s>", or {"content": "</s>", …}. */
 static bool token_name(const struct js *v, struct slice *ret) { return js_str(v, ret) || js_str(js_get(v, "content"), ret); }
@@ -71,16 +74,30 @@ static int add_decoder(struct tokenizer *t, const struct js *list, struct error 
   return 0;
 }
 
-/* Whether a file names the token as a special one. */
-static bool is_named(const struct js *config, struct slice content) {
-  struct slice name;
-  for (size_t i = 0; i < N_SPECIAL_KEYS; i++)
-    if (token_name(js_get(config, special_keys[i]), &name) && slice_eq(name, content)) return true;
-  const struct js *more = js_get(config, "additional_special_tokens");
-  for (size_t i = 0; js_type(more) == JS_ARRAY && i < js_len(more); i++)
-    if (token_name(js_at(more, i), &name) && slice_eq(name, content)) return true;
-  return false;
+/* Calls use for every token that a file names as special. Stops at the first call that does not return 0, and returns that. */
+static int each_special(const struct js *config, int (*use)(void *arg, const struct js *token), void *arg) {
+  struct slice key;
+  const struct js *value;
+  int rc = 0;
+  for (size_t i = 0; i < N_SPECIAL_KEYS && rc == 0; i++) rc = use(arg, js_get(config, special_keys[i]));
+  for (size_t k = 0; k < N_LIST_KEYS; k++) {
+    const struct js *list = js_get(config, list_keys[k]);
+    for (size_t i = 0; js_type(list) == JS_ARRAY && i < js_len(list) && rc == 0; i++) rc = use(arg, js_at(list, i));
+    for (void *it = js_iter(list); it && rc == 0; it = js_iter_next(list, it)) {
+      js_iter_get(it, &key, &value);
+      rc = use(arg, value);
+    }
+  }
+  return rc;
 }
+
+static int has_name(void *arg, const struct js *token) {
+  const struct slice *content = arg;
+  struct slice name;
+  return token_name(token, &name) && slice_eq(name, *content);
+}
+
+static bool is_named(const struct js *config, struct slice content) { return each_special(config, has_name, &content) != 0; }
 
 /* {"<pad>": 32000, …} */
 static int add_listed(struct tokenizer *t, const struct tokenizer_files *f, struct error *err) {
@@ -107,8 +124,15 @@ static int32_t next_id(const struct tokenizer *t) {
   return next;
 }
 
+struct adding {
+  struct tokenizer *t;
+  struct error *err;
+};
+
 /* A token that is named as special becomes so; one that is nowhere yet gets the next id. */
-static int add_named(struct tokenizer *t, const struct js *v, struct error *err) {
+static int add_named(void *arg, const struct js *v) {
+  struct tokenizer *t = ((struct adding *)arg)->t;
+  struct error *err = ((struct adding *)arg)->err;
   struct added_token token = {.special = true};
   if (!token_name(v, &token.content) || token.content.len == 0) return 0;
   const struct added_token *known = added_find(&t->added, token.content);
@@ -124,15 +148,6 @@ static int add_named(struct tokenizer *t, const struct js *v, struct error *err)
   return added_put(&t->added, token, err);
 }
 
-static int add_all_named(struct tokenizer *t, const struct js *config, struct error *err) {
-  for (size_t i = 0; i < N_SPECIAL_KEYS; i++)
-    if (add_named(t, js_get(config, special_keys[i]), err) < 0) return -1;
-  const struct js *more = js_get(config, "additional_special_tokens");
-  for (size_t i = 0; js_type(more) == JS_ARRAY && i < js_len(more); i++)
-    if (add_named(t, js_at(more, i), err) < 0) return -1;
-  return 0;
-}
-
 int tokenizer_config_added(struct tokenizer *t, const struct tokenizer_files *f, struct error *err) {
   const struct js *decoder = js_get(f->config, "added_tokens_decoder");
   if (js_type(decoder) == JS_OBJECT && js_len(decoder)) {
@@ -140,8 +155,9 @@ int tokenizer_config_added(struct tokenizer *t, const struct tokenizer_files *f,
   } else if (add_listed(t, f, err) < 0) {
     return -1;
   }
-  if (add_all_named(t, f->config, err) < 0) return -1;
-  return add_all_named(t, f->special, err);
+  struct adding adding = {t, err};
+  int rc = each_special(f->config, add_named, &adding);
+  return rc == 0 ? each_special(f->special, add_named, &adding) : rc;
 }
 
 /* ---- BOS, EOS and the stop set ---- */

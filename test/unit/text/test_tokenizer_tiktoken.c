@@ -55,14 +55,16 @@ static void tokens_of_the_config_are_added(void **state) {
   struct slice config = SLICE(
       "{\"added_tokens_decoder\":{\"260\":{\"content\":\"<|im_end|>\",\"special\":true},"
       "\"261\":{\"content\":\"  \",\"special\":false}},\"bos_token\":\"<|im_end|>\",\"eos_token\":\"<|im_end|>\","
-      "\"add_bos_token\":true}");
+      "\"add_bos_token\":true,\"extra_special_tokens\":{\"image_token\":\"<|image|>\"}}");
   struct tokenizer *t = tokenizer_open_vocabulary(buf_view(&file), config, &err);
   if (!t) fail_msg("%s", err.message);
   expect_ids(t, SLICE("ab  <|im_end|>"), TOKENIZER_ADD_SPECIAL | TOKENIZER_MATCH_SPECIAL, (const int32_t[]){260, 257, 261, 260}, 4);
   assert_int_equal(tokenizer_eos(t), 260);
   assert_true(tokenizer_is_special(t, 260));
   assert_false(tokenizer_is_special(t, 261));
-  assert_int_equal(tokenizer_n_vocab(t), 262);
+  assert_int_equal(tokenizer_find(t, SLICE("<|image|>")), 262);
+  assert_true(tokenizer_is_special(t, 262));
+  assert_int_equal(tokenizer_n_vocab(t), 263);
   tokenizer_close(t);
   struct slice wrong = SLICE("{\"added_tokens_decoder\":{\"97\":{\"content\":\"<|x|>\"}}}");
   assert_null(tokenizer_open_vocabulary(buf_view(&file), wrong, &err));
