@@ -1,7 +1,8 @@
 /* model: architectures: config and weights from files, forward passes. The door of the room. SPDX-License-Identifier: Apache-2.0
  *
  * One file per architecture (llama.c, mpt.c, dbrx.c, bert.c, gte.c) over what they share (decoder.c, encoder.c, moe.c); model.c picks by the
- * file's architecture. Nothing is hard-coded: every size comes from the file and every tensor is checked against it. Forward passes are driven by one thread at a time. */
+ * file's architecture. Nothing is hard-coded: every size comes from the file and every tensor is checked against it. Forward passes are
+ * driven by one thread at a time. */
 #ifndef MODEL_MODEL_H
 #define MODEL_MODEL_H
 #include <stdbool.h>
