@@ -273,6 +273,16 @@ static void on_request(void *ctx, struct exchange *x) {
   else r->serve(&v);
 }
 
+/* A body that comes without a good token, or to a path that takes none, would only hold memory. */
+static bool wants_body(void *ctx, struct exchange *x) {
+  struct api *a = ctx;
+  struct slice name, path = exchange_path(x);
+  enum api_route route = find_route(path, &name);
+  struct fault f;
+  if (route == API_NONE || !allows(&routes[route], exchange_method(x))) return false;
+  return routes[route].is_open || auth_check(a, x, fault_dialect(path), &f) == 0;
+}
+
 static size_t body_limit(void *ctx, struct slice path) {
   (void)ctx;
   if (fault_dialect(path) == DIALECT_OPENAI) return BODY_OPENAI;
@@ -300,6 +310,7 @@ struct api *api_create(const struct api_config *config) {
 
 void api_hook(struct api *a, struct net_config *config) {
   config->body_limit = body_limit;
+  config->wants_body = wants_body;
   config->on_request = on_request;
   config->write_error = write_error;
   config->ctx = a;

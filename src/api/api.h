@@ -19,7 +19,7 @@ struct api_config {
 
 /* Copies config. */
 struct api *api_create(const struct api_config *config);
-/* Sets body_limit, on_request, write_error and ctx; leaves the rest of net_config alone. */
+/* Sets body_limit, wants_body, on_request, write_error and ctx; leaves the rest of net_config alone. */
 void api_hook(struct api *a, struct net_config *config);
 /* Both are borrowed until api_destroy; before net_run. */
 void api_attach(struct api *a, struct net *net, struct serving *serving);

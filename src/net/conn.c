@@ -25,10 +25,11 @@
 enum {
   READ_AHEAD_BYTES = 64 * 1024,
   POLL_MS = 100,
-  REQUESTS_A_TURN = 16,       /* of one connection, before the others get theirs */
-  BODY_BYTES_A_SECOND = 1024, /* a body that comes slower than this is not waited for */
-  LINGER_QUIET_MS = 2000,     /* without a byte */
-  LINGER_MS = 10 * 1000,      /* in all */
+  BODY_BYTES_SMALL = 64 * 1024, /* read without a question */
+  REQUESTS_A_TURN = 16,         /* of one connection, before the others get theirs */
+  BODY_BYTES_A_SECOND = 1024,   /* a body that comes slower than this is not waited for */
+  LINGER_QUIET_MS = 2000,       /* without a byte */
+  LINGER_MS = 10 * 1000,        /* in all */
   LINGER_BYTES = 64 * 1024 * 1024,
 };
 
@@ -161,6 +162,16 @@ void net__conn_send(struct net__conn *c, const void *data, size_t len) {
 
 /* ---- reading ---- */
 
+/* Asks once, when the body is known to be more than a small one, or waits for the answer. */
+static bool is_unwanted(struct exchange *x) {
+  const struct net_config *config = &x->conn->net->config;
+  const struct http1 *r = &x->request;
+  bool matters = r->expects_continue || r->content_length > BODY_BYTES_SMALL || r->body.len > BODY_BYTES_SMALL;
+  if (x->asked || !matters || !config->wants_body) return false;
+  x->asked = true;
+  return !config->wants_body(config->ctx, x);
+}
+
 /* The head is known: decides about the body. False when it was refused. */
 static bool take_head(struct net__conn *c) {
   const struct net_config *config = &c->net->config;
@@ -169,6 +180,8 @@ static bool take_head(struct net__conn *c) {
   if (config->body_limit) limit = config->body_limit(config->ctx, exchange_path(x));
   if (limit > config->body_bytes_max) limit = config->body_bytes_max;
   if (!http1_accept_body(&x->request, limit)) return false;
+  x->unread = is_unwanted(x);
+  if (x->unread) return true;
   begin_wait(c);
   if (x->request.expects_continue && unread(c) == 0) net__conn_send(c, SLICE("HTTP/1.1 100 Continue\r\n\r\n").data, 25);
   return true;
@@ -213,9 +226,11 @@ static bool read_request(struct net__conn *c) {
       net__exchange_refuse(c->x, c->x->request.status, c->x->request.why);
       return true;
     }
+    if (event == HTTP1_MORE) c->x->unread = is_unwanted(c->x);
+    if (event == HTTP1_DONE || c->x->unread) break;
     if (event == HTTP1_MORE && unread(c) == 0) return false;
-    if (event == HTTP1_DONE) break;
   }
+  if (c->x->unread) buf_clear(&c->x->request.body);
   c->state = NET__BUSY;
   event_del(&c->timer);
   net__exchange_hand_over(c->x);

@@ -88,7 +88,7 @@ void net__exchange_hand_over(struct exchange *x) {
   x->handed = true;
   n->n_exchanges++;
   x->silent = slice_eq(exchange_method(x), SLICE("HEAD"));
-  x->close = !x->request.keep_alive;
+  x->close = !x->request.keep_alive || x->unread;
   choose_request_id(x);
   if (net__cors_preflight(x)) return;
   if (slice_eq(exchange_path(x), SLICE("*")) && slice_eq(exchange_method(x), SLICE("OPTIONS"))) exchange_reply(x, 204, NULL, SLICE(""));

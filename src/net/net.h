@@ -35,6 +35,9 @@ struct net_config {
   size_t n_cors_origins;
   /* Largest body for this path, called when the headers are complete; NULL: body_bytes_max for all. */
   size_t (*body_limit)(void *ctx, struct slice path);
+  /* Whether the body is worth reading; asked when the body is known to be over 64 KiB, or waits for "100 Continue". When it is
+   * not, on_request gets the request without it, and the connection ends with the reply. NULL: it always is. */
+  bool (*wants_body)(void *ctx, struct exchange *x);
   /* A whole request has arrived. Must lead to exactly one reply, now or later. */
   void (*on_request)(void *ctx, struct exchange *x);
   /* Writes the body of an error that net itself answers (400, 408, 413, 414, 417, 431, 501, 503, 505) in the dialect of the path (empty when

@@ -127,6 +127,7 @@ struct exchange {
   bool handed;          /* to on_request: counted in net.n_exchanges */
   bool begun;           /* the reply's head was written */
   bool close;           /* the connection ends with this reply */
+  bool asked, unread;   /* config.wants_body was asked; its body is not wanted */
   bool chunked, silent; /* the stream's coding; silent: HEAD, no body goes out */
   char request_id[NET__REQUEST_ID_MAX + 1];
 };

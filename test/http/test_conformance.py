@@ -372,6 +372,21 @@ def test_100_continue_is_not_sent_when_the_body_is_refused(server):
         assert c.closed()
 
 
+def test_an_unwanted_body_is_not_asked_for_and_the_connection_ends(server):
+    chunk = "10000\r\n" + "x" * 0x10000 + "\r\n"
+    for more, body in ((["Content-Length: 5", "Expect: 100-continue"], ""), (["Content-Length: 1000000"], ""), (["Transfer-Encoding: chunked"], 2 * chunk)):
+        with server.client() as c:
+            r = c.send(get("/hello", *more, method="POST") + body).reply()
+            assert (r.status, r["Connection"]) == (200, "close")
+            assert c.closed()
+
+
+def test_a_small_unwanted_body_is_read_and_the_connection_goes_on(server):
+    with server.client() as c:
+        for _ in range(2):
+            assert c.send(post("/hello", "x" * 1000)).reply().status == 200
+
+
 def test_100_continue_is_not_sent_without_a_body_or_to_1_0(server):
     assert server.ask(get("/hello", "Expect: 100-continue")).status == 200
     assert server.ask("POST /echo HTTP/1.0\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\nok").body == b"ok"

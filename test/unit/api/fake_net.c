@@ -72,6 +72,7 @@ int net_port(const struct net *n) {
 
 void fake_net_arrive(struct net *n, struct exchange *x) { n->config.on_request(n->config.ctx, x); }
 size_t fake_net_body_limit(struct net *n, const char *path) { return n->config.body_limit(n->config.ctx, slice_cstr(path)); }
+bool fake_net_wants_body(struct net *n, struct exchange *x) { return n->config.wants_body(n->config.ctx, x); }
 void fake_net_error(struct net *n, const char *path, int status, const char *message, struct buf *out) {
   n->config.write_error(n->config.ctx, slice_cstr(path), status, message, out);
 }

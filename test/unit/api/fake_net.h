@@ -29,6 +29,7 @@ void fake_net_arrive(struct net *n, struct exchange *x);
 void fake_net_leave(struct exchange *x);
 /* Runs what was posted, and timers, until nothing is left; returns how many ran. */
 size_t fake_net_turn(struct net *n);
+bool fake_net_wants_body(struct net *n, struct exchange *x);
 size_t fake_net_body_limit(struct net *n, const char *path);
 void fake_net_error(struct net *n, const char *path, int status, const char *message, struct buf *out);
 /* The value of a header of the reply, or NULL; valid until the next call. */

@@ -141,6 +141,23 @@ static void a_host_header_cannot_write_onto_the_page(void **state) {
   expect_line(d, "curl http://box.example:9000/v1/");
 }
 
+static void bodies_that_will_be_refused_are_not_wanted(void **state) {
+  struct drive *d = *state;
+  d->engine->token = "good";
+  static const struct {
+    const char *method, *path, *authorization;
+    bool wanted;
+  } cases[] = {
+      {"POST", "/v1/chat/completions", "Bearer good", true}, {"POST", "/v1/chat/completions", "Bearer bad", false},
+      {"POST", "/v1/chat/completions", NULL, false},         {"POST", "/v1/nothing", "Bearer good", false},
+      {"GET", "/v1/chat/completions", "Bearer good", false}, {"GET", "/health", NULL, true},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    struct exchange x = {.method = cases[i].method, .path = cases[i].path, .authorization = cases[i].authorization};
+    if (fake_net_wants_body(d->net, &x) != cases[i].wanted) fail_msg("case %zu", i);
+  }
+}
+
 static void bodies_are_limited_by_dialect(void **state) {
   struct drive *d = *state;
   assert_int_equal(fake_net_body_limit(d->net, "/serving-endpoints/x/invocations"), 4 << 20);
@@ -175,6 +192,7 @@ int main(void) {
       DRIVEN(metrics_count_requests_tokens_and_times),
       DRIVEN(the_page_shows_a_curl_line_for_every_endpoint),
       DRIVEN(a_host_header_cannot_write_onto_the_page),
+      DRIVEN(bodies_that_will_be_refused_are_not_wanted),
       DRIVEN(bodies_are_limited_by_dialect),
       DRIVEN(what_net_refuses_is_told_in_the_dialect),
   };

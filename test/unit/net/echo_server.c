@@ -188,6 +188,11 @@ static size_t body_limit(void *ctx, struct slice path) {
   return at(path, "/small") ? 1000 : SIZE_MAX;
 }
 
+static bool wants_body(void *ctx, struct exchange *x) {
+  (void)ctx;
+  return !at(exchange_path(x), "/hello"); /* which looks at none */
+}
+
 /* True when the option is one of the numbers of net_config. */
 static bool set_number(struct net_config *c, const char *name, unsigned long v) {
   struct {
@@ -212,7 +217,7 @@ static bool set_number(struct net_config *c, const char *name, unsigned long v) 
 
 int main(int argc, char **argv) {
   struct server server = {0};
-  struct net_config config = {.body_limit = body_limit, .on_request = on_request, .ctx = &server};
+  struct net_config config = {.body_limit = body_limit, .wants_body = wants_body, .on_request = on_request, .ctx = &server};
   const char *origins[8];
   config.cors_origins = origins;
   for (int i = 1; i + 1 < argc; i += 2) {
