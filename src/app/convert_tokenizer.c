@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "app/convert.h"
+#include "base/fs.h"
 #include "base/js.h"
 #include "base/mem.h"
 
@@ -119,13 +120,11 @@ static void fill_holes(struct vocabulary *v) {
 
 /* ---- the three kinds ---- */
 
-static void write_common(const struct vocabulary *v, const struct tokenizer *t, const char *model, const char *pre, struct gguf_writer *w) {
+static void write_common(const struct vocabulary *v, const char *model, const char *pre, struct gguf_writer *w) {
   gguf_writer_str(w, "tokenizer.ggml.model", slice_cstr(model));
   if (pre) gguf_writer_str(w, "tokenizer.ggml.pre", slice_cstr(pre));
   gguf_writer_strs(w, "tokenizer.ggml.tokens", v->tokens, v->n);
   gguf_writer_i32s(w, "tokenizer.ggml.token_type", v->types, v->n);
-  if (tokenizer_bos(t) >= 0) gguf_writer_u32(w, "tokenizer.ggml.bos_token_id", (uint32_t)tokenizer_bos(t));
-  if (tokenizer_eos(t) >= 0) gguf_writer_u32(w, "tokenizer.ggml.eos_token_id", (uint32_t)tokenizer_eos(t));
   for (size_t i = 0; i < v->n; i++)
     if (v->types[i] == TYPE_UNKNOWN) {
       gguf_writer_u32(w, "tokenizer.ggml.unknown_token_id", (uint32_t)i);
@@ -133,14 +132,30 @@ static void write_common(const struct vocabulary *v, const struct tokenizer *t, 
     }
 }
 
-/* Whether BOS and EOS, or what stands for them, go around a text. */
-static void write_around(const struct tokenizer *t, int32_t first, int32_t last, struct gguf_writer *w) {
-  struct ids ids = {0};
-  if (tokenizer_encode(t, SLICE("a"), TOKENIZER_ADD_SPECIAL, &ids, NULL) == 0 && ids.len) {
-    gguf_writer_bool(w, "tokenizer.ggml.add_bos_token", ids.data[0] == first);
-    gguf_writer_bool(w, "tokenizer.ggml.add_eos_token", ids.data[ids.len - 1] == last);
+/* What goes around a text: the first and last id where special tokens add one, else -1. */
+static void find_around(const struct tokenizer *t, int32_t *first, int32_t *last) {
+  struct ids bare = {0}, whole = {0};
+  *first = *last = -1;
+  bool ok =
+      tokenizer_encode(t, SLICE("a"), 0, &bare, NULL) == 0 && tokenizer_encode(t, SLICE("a"), TOKENIZER_ADD_SPECIAL, &whole, NULL) == 0;
+  if (ok && bare.len && whole.len > bare.len) {
+    if (whole.data[0] != bare.data[0]) *first = whole.data[0];
+    if (whole.data[whole.len - 1] != bare.data[bare.len - 1]) *last = whole.data[whole.len - 1];
   }
-  ids_free(&ids);
+  ids_free(&bare);
+  ids_free(&whole);
+}
+
+/* BOS and EOS: as configured, else what the post-processor puts there. */
+static void write_ends(const struct tokenizer *t, struct gguf_writer *w) {
+  int32_t first, last, bos = tokenizer_bos(t), eos = tokenizer_eos(t);
+  find_around(t, &first, &last);
+  if (bos < 0) bos = first;
+  if (eos < 0) eos = last;
+  if (bos >= 0) gguf_writer_u32(w, "tokenizer.ggml.bos_token_id", (uint32_t)bos);
+  if (eos >= 0) gguf_writer_u32(w, "tokenizer.ggml.eos_token_id", (uint32_t)eos);
+  gguf_writer_bool(w, "tokenizer.ggml.add_bos_token", first >= 0 && first == bos);
+  gguf_writer_bool(w, "tokenizer.ggml.add_eos_token", last >= 0 && last == eos);
 }
 
 /* End-of-turn ids beside the one that is called eos. */
@@ -194,8 +209,8 @@ static int write_byte_level(struct vocabulary *v, const struct tokenizer *t, str
   const char *pre = pre_name(v->json);
   if (!pre)
     return error_set(err, ERROR_UNSUPPORTED, "%s: GGUF has no name for the normalizer and pre-tokenizer of tokenizer.json.", v->path);
-  write_common(v, t, "gpt2", pre, w);
-  write_around(t, tokenizer_bos(t), tokenizer_eos(t), w);
+  write_common(v, "gpt2", pre, w);
+  write_ends(t, w);
   write_other_stops(t, w);
   return write_merges(v, w, err);
 }
@@ -237,8 +252,8 @@ static int write_sentencepiece(struct vocabulary *v, const struct tokenizer *t, 
   for (size_t i = 0; i < v->n; i++)
     if (v->types[i] == TYPE_NORMAL && is_byte(v->tokens[i])) v->types[i] = TYPE_BYTE;
   if (score_tokens(v, t, err) < 0) return -1;
-  write_common(v, t, "llama", "default", w);
-  write_around(t, tokenizer_bos(t), tokenizer_eos(t), w);
+  write_common(v, "llama", "default", w);
+  write_ends(t, w);
   gguf_writer_f32s(w, "tokenizer.ggml.scores", v->scores, v->n);
   gguf_writer_bool(w, "tokenizer.ggml.add_space_prefix", prepends);
   write_other_stops(t, w);
@@ -259,8 +274,18 @@ static int write_wordpiece(struct vocabulary *v, const struct tokenizer *t, stru
     buf_add_slice(&words, v->tokens[i]);
     v->tokens[i] = slice_make(words.data + begin, words.len - begin);
   }
-  write_common(v, t, "bert", NULL, w);
-  write_around(t, tokenizer_find(t, SLICE("[CLS]")), tokenizer_find(t, SLICE("[SEP]")), w);
+  write_common(v, "bert", NULL, w);
+  int32_t first, last;
+  find_around(t, &first, &last);
+  gguf_writer_bool(w, "tokenizer.ggml.add_bos_token", first >= 0);
+  gguf_writer_bool(w, "tokenizer.ggml.add_eos_token", last >= 0);
+  const struct js *normal = js_get(v->json, "normalizer");
+  bool lower = true;
+  js_bool(js_get(normal, "lowercase"), &lower);
+  bool strip = lower;
+  js_bool(js_get(normal, "strip_accents"), &strip);
+  gguf_writer_bool(w, "tokenizer.ggml.normalizer.lowercase", lower);
+  gguf_writer_bool(w, "tokenizer.ggml.normalizer.strip_accents", strip);
   static const struct {
     const char *key, *token;
   } known[] = {{"tokenizer.ggml.cls_token_id", "[CLS]"},
@@ -301,8 +326,15 @@ static int write_template(const struct file_model *file, struct gguf_writer *w, 
     else snprintf(key, sizeof key, "tokenizer.chat_template.%.*s", (int)(name.len < 80 ? name.len : 80), name.data);
     if (one.len) gguf_writer_str(w, key, one);
   }
+  bool has = v != NULL && js_type(v) != JS_NULL;
   js_free(config);
-  return 0;
+  struct buf own = {0};
+  char *path = fs_join(file->path, "chat_template.jinja");
+  int result = has || !fs_exists(path) ? 0 : fs_read(path, 1 << 22, &own, err);
+  if (result == 0 && own.len) gguf_writer_str(w, "tokenizer.chat_template", buf_view(&own));
+  buf_free(&own);
+  free(path);
+  return result;
 }
 
 int convert_tokenizer(const struct file_model *file, const struct tokenizer *tokenizer, size_t n_vocab, struct gguf_writer *w,

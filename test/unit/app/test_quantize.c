@@ -14,6 +14,7 @@
 #include "base/js.h"
 #include "base/mem.h"
 #include "model/model.h"
+#include "text/text.h"
 
 enum { IDS_MAX = 256 };
 
@@ -217,6 +218,92 @@ static void a_model_without_tokenizer_gets_no_certificate_but_a_reason(void **st
   assert_non_null(strstr(text, "has no certificate"));
 }
 
+/* ---- tokenizers ---- */
+
+/* A llama of zeros with so many tokens, in $T/source, beside the tokenizer.json. */
+static void write_bare_model(const char *tokenizer, size_t n_vocab) {
+  static const char *const square[] = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
+                                       "mlp.gate_proj",    "mlp.up_proj",      "mlp.down_proj"};
+  struct buf header = {0}, file = {0}, config = {0};
+  char command[512], path[128];
+  size_t at = 32 * n_vocab * 4;
+  snprintf(command, sizeof command, "rm -rf %s/bare && mkdir %s/bare && cp '%s/tokenizer/%s.json' %s/bare/tokenizer.json", dir, dir,
+           vectors, tokenizer, dir);
+  assert_int_equal(system(command), 0);
+  buf_printf(&header, "{\"model.embed_tokens.weight\":{\"dtype\":\"F32\",\"shape\":[%zu,32],\"data_offsets\":[0,%zu]}", n_vocab, at);
+  for (size_t i = 0; i < 7; i++, at += 4096)
+    buf_printf(&header, ",\"model.layers.0.%s.weight\":{\"dtype\":\"F32\",\"shape\":[32,32],\"data_offsets\":[%zu,%zu]}", square[i], at,
+               at + 4096);
+  for (int i = 0; i < 3; i++, at += 128)
+    buf_printf(&header, ",\"model.%s.weight\":{\"dtype\":\"F32\",\"shape\":[32],\"data_offsets\":[%zu,%zu]}",
+               i == 0   ? "norm"
+               : i == 1 ? "layers.0.input_layernorm"
+                        : "layers.0.post_attention_layernorm",
+               at, at + 128);
+  buf_add_byte(&header, '}');
+  uint64_t len = header.len;
+  buf_add(&file, &len, 8);
+  buf_add_slice(&file, buf_view(&header));
+  memset(buf_reserve(&file, at), 0, at);
+  buf_advance(&file, at);
+  snprintf(path, sizeof path, "%s/bare/model.safetensors", dir);
+  assert_int_equal(fs_write_atomic(path, buf_view(&file), 0600, NULL), 0);
+  buf_printf(&config,
+             "{\"model_type\":\"llama\",\"vocab_size\":%zu,\"hidden_size\":32,\"intermediate_size\":32,\"num_hidden_layers\":1,\"num_"
+             "attention_heads\":2,"
+             "\"num_key_value_heads\":2,\"max_position_embeddings\":64,\"tie_word_embeddings\":true}",
+             n_vocab);
+  snprintf(path, sizeof path, "%s/bare/config.json", dir);
+  assert_int_equal(fs_write_atomic(path, buf_view(&config), 0600, NULL), 0);
+  buf_free(&header);
+  buf_free(&file);
+  buf_free(&config);
+}
+
+static struct tokenizer *open_tokenizer(const char *name) {
+  struct error err = {0};
+  char path[128];
+  snprintf(path, sizeof path, "%s/%s", dir, name);
+  struct file_model *file = file_model_open(path, &err);
+  struct tokenizer *t = file ? tokenizer_open(file, &err) : NULL;
+  if (!t) fail_msg("%s", err.message);
+  file_model_close(file);
+  return t;
+}
+
+static void check_ids(const char *name) {
+  write_bare_model(name, 700);
+  assert_int_equal(system("\"$PLINTH\" quantize \"$T/bare\" \"$T/out.gguf\" --no-certificate --force"), 0);
+  struct tokenizer *a = open_tokenizer("bare"), *b = open_tokenizer("out.gguf");
+  static const char *const texts[] = {"", "a", "Hello  world 12345 don't I'LL",
+                                      "na\xC3\xAFve caf\xC3\xA9 \xE2\x80\x94 \xE6\x97\xA5\xE6\x9C\xAC \xF0\x9F\x98\x80\n\n  x\ty ",
+                                      "<|endoftext|> <s> [CLS] what very"};
+  for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+    struct ids x = {0}, y = {0};
+    assert_int_equal(tokenizer_encode(a, slice_cstr(texts[i]), TOKENIZER_ADD_SPECIAL, &x, NULL), 0);
+    assert_int_equal(tokenizer_encode(b, slice_cstr(texts[i]), TOKENIZER_ADD_SPECIAL, &y, NULL), 0);
+    if (x.len != y.len || (x.len && memcmp(x.data, y.data, x.len * sizeof *x.data) != 0))
+      fail_msg("%s: other ids for \"%s\"", name, texts[i]);
+    ids_free(&x);
+    ids_free(&y);
+  }
+  tokenizer_close(a);
+  tokenizer_close(b);
+}
+
+static void tokenizers_give_the_same_ids_out_of_the_file(void **state) {
+  (void)state;
+  static const char *const names[] = {"gpt2", "llama2_legacy", "llama3", "neox", "bert_cased"};
+  for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) check_ids(names[i]);
+}
+
+static void a_tokenizer_without_a_form_in_gguf_is_refused(void **state) {
+  (void)state;
+  write_bare_model("odd_added", 700);
+  assert_int_equal(WEXITSTATUS(system("\"$PLINTH\" quantize \"$T/bare\" \"$T/odd.gguf\" 2>&1 | grep -q 'no name for the normalizer'")), 0);
+  assert_int_equal(WEXITSTATUS(system("ls \"$T\" | grep -q odd.gguf")), 1); /* nor a temporary file */
+}
+
 int main(int argc, char **argv) {
   vectors = argc > 1 ? argv[1] : "test/vector";
   const struct CMUnitTest tests[] = {
@@ -233,6 +320,8 @@ int main(int argc, char **argv) {
       cmocka_unit_test(quantized_checkpoints_are_sources_too),
       cmocka_unit_test(the_file_has_the_form_that_other_readers_demand),
       cmocka_unit_test(rows_that_do_not_fill_blocks_get_a_type_that_fits),
+      cmocka_unit_test(tokenizers_give_the_same_ids_out_of_the_file),
+      cmocka_unit_test(a_tokenizer_without_a_form_in_gguf_is_refused),
       cmocka_unit_test(a_file_that_is_there_stays_without_force),
       cmocka_unit_test(a_model_without_tokenizer_gets_no_certificate_but_a_reason),
   };
