@@ -48,8 +48,9 @@ static int read_base(struct file_adapter *a, struct error *err) {
   base = last_part(base);
   a->base = mem_zalloc(base.len + 1, 1);
   memcpy(a->base, base.data, base.len);
+  bool named = base.len && !memchr(base.data, '\0', base.len);
   js_free(note);
-  if (base.len && !memchr(base.data, '\0', base.len)) return 0;
+  if (named) return 0;
   return error_set(err, ERROR_INVALID, "%s: adapter_config.json does not name the model it belongs to (base_model_name_or_path).", a->path);
 }
 

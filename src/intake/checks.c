@@ -172,7 +172,7 @@ static void check_stop_ids(const struct subject *s, struct intake_checks *c) {
   else checks_add(c, "stop ids", INTAKE_PASSED, "%zu, the first %d.", n, ids[0]);
 }
 
-static struct js *read_vectors(const char *path, struct intake_checks *c) {
+struct js *checks_vectors(const char *path, struct intake_checks *c) {
   struct buf text = {0};
   struct error err = {0};
   struct js *vectors = NULL;
@@ -211,7 +211,7 @@ void checks_open(struct subject *s, const char *path, struct intake_checks *c, s
   if (s->tokenizer && !(s->known && s->info.task == MODEL_EMBED)) check_template(s, c);
   if (s->tokenizer) check_stop_ids(s, c);
   take_prints(s, m);
-  s->vectors = read_vectors(path, c);
+  s->vectors = checks_vectors(path, c);
 }
 
 void checks_close(struct subject *s) {

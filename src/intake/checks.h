@@ -28,6 +28,8 @@ struct subject {
  * tokenizer and template go into the manifest. */
 void checks_open(struct subject *s, const char *path, struct intake_checks *c, struct manifest *m);
 void checks_close(struct subject *s);
+/* plinth-vectors.json of a folder, or NULL; a broken one is a failed check. */
+struct js *checks_vectors(const char *path, struct intake_checks *c);
 /* Loads the model and runs it: a first forward with finite numbers, then the vectors if the model brings some; sets the verdict. base:
  * the model's own path, or of an adapter's base; adapter: NULL or the adapter's folder. */
 void checks_forward(const struct subject *s, const char *adapter, int threads, struct intake_checks *c, struct manifest *m);

@@ -101,6 +101,9 @@ static int select_gguf(const struct hub_tree *t, const char *const *wanted, size
   struct buf choices = {0};
   add_choices(t, &choices);
   int result = 0;
+  if (n_stems == 0 && !n_wanted)
+    result = error_set(err, ERROR_NOT_FOUND, "No .gguf file is a model by itself (mmproj and imatrix files are parts of others): %s.",
+                       choices.data);
   if (n_stems == 0 && n_wanted)
     result = error_set(err, ERROR_NOT_FOUND, "There is no .gguf file that fits \"%.60s\"; there are: %s.", wanted[0],
                        choices.len ? choices.data : "none");

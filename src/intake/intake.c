@@ -221,21 +221,36 @@ static int bring_all(struct import *i, struct error *err) {
 
 /* ---- checks ---- */
 
+/* On its base, with vectors of its own. */
+static void try_adapter(struct import *i, const char *base_path) {
+  struct intake_report *r = i->report;
+  struct subject base;
+  struct intake_checks scratch = {0};
+  struct manifest unused = {0};
+  checks_open(&base, base_path, &scratch, &unused);
+  js_free(base.vectors);
+  base.vectors = checks_vectors(i->stage.path, &r->checks);
+  if (scratch.n_failed)
+    checks_add(&r->checks, "base model", INTAKE_FAILED, "The base model %s cannot be used: %.400s", r->manifest.base,
+               scratch.items[scratch.n - 1].detail);
+  else checks_forward(&base, i->stage.path, i->config->threads, &r->checks, &r->manifest);
+  checks_close(&base);
+  intake_checks_free(&scratch);
+  manifest_free(&unused);
+}
+
 static void check_adapter(struct import *i) {
   const struct intake_config *c = i->config;
   struct intake_report *r = i->report;
   struct error err = {0};
-  struct file_adapter *file = file_adapter_open(i->stage.path, &err);
-  struct slice said = SLICE("");
+  struct manifest stub = {.adapter = true, .base = (char *)c->base}; /* what is noted there goes before what the adapter says */
+  int noted = c->base ? manifest_write(&stub, i->stage.path, &err) : 0;
+  struct file_adapter *file = noted == 0 ? file_adapter_open(i->stage.path, &err) : NULL;
   if (!file) {
     checks_add_error(&r->checks, "adapter", &err);
     return;
   }
-  js_str(js_get(file->config, "base_model_name_or_path"), &said);
-  while (said.len && said.data[said.len - 1] == '/') said.len--;
-  const char *slash = said.len ? memrchr(said.data, '/', said.len) : NULL;
-  if (slash) said = slice_from(said, (size_t)(slash - said.data) + 1);
-  char *name = c->base ? mem_strdup(c->base) : mem_dup(said.data ? said.data : "", said.len), *path = installed(c->models_dir, name, true);
+  char *name = mem_strdup(c->base ? c->base : file->base), *path = installed(c->models_dir, name, true);
   r->manifest.base = path ? mem_strdup(strrchr(path, '/') + 1) : mem_strdup(name);
   if (path && slice_ends(slice_cstr(r->manifest.base), SLICE(".gguf"))) r->manifest.base[strlen(r->manifest.base) - 5] = '\0';
   if (!path)
@@ -243,19 +258,7 @@ static void check_adapter(struct import *i) {
         &r->checks, "base model", c->base ? INTAKE_FAILED : INTAKE_SKIPPED,
         "The base model \"%.100s\" is not in %s, so the adapter was not tried on it. Import it under that name, or name it with --base.",
         name, c->models_dir);
-  else if (!c->no_load) {
-    struct subject base;
-    struct intake_checks scratch = {0};
-    struct manifest unused = {0};
-    checks_open(&base, path, &scratch, &unused);
-    if (scratch.n_failed)
-      checks_add(&r->checks, "base model", INTAKE_FAILED, "The base model %s cannot be used: %.400s", r->manifest.base,
-                 scratch.items[scratch.n - 1].detail);
-    else checks_forward(&base, i->stage.path, c->threads, &r->checks, &unused);
-    checks_close(&base);
-    intake_checks_free(&scratch);
-    manifest_free(&unused);
-  }
+  else if (!c->no_load) try_adapter(i, path);
   free(path);
   free(name);
   file_adapter_close(file);

@@ -143,6 +143,9 @@ def test_an_adapter_is_tried_on_its_base(home, source, tmp_path):
     assert "adapter" in home.run("models").stdout
     home.refuses(tiny.write(tmp_path / "bad", tiny.adapter("someone/Tiny", rows=tiny.HIDDEN + 1)))
     assert "is not in" in home.refuses(good, "--name", "again", "--base", "absent")
+    nameless = {p: d.replace(b'"someone/Tiny"', b"null") for p, d in tiny.adapter("someone/Tiny").items()}
+    assert "base_model_name_or_path" in home.refuses(tiny.write(tmp_path / "nameless", nameless))
+    assert home.imports(tmp_path / "nameless", "--base", "tiny")["base"] == "tiny"
     pickled = tiny.adapter("someone/Tiny")
     pickled["adapter_model.bin"] = pickled.pop("adapter_model.safetensors")
     assert "PeftModel" in home.refuses(tiny.write(tmp_path / "pickled", pickled))
