@@ -362,6 +362,7 @@ static int submit(struct call *c, struct choice *ch) {
       .top_logprobs = q->top_logprobs,
       .prompt_logprobs = q->echo && q->top_logprobs >= 0,
       .timeout_ms = time_left_ms(c),
+      .resumes = !q->stream && !(q->echo && q->top_logprobs >= 0),
   };
   struct error err;
   ch->generation = serving_generate(c->api->serving, &r, on_event, ch, &err);

@@ -2,12 +2,13 @@
  *
  *     WAITING --sent to the engine--> SENT --first event--> BEGUN --last event--> gone
  *        ^                              |
- *        +------- the engine died ------+      (one that had begun ends with an error)
+ *        +------- the engine died ------+      (one that had begun ends with an error, or is rewound and goes on)
  *
  * Invariants: (1) after the last event a generation is in neither list nor table; (2) while any callback runs, memory of ended generations
  * is kept, because the callback may have ended the very one whose event it got; (3) a time limit ends it in any state. */
 #include <assert.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/mem.h"
 #include "serving/state.h"
@@ -69,6 +70,22 @@ void generations_set_state(struct generation *g, enum generation_state state) {
   g->state = state;
   if (g->state == GENERATION_WAITING) all->n_waiting++;
   else all->n_with_engine++;
+}
+
+void generations_rewind(struct generation *g) {
+  struct wire_submit *ask = &g->ask;
+  if (g->tokens.len) {
+    size_t n = ask->n_prompt + g->tokens.len;
+    int32_t *all = mem_alloc(n * sizeof *all);
+    memcpy(all, ask->prompt, ask->n_prompt * sizeof *all);
+    memcpy(all + ask->n_prompt, g->tokens.data, g->tokens.len * sizeof *all);
+    free((void *)ask->prompt);
+    ask->prompt = all;
+    ask->n_prompt = n;
+    ask->n_done += (uint32_t)g->tokens.len;
+    g->tokens.len = 0;
+  }
+  generations_set_state(g, GENERATION_WAITING);
 }
 
 static void unlink_generation(struct generation *g) {

@@ -189,6 +189,7 @@ struct generation *serving_generate(struct serving *s, const struct serving_requ
   struct generation *g = generations_add(s, m, &ask, r->timeout_ms ? r->timeout_ms : s->config.request_timeout_ms);
   g->on_event = on_event;
   g->arg = arg;
+  g->resumes = r->resumes;
   supervisor_pump(s);
   return g;
 }

@@ -144,13 +144,16 @@ struct serving_request {
   int top_logprobs; /* -1: none */
   bool prompt_logprobs;
   unsigned timeout_ms; /* 0: the configured one */
+  /* When the engine dies, the next one goes on from the token that was reached, and nobody notices: for replies of which the client has
+   * seen nothing. Not with prompt_logprobs (asserted). */
+  bool resumes;
 };
 
 struct generation; /* one sequence under way: keeps prompt, sampling, seed and tokens so far */
 
 /* on_event is called on the loop thread, never from inside serving_generate; events of one engine step come one after the other. The
  * last one has a finish or is an error; then the generation is gone. A request waits while the engine starts or restarts, up to its
- * time limit; one that had begun to answer ends with SERVING_ERROR when the engine dies. NULL with ERROR_UNAVAILABLE when draining,
+ * time limit; one that had begun to answer ends with SERVING_ERROR when the engine dies, unless it resumes. NULL with ERROR_UNAVAILABLE when draining,
  * too many wait, or the engine cannot be restarted; ERROR_INVALID for what can be refused at once. */
 struct generation *serving_generate(struct serving *s, const struct serving_request *request,
                                     void (*on_event)(void *arg, const struct serving_event *event), void *arg, struct error *err);

@@ -75,6 +75,7 @@ struct generation {
   uint64_t id;
   struct model *model;
   enum generation_state state;
+  bool resumes;           /* goes on in the next engine after it had begun */
   bool internal;          /* the proof of an endpoint; not counted and not refused */
   bool gone;              /* out of list and table; memory only waits for the end of a callback */
   unsigned deaths;        /* engine processes that ended while they had it */
@@ -165,6 +166,8 @@ struct generation *generations_find(struct serving *s, uint64_t id);
 /* Takes g out and frees it, at once or after the callback that is under way. */
 void generations_remove(struct generation *g);
 void generations_set_state(struct generation *g, enum generation_state state);
+/* Waits again: to be sent to the next engine as it stood, the tokens so far behind its prompt. */
+void generations_rewind(struct generation *g);
 /* One event of the engine for g; removes g with its last event. */
 void generations_deliver(struct generation *g, const struct wire_event *event);
 /* Posts on_idle when draining and none is left; once. */

@@ -269,18 +269,19 @@ static void forget_models(struct serving *s) {
   }
 }
 
-/* The first that a dead engine had and that is to end: it had begun, or killed too many. The others it had go back to waiting here. */
+/* The first that a dead engine had and that is to end: it had begun and does not resume, or killed too many. The others it had go back to
+ * waiting here. */
 static struct generation *next_lost(struct serving *s, uint64_t id_max) {
   for (struct generation *g = s->generations.first; g && g->id <= id_max; g = g->next) {
     if (g->state == GENERATION_WAITING) continue;
-    if (g->state == GENERATION_BEGUN || g->deaths + 1 >= DEATHS_OF_ONE_MAX) return g;
+    if ((g->state == GENERATION_BEGUN && !g->resumes) || g->deaths + 1 >= DEATHS_OF_ONE_MAX) return g;
     g->deaths++;
-    generations_set_state(g, GENERATION_WAITING);
+    generations_rewind(g);
   }
   return NULL;
 }
 
-/* What waited in a dead engine waits here again, in its old order; what had begun ends. A callback may change the list: so each look for the
+/* What waited in a dead engine waits here again, in its old order; what had begun ends or waits to be resumed. A callback may change the list: so each look for the
  * next one starts over. */
 static void take_back(struct serving *s) {
   struct error broken, poison;
@@ -289,7 +290,8 @@ static void take_back(struct serving *s) {
   error_set(&poison, ERROR_INTERNAL, "The engine stopped %d times while it worked on this request; it is not tried again.",
             DEATHS_OF_ONE_MAX);
   uint64_t id_max = s->generations.next_id;
-  for (struct generation *g; (g = next_lost(s, id_max));) generations_fail(g, g->state == GENERATION_BEGUN ? &broken : &poison);
+  for (struct generation *g; (g = next_lost(s, id_max));)
+    generations_fail(g, g->state == GENERATION_BEGUN && !g->resumes ? &broken : &poison);
 }
 
 /* They are made anew in the next process. */

@@ -35,6 +35,21 @@ def test_a_stream_ends_with_an_error_and_the_next_request_is_served(start_plinth
     assert server.metric("plinth_engine_restarts_total") == 1
 
 
+def test_a_reply_in_one_piece_survives_and_is_the_same(start_plinth):
+    server = start_plinth("--no-auth")
+    body = {**LONG, "max_tokens": 200, "temperature": 1, "seed": 11, "logprobs": 2}
+    want = httpx.post(server.url + "/v1/completions", json=body, timeout=300).json()
+    got = []
+    asking = threading.Thread(target=lambda: got.append(httpx.post(server.url + "/v1/completions", json=body, timeout=300)))
+    before = server.metric("plinth_engine_decode_tokens_total")
+    asking.start()
+    server.wait_for(lambda: server.metric("plinth_engine_decode_tokens_total") > before + 20, "tokens")
+    kill_engine(server)
+    asking.join()
+    assert got[0].status_code == 200 and server.metric("plinth_engine_restarts_total") == 1
+    assert got[0].json()["choices"] == want["choices"] and got[0].json()["usage"] == want["usage"]
+
+
 def read_raw(server, body, killed):
     """The bytes of a stream to their very end, without a client that hides them."""
     import socket

@@ -40,14 +40,17 @@ static int fd = 3;
 void engine_destroy(struct engine *e) { free(e); }
 
 int engine_submit(struct engine *e, const struct engine_request *r, struct error *err) {
-  int32_t last = r->prompt[r->n_prompt - 1];
+  int32_t last = r->prompt[r->n_prompt - r->n_done - 1];
   if (last == REFUSE) return error_set(err, ERROR_TOO_LARGE, "This prompt needs 9 pages, but there are 8.");
   if (e->n == RUNNING_MAX) return error_set(err, ERROR_TOO_LARGE, "Full.");
   if (last == DIE_AT_ONCE) abort();
   if (last == HANG) pause();
-  size_t most = CONTEXT - r->n_prompt;
-  e->running[e->n++] = (struct sequence){
-      .id = r->id, .last = last, .n_prompt = r->n_prompt, .max_tokens = r->max_tokens && r->max_tokens < most ? r->max_tokens : most};
+  size_t most = CONTEXT - (r->n_prompt - r->n_done);
+  e->running[e->n++] = (struct sequence){.id = r->id,
+                                         .last = last,
+                                         .n_prompt = r->n_prompt - r->n_done,
+                                         .n_tokens = r->n_done,
+                                         .max_tokens = r->max_tokens && r->max_tokens < most ? r->max_tokens : most};
   return 0;
 }
 

@@ -170,6 +170,7 @@ struct asked {
   bool done;
   void (*on_token)(struct asked *a);
   struct asked *other;
+  bool resumes;
 };
 
 static void on_event(void *arg, const struct serving_event *e) {
@@ -196,6 +197,7 @@ static struct serving_request request_of(struct place *p, const char *endpoint, 
 static void ask(struct place *p, struct asked *a, const char *endpoint, int32_t last, size_t max_tokens) {
   struct serving_request r = request_of(p, endpoint, &last, max_tokens);
   struct error err = {0};
+  r.resumes = a->resumes;
   a->p = p;
   a->g = serving_generate(p->s, &r, on_event, a, &err);
   if (!a->g) fail_msg("%s", err.message);
@@ -358,6 +360,25 @@ static void after_a_kill_the_begun_end_with_an_error_and_the_waiting_are_served(
   struct serving_stats stats;
   serving_stats(p->s, &stats);
   assert_int_equal(stats.engine_restarts, 1);
+}
+
+static void kill_engine_twice(struct asked *a) {
+  if (a->n == 2 || a->n == 5) kill(engine_pid(a->p), SIGKILL);
+}
+
+static void one_that_resumes_goes_on_after_every_death_as_if_nothing_had_happened(void **state) {
+  struct place *p = *state;
+  const char *const args[] = {"--delay-ms", "5", "--parrot", p->pid_file, NULL};
+  struct asked a = {.on_token = kill_engine_twice, .resumes = true}, b = {.resumes = true};
+  begin(p, "words", args);
+  ask(p, &a, "words", 1, 40);
+  ask(p, &b, "words", 500, 30);
+  run_until_n_done(p, 2);
+  assert_counted(&a, 1, 40);
+  assert_counted(&b, 500, 30);
+  struct serving_stats stats;
+  serving_stats(p->s, &stats);
+  assert_true(stats.engine_restarts >= 1);
 }
 
 static void requests_that_had_not_begun_survive_the_death_of_the_engine(void **state) {
@@ -646,6 +667,7 @@ int main(void) {
       CASE(what_the_engine_refuses_is_told_in_its_words),
       CASE(requests_that_no_engine_could_take_are_refused_at_once),
       CASE(after_a_kill_the_begun_end_with_an_error_and_the_waiting_are_served),
+      CASE(one_that_resumes_goes_on_after_every_death_as_if_nothing_had_happened),
       CASE(requests_that_had_not_begun_survive_the_death_of_the_engine),
       CASE(a_request_that_kills_every_engine_is_given_up_and_the_others_go_on),
       CASE(an_engine_that_sends_nonsense_is_replaced),
