@@ -1,10 +1,11 @@
 /* Any template on any context: parsed and rendered within limits, without a crash, a leak or a mark out of place.
- * Input: the template, and behind a NUL byte the context as JSON (without one: a context of its own). SPDX-License-Identifier: Apache-2.0 */
+ * Input: the template, and behind a NUL byte the context as JSON (without one: a context of its own). Each is rendered as it is, as a chat,
+ * and as a chat that ends inside its last message. SPDX-License-Identifier: Apache-2.0 */
 #include <stdint.h>
 #include <stdlib.h>
 
 #include "base/utf8.h"
-#include "text/text.h"
+#include "text/jinja_private.h"
 
 static const char own_context[] =
     "{\"messages\":[{\"role\":\"user\",\"content\":\"hi \\u00e9\"},{\"role\":\"assistant\",\"content\":null}],\"x\":\"Hello "
@@ -33,12 +34,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   struct error err = {0};
   struct js *context = js_parse(json, &err);
   struct jinja *j = context ? jinja_parse(template, &err) : NULL;
-  struct buf out = {0};
-  struct jinja_marks marks = {0};
-  if (j && jinja_render_marked(j, context, 0, &limits, &out, &marks, &err) == 0) check(&out, &marks);
-  else if (context && !j && !err.message[0]) abort();
-  jinja_marks_free(&marks);
-  buf_free(&out);
+  if (context && !j && !err.message[0]) abort();
+  for (int way = 0; j && way < 3; way++) {
+    struct buf out = {0};
+    struct jinja_marks marks = {0};
+    struct jinja_job job = {
+        .context = context, .limits = &limits, .out = &out, .marks = &marks, .chat = way > 0, .continue_final = way > 1};
+    err = (struct error){0};
+    if (jinja_run_job(j, &job, &err) == 0) check(&out, &marks);
+    else if (!err.message[0]) abort();
+    jinja_marks_free(&marks);
+    buf_free(&out);
+  }
   jinja_free(j);
   js_free(context);
   return 0;

@@ -42,7 +42,8 @@ void jinja_run_fail_code(struct jinja_run *r, enum error_code code, const char *
 void jinja_run_raise(struct jinja_run *r, struct slice message) {
   if (r->failed) return;
   r->failed = true;
-  error_set(r->err, ERROR_INVALID, "%.*s", SLICE_ARG(message));
+  if (message.len) error_set(r->err, ERROR_INVALID, "%.*s", SLICE_ARG(message));
+  else error_set(r->err, ERROR_INVALID, "The template refuses this and does not say why.");
 }
 
 bool jinja_run_step(struct jinja_run *r, uint64_t n) {

@@ -80,6 +80,7 @@ static void raise_exception_gives_the_templates_own_message(void **state) {
   assert_int_equal(render("{{ raise_exception('Roles must alternate: ' ~ n) }}", "{\"n\": 3}", NULL, &out, &err), -1);
   assert_string_equal(err.message, "Roles must alternate: 3");
   assert_int_equal(err.code, ERROR_INVALID);
+  check_error("{{ raise_exception('') }}", "{}", ERROR_INVALID, "does not say why");
 }
 
 static void an_integer_over_64_bits_is_an_error_and_no_wrong_number(void **state) {
