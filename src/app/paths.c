@@ -13,6 +13,7 @@
 #include "base/buf.h"
 #include "base/fs.h"
 #include "base/mem.h"
+#include "file/file.h"
 
 /* The XDG rule: a relative path there counts as unset. Without HOME the password file knows. */
 char *paths_data_dir(void) {
@@ -30,8 +31,6 @@ char *paths_models_dir(void) {
   return models;
 }
 
-static bool is_gguf(struct slice name) { return name.len > 5 && slice_ends(name, SLICE(".gguf")); }
-
 /* The last part of a path, without slashes behind it. */
 static struct slice last_part(struct slice path) {
   while (path.len > 1 && path.data[path.len - 1] == '/') path.len--;
@@ -45,7 +44,7 @@ char *paths_model_name(const char *path) {
   bool relative = slice_eq(name, SLICE(".")) || slice_eq(name, SLICE(".."));
   char *whole = relative ? realpath(path, NULL) : NULL; /* `plinth inspect .` */
   if (whole) name = last_part(slice_cstr(whole));
-  if (is_gguf(name)) name.len -= 5;
+  name = gguf_stem(name, NULL);
   char *copy = mem_dup(name.data, name.len);
   free(whole);
   return copy;
@@ -65,7 +64,9 @@ int paths_list(const char *dir, struct paths_models *ret_models, struct error *e
   for (struct dirent *entry; (entry = readdir(d));) {
     if (entry->d_name[0] == '.') continue;
     char *path = fs_join(dir, entry->d_name);
-    if (!is_gguf(slice_cstr(entry->d_name)) && !fs_is_dir(path)) {
+    unsigned part; /* a model in parts is listed once, by its first */
+    gguf_stem(slice_cstr(entry->d_name), &part);
+    if (part != 1 && !fs_is_dir(path)) {
       free(path);
       continue;
     }

@@ -1,7 +1,7 @@
 /* paths: where models lie and what they are called. SPDX-License-Identifier: Apache-2.0
  *
  * A models folder holds one folder for each model, or .gguf files. A model's endpoint is named as its folder, or as its file without
- * ".gguf". All strings are new memory: free them. */
+ * ".gguf"; a model in parts (NAME-00001-of-00003.gguf) is NAME. All strings are new memory: free them. */
 #ifndef APP_PATHS_H
 #define APP_PATHS_H
 #include <stddef.h>

@@ -60,6 +60,9 @@ struct gguf_value {
 struct gguf *gguf_open(const char *path, struct error *err);
 /* The same on bytes that stay the caller's (tests, fuzzing). name is for messages. */
 struct gguf *gguf_open_bytes(struct slice bytes, const char *name, struct error *err);
+/* The model's name in a file's name: without ".gguf", or without "-00001-of-00003.gguf". The whole name when it is no GGUF file's.
+ * *ret_part counts from 1 and may be NULL; 1 for a file that is whole, 0 for other names. */
+struct slice gguf_stem(struct slice file_name, unsigned *ret_part);
 struct gguf *gguf_open_parts_bytes(const struct slice *bytes, size_t n, const char *name, struct error *err); /* n > 1 */
 void gguf_close(struct gguf *g);                                                                              /* NULL is fine */
 

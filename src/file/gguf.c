@@ -527,6 +527,14 @@ static struct gguf *join_or_close(struct gguf **parts, size_t n, struct error *e
   return g;
 }
 
+struct slice gguf_stem(struct slice file_name, unsigned *ret_part) {
+  struct parts p = {.stem = file_name};
+  bool gguf = file_name.len > 5 && slice_ends(file_name, SLICE(".gguf"));
+  if (gguf && !parts_parse(file_name, &p)) p = (struct parts){slice_make(file_name.data, file_name.len - 5), 1, 1};
+  if (ret_part) *ret_part = p.number;
+  return p.stem;
+}
+
 /* one is a part at path, and becomes part of the result or is closed. */
 static struct gguf *map_others(struct gguf *one, const char *path, struct error *err) {
   struct parts p;

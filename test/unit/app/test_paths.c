@@ -58,6 +58,7 @@ static void the_data_folder_follows_xdg(void **state) {
 static void an_endpoint_is_named_as_its_folder_or_file(void **state) {
   (void)state;
   expect_text(paths_model_name("/m/all-minilm-l6-v2"), "all-minilm-l6-v2");
+  expect_text(paths_model_name("/m/big-00002-of-00003.gguf"), "big");
   expect_text(paths_model_name("/m/all-minilm-l6-v2//"), "all-minilm-l6-v2");
   expect_text(paths_model_name("Model.Q4_1.gguf"), "Model.Q4_1");
   expect_text(paths_model_name("dir/Model.gguf"), "Model");
@@ -104,12 +105,27 @@ static void a_model_is_found_by_path_then_by_name(void **state) {
   assert_non_null(strstr(err.message, "does not exist"));
 }
 
+static void a_model_in_parts_is_listed_once(void **state) {
+  (void)state;
+  static const char *const files[] = {"parts/big-00001-of-00002.gguf", "parts/big-00002-of-00002.gguf", "parts/small.gguf"};
+  struct paths_models models;
+  assert_int_equal(fs_mkdirs(in("parts"), 0700, NULL), 0);
+  for (size_t i = 0; i < 3; i++) assert_int_equal(fs_write_atomic(in(files[i]), SLICE("x"), 0600, NULL), 0);
+  assert_int_equal(paths_list(in("parts"), &models, NULL), 0);
+  assert_int_equal(models.n, 2);
+  assert_string_equal(models.items[0].name, "big");
+  assert_non_null(strstr(models.items[0].path, "00001-of-00002"));
+  assert_string_equal(models.items[1].name, "small");
+  paths_list_free(&models);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(the_data_folder_follows_xdg),
       cmocka_unit_test(an_endpoint_is_named_as_its_folder_or_file),
       cmocka_unit_test(a_models_folder_is_listed_by_name),
       cmocka_unit_test(a_model_is_found_by_path_then_by_name),
+      cmocka_unit_test(a_model_in_parts_is_listed_once),
   };
   return cmocka_run_group_tests(tests, make_dir, remove_dir);
 }
