@@ -93,7 +93,7 @@ static void attention_has_equal_bits(void **state) {
   size_t n_masks = variant_masks(masks);
   struct pool *one = pool_create(1, NULL), *three = pool_create(3, NULL);
   struct compute *truth = compute_create(COMPUTE_FAST, one, COMPUTE_ISA_REF, NULL);
-  for (size_t round = 0; round < 180; round++) {
+  for (size_t round = 0; round < 120; round++) {
     struct problem p = make_problem(round);
     size_t bytes = p.rows * p.n_heads * p.kv.head_dim * sizeof(float);
     float *expected = solve(truth, &p, false);
