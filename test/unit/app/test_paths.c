@@ -121,10 +121,8 @@ static void a_model_in_parts_is_listed_once(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(the_data_folder_follows_xdg),
-      cmocka_unit_test(an_endpoint_is_named_as_its_folder_or_file),
-      cmocka_unit_test(a_models_folder_is_listed_by_name),
-      cmocka_unit_test(a_model_is_found_by_path_then_by_name),
+      cmocka_unit_test(the_data_folder_follows_xdg),       cmocka_unit_test(an_endpoint_is_named_as_its_folder_or_file),
+      cmocka_unit_test(a_models_folder_is_listed_by_name), cmocka_unit_test(a_model_is_found_by_path_then_by_name),
       cmocka_unit_test(a_model_in_parts_is_listed_once),
   };
   return cmocka_run_group_tests(tests, make_dir, remove_dir);
