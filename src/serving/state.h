@@ -21,11 +21,12 @@ struct model {
   struct chat_template *chat_template;
   struct manifest manifest; /* empty without one */
   struct endpoint_origin origin;
-  struct model *base; /* NULL, or the model that this one is an adapter of, whose tokenizer it uses */
-  char *base_name;    /* of an adapter, until its base is found */
-  bool unreadable;    /* the text could not be read: never sent to the engine */
-  bool loaded;        /* this engine process has it */
-  uint32_t n_vocab;   /* as the engine says, when loaded */
+  struct model *base;   /* NULL, or the model that this one is an adapter of, whose tokenizer it uses */
+  char *base_name;      /* of an adapter, until its base is found */
+  bool unreadable;      /* the text could not be read: never sent to the engine */
+  unsigned load_deaths; /* engine processes in a row that ended while they loaded it */
+  bool loaded;          /* this engine process has it */
+  uint32_t n_vocab;     /* as the engine says, when loaded */
   struct wire_stats stats;
 };
 

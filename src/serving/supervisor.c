@@ -18,7 +18,9 @@
 
 enum {
   FAILED_STARTS_MAX = 4,
-  DEATHS_OF_ONE_MAX = 5,      /* engines that died with a request before it is given up */
+  DEATHS_OF_ONE_MAX = 5, /* engines that died with a request before it is given up */
+  LOAD_DEATHS_MAX = 3,   /* engines that ended while they loaded a model before it is left out: less than FAILED_STARTS_MAX */
+  LOAD_PHASES = 4,
   DELAY_DOUBLINGS_MAX = 3,    /* then ten times the first: 0.5, 1, 2, 4, 5, 5, … s */
   COLLECT_MS = 20,            /* between looks for the end of a killed process */
   COLLECT_LOOKS = 10,         /* a millisecond apart, after the socket was closed */
@@ -65,21 +67,31 @@ void supervisor_forget(struct serving *s, const struct generation *g) {
   flush(s);
 }
 
+/* Adapters are loaded after their bases, and what ended an engine while it was loaded comes after all others. */
+static unsigned load_phase(const struct model *m) {
+  bool suspect = m->load_deaths || (m->base && m->base->load_deaths);
+  return 2 * suspect + (m->base != NULL);
+}
+
+/* The models in the order of their loading, with gaps (NULL): place counts up to LOAD_PHASES times their number. */
+static struct model *model_in_order(struct serving *s, size_t place) {
+  struct model *m = &s->models.items[place % s->models.n];
+  return m->unreadable || load_phase(m) != place / s->models.n ? NULL : m;
+}
+
 static void send_loads(struct serving *s) {
   size_t parts = models_generating(&s->models);
   if (parts == 0) parts = 1;
-  for (int adapters = 0; adapters < 2; adapters++) /* after their bases */
-    for (size_t i = 0; i < s->models.n; i++) {
-      const struct model *m = &s->models.items[i];
-      if (m->unreadable || (m->base != NULL) != adapters) continue;
-      struct wire_load load = {.model = (uint32_t)i,
-                               .kv_parts = (uint32_t)parts,
-                               .kv_bytes = (s->config.kv_mib << 20) / parts,
-                               .is_adapter = m->base != NULL,
-                               .base = m->base ? (uint32_t)m->base->door.index : 0,
-                               .path = slice_cstr(m->path)};
-      wire_put_load(&s->engine.io.out, &load);
-    }
+  struct wire_load load = {.kv_parts = (uint32_t)parts, .kv_bytes = (s->config.kv_mib << 20) / parts};
+  for (size_t place = 0; place < LOAD_PHASES * s->models.n; place++) {
+    const struct model *m = model_in_order(s, place);
+    if (!m) continue;
+    load.model = (uint32_t)m->door.index;
+    load.is_adapter = m->base != NULL;
+    load.base = m->base ? (uint32_t)m->base->door.index : 0;
+    load.path = slice_cstr(m->path);
+    wire_put_load(&s->engine.io.out, &load);
+  }
   flush(s);
 }
 
@@ -128,6 +140,7 @@ static int on_ready(struct serving *s, const struct wire_model *figures, struct 
   struct model *m = &s->models.items[figures->model];
   if (m->loaded || m->door.state != SERVING_LOADING) return nonsense(err, "figures of a model that it was not asked for");
   models_take_figures(m, figures);
+  m->load_deaths = 0;
   log_line(LOG_INFO, "serving", "%s is loaded: %s, %s, %llu MiB of weights, %llu MiB for KV, %llu ms.", m->name, m->architecture,
            m->quantization, (unsigned long long)(figures->weight_bytes >> 20), (unsigned long long)(figures->kv_bytes >> 20),
            (unsigned long long)figures->load_ms);
@@ -258,6 +271,25 @@ static void on_stall_tick(void *arg) {
 
 /* ---- life and death ---- */
 
+/* A model that ends every engine while it is loaded must not take the others along: it is left out, when another one could be loaded. */
+static void blame_model(struct serving *s) {
+  struct model *m = NULL;
+  bool any_loaded = false;
+  for (size_t i = 0; i < s->models.n; i++) any_loaded |= s->models.items[i].loaded;
+  for (size_t place = 0; place < LOAD_PHASES * s->models.n && !m; place++) {
+    m = model_in_order(s, place);
+    if (m && (m->loaded || m->door.state != SERVING_LOADING)) m = NULL;
+  }
+  if (!m) return;
+  m->load_deaths++;
+  if (!any_loaded || m->load_deaths < LOAD_DEATHS_MAX) return;
+  struct error why;
+  error_set(&why, ERROR_UNAVAILABLE, "The engine ended %u times while it loaded this model; it is left out until Plinth is started again.",
+            m->load_deaths);
+  m->unreadable = true;
+  give_up_model(s, m, why.message, strlen(why.message));
+}
+
 /* Models have to be loaded again, also those that this engine could not load: the next one may find more memory. */
 static void forget_models(struct serving *s) {
   for (size_t i = 0; i < s->models.n; i++) {
@@ -345,9 +377,10 @@ static void died(struct serving *s, const char *why) {
   log_line(LOG_ERROR, "serving", "The engine process is lost. %s", why);
   close_conversation(s);
   count_death(s, why);
-  forget_models(s);
   drop_proofs(s);
   e->restart = loop_timer_start(s->loop, delay_ms(s), false, start, s); /* before the callbacks, which may stop everything */
+  blame_model(s);
+  forget_models(s);
   take_back(s);
   if (!e->down || s->stopped) return;
   struct error err;

@@ -1,7 +1,8 @@
 /* An engine process without models: the real loop over engines that count. SPDX-License-Identifier: Apache-2.0
  *
  * Called as the real one is (engine --fd 3 …), with more arguments from the test: --delay-ms N (per step), --exit-if FILE (ends at once with
- * code 7 while FILE exists), --no-load TEXT (models whose path holds TEXT cannot be loaded), --parrot FILE (writes its process id there).
+ * code 7 while FILE exists), --no-load TEXT (models whose path holds TEXT cannot be loaded),
+ * --die-load TEXT (loading them ends the process), --parrot FILE (writes its process id there).
  *
  * A generating model has 1,000 tokens; the answer to a prompt is last + 1, last + 2, … modulo 900. What the last token of a prompt asks for: */
 #include <fcntl.h>
@@ -33,7 +34,7 @@ struct engine {
   struct engine_stats stats;
 };
 
-static const char *exit_if, *no_load, *parrot;
+static const char *die_load, *exit_if, *no_load, *parrot;
 static unsigned delay_ms;
 static int fd = 3;
 
@@ -104,6 +105,7 @@ void engine_stats(const struct engine *e, struct engine_stats *out) {
 static struct engine *load(void *ctx, const struct wire_load *request, struct wire_model *ret_figures, struct error *err) {
   (void)ctx;
   char *path = mem_dup(request->path.data, request->path.len);
+  if (die_load && strstr(path, die_load)) abort();
   bool refused = no_load && strstr(path, no_load), embeds = strstr(path, "embed") != NULL;
   free(path);
   if (refused) {
@@ -128,13 +130,14 @@ static void unload(void *ctx, uint32_t model) {
 }
 
 static void read_args(int argc, char **argv) {
-  static const struct option longs[] = {
-      {"fd", 1, NULL, 'f'},      {"compute", 1, NULL, 'c'}, {"threads", 1, NULL, 't'}, {"delay-ms", 1, NULL, 'd'},
-      {"exit-if", 1, NULL, 'e'}, {"no-load", 1, NULL, 'n'}, {"parrot", 1, NULL, 'p'},  {0}};
+  static const struct option longs[] = {{"fd", 1, NULL, 'f'},       {"compute", 1, NULL, 'c'},  {"threads", 1, NULL, 't'},
+                                        {"delay-ms", 1, NULL, 'd'}, {"die-load", 1, NULL, 'l'}, {"exit-if", 1, NULL, 'e'},
+                                        {"no-load", 1, NULL, 'n'},  {"parrot", 1, NULL, 'p'},   {0}};
   for (int c; (c = getopt_long(argc, argv, "", longs, NULL)) != -1;) {
     if (c == 'f') fd = atoi(optarg);
     if (c == 'd') delay_ms = (unsigned)atoi(optarg);
     if (c == 'e') exit_if = optarg;
+    if (c == 'l') die_load = optarg;
     if (c == 'n') no_load = optarg;
     if (c == 'p') parrot = optarg;
   }

@@ -535,6 +535,21 @@ static void a_model_that_the_engine_cannot_load_fails_its_requests_with_the_reas
   assert_true(embed_failed(p));
 }
 
+static void expect_left_out(struct place *p, const char *deadly, const char *other) {
+  const char *const args[] = {"--die-load", deadly, NULL};
+  struct asked good = {.resumes = true}, bad = {.resumes = true};
+  begin(p, "words embed", args);
+  ask(p, &good, other, 1, 10);
+  ask(p, &bad, deadly, 1, 10);
+  run_until_n_done(p, 2);
+  if (good.error.code) fail_msg("%s", good.error.message);
+  assert_int_equal(bad.error.code, ERROR_UNAVAILABLE);
+  if (!strstr(bad.error.message, "left out")) fail_msg("%s", bad.error.message);
+}
+
+static void the_last_model_is_left_out_when_it_ends_every_engine(void **state) { expect_left_out(*state, "embed", "words"); }
+static void the_first_model_is_left_out_when_it_ends_every_engine(void **state) { expect_left_out(*state, "words", "embed"); }
+
 /* ---- the end ---- */
 
 static void on_idle(void *arg) { ((struct place *)arg)->idle_calls++; }
@@ -677,6 +692,8 @@ int main(void) {
       CASE(a_program_that_is_not_there_is_no_end_of_the_server),
       CASE(a_model_that_cannot_be_read_fails_alone),
       CASE(no_model_that_can_be_read_is_an_error),
+      CASE(the_last_model_is_left_out_when_it_ends_every_engine),
+      CASE(the_first_model_is_left_out_when_it_ends_every_engine),
       CASE(a_model_that_the_engine_cannot_load_fails_its_requests_with_the_reason),
       CASE(draining_refuses_the_new_and_finishes_the_old),
       CASE(abort_and_stop_end_what_is_left_with_an_error),
