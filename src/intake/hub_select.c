@@ -112,8 +112,11 @@ static int select_gguf(const struct hub_tree *t, const char *const *wanted, size
                        choices.data);
   buf_free(&choices);
   if (result < 0) return -1;
-  /* A part that was named brings the others. */
-  for (size_t i = 0; i < t->n; i++) picked[i] = is_gguf(t->files[i].path) && slice_eq(stem_of(t->files[i].path), stem);
+  /* A part that was named brings the others; vectors belong to the only model of a folder. */
+  for (size_t i = 0; i < t->n; i++) {
+    bool vectors = !n_wanted && strcmp(t->files[i].path, "plinth-vectors.json") == 0;
+    picked[i] = vectors || (is_gguf(t->files[i].path) && slice_eq(stem_of(t->files[i].path), stem));
+  }
   return 0;
 }
 

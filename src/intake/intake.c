@@ -131,7 +131,7 @@ static int open_stage(struct import *i, struct error *err) {
     for (char *p = key.data; *p; p++)
       if (*p == '/') *p = '-';
   } else {
-    buf_printf(&key, "path--%s", i->report->name);
+    buf_printf(&key, "path--%s", i->report->path ? i->report->name : i->source.name); /* a name that is refused makes no path */
   }
   int result = fs_mkdirs(i->config->models_dir, 0755, err);
   if (result == 0) result = stage_open(&i->stage, i->config->models_dir, key.data, err);
@@ -272,6 +272,8 @@ static void examine_text(struct import *i) {
   for (size_t k = 0; k < i->source.n; k++) has_config |= strcmp(i->source.items[k].to, "config.json") == 0;
   if (!has_config || i->source.adapter) return;
   struct file_model *file = file_model_open_text(i->stage.path, &err);
+  struct error unknown = {0};
+  if (file && model_supports(file, &unknown) < 0) checks_add_error(c, "architecture", &unknown);
   struct tokenizer *t = file ? tokenizer_open(file, &err) : NULL;
   if (!t) checks_add_error(c, "tokenizer", &err);
   tokenizer_close(t);

@@ -77,11 +77,22 @@ static int parse_hub(struct source *s, const struct intake_config *config, struc
   return hub_settings_read(&s->settings, err);
 }
 
+/* The absolute path, or NULL when there is nothing. A file keeps its own name when it is a link: a hub's cache holds links to blobs. */
+static char *absolute(const char *path) {
+  if (fs_is_dir(path) || !fs_exists(path)) return realpath(path, NULL);
+  char *copy = mem_strdup(path), *slash = strrchr(copy, '/');
+  if (slash) *slash = '\0';
+  char *dir = realpath(!slash ? "." : slash == copy ? "/" : copy, NULL), *whole = dir ? fs_join(dir, slash ? slash + 1 : copy) : NULL;
+  free(dir);
+  free(copy);
+  return whole;
+}
+
 int source_parse(struct source *s, const struct intake_config *config, struct error *err) {
   *s = (struct source){0};
   if (strncmp(config->source, "hf:", 3) == 0) return parse_hub(s, config, err);
   if (config->revision) return error_set(err, ERROR_INVALID, "--revision is for sources of a hub (hf:ORG/REPO).");
-  s->text = realpath(config->source, NULL);
+  s->text = absolute(config->source);
   if (!s->text)
     return error_set(err, ERROR_NOT_FOUND, "There is no file or folder %s. A model of the hub is written hf:ORG/REPO.", config->source);
   const char *slash = strrchr(s->text, '/');
@@ -145,9 +156,11 @@ static int list_dir(const char *dir, const char *prefix, unsigned depth, struct 
   return result;
 }
 
-static int add_dir(struct source *s, const char *dir, const struct intake_config *config, bool companions_only, struct error *err) {
+/* depth: DEPTH_MAX for the folder's own files alone. */
+static int add_dir(struct source *s, const char *dir, unsigned depth, const struct intake_config *config, bool companions_only,
+                   struct error *err) {
   struct hub_tree t = {0};
-  int result = list_dir(dir, "", 0, &t, err);
+  int result = list_dir(dir, "", depth, &t, err);
   if (result == 0) result = hub_tree_finish(&t, err);
   bool *picked = mem_zalloc(t.n + 1, sizeof *picked);
   if (result == 0 && hub_select(&t, config->include, config->n_include, picked, err) < 0 && !companions_only)
@@ -168,7 +181,7 @@ static int add_mlflow(struct source *s, const char *dir, const struct intake_con
   const char *folders[] = {m.adapter ? m.adapter : m.model, m.adapter ? NULL : m.tokenizer};
   for (size_t i = 0; result == 0 && i < 2; i++) {
     char *folder = folders[i] ? fs_join(dir, folders[i]) : NULL;
-    if (folder && fs_is_dir(folder)) result = add_dir(s, folder, config, i > 0, err);
+    if (folder && fs_is_dir(folder)) result = add_dir(s, folder, 0, config, i > 0, err);
     else if (folder && i == 0)
       result = error_set(err, ERROR_NOT_FOUND, "MLmodel says that the model lies in %s, but there is no such folder.", folder);
     free(folder);
@@ -186,7 +199,7 @@ static bool has_file(const char *dir, const char *name) {
   return found;
 }
 
-/* A .gguf file, with the other parts when it is one of several; vectors lie beside it. */
+/* A .gguf file, with the other parts when it is one of several. */
 static int add_file(struct source *s, const char *path, struct error *err) {
   char *dir = mem_strdup(path), *slash = strrchr(dir, '/');
   *slash = '\0';
@@ -200,7 +213,7 @@ static int add_file(struct source *s, const char *path, struct error *err) {
   }
   const char *wanted[] = {name};
   struct intake_config only = {.include = wanted, .n_include = 1};
-  int result = add_dir(s, *dir ? dir : "/", &only, false, err);
+  int result = add_dir(s, *dir ? dir : "/", DEPTH_MAX, &only, false, err);
   free(dir);
   return result;
 }
@@ -208,7 +221,7 @@ static int add_file(struct source *s, const char *path, struct error *err) {
 static int find_local(struct source *s, const struct intake_config *config, struct error *err) {
   if (!fs_is_dir(s->text)) return add_file(s, s->text, err);
   if (has_file(s->text, "MLmodel")) return add_mlflow(s, s->text, config, err);
-  return add_dir(s, s->text, config, false, err);
+  return add_dir(s, s->text, 0, config, false, err);
 }
 
 static int start_fetch(struct source *s, const struct intake_config *config, struct error *err) {

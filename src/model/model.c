@@ -89,6 +89,8 @@ static int inspect(const struct file_model *file, const struct model_arch *arch,
   return result;
 }
 
+int model_supports(const struct file_model *file, struct error *err) { return arch_of(file, err) ? 0 : -1; }
+
 int model_inspect(const struct file_model *file, struct model_info *info, struct error *err) {
   const struct model_arch *arch = arch_of(file, err);
   return arch ? inspect(file, arch, info, err) : -1;

@@ -57,6 +57,8 @@ void checkpoint_release(struct checkpoint_tensor *t); /* fine on {0} */
 /* How many of the model's parameters the tensor t of the file holds: 0 for scales and the like. */
 uint64_t checkpoint_parameters(const struct checkpoint *c, const struct file_tensor *t);
 
+/* Whether the architecture is known: 0, or -1 with its name. For a file that was opened for its text alone, too. */
+int model_supports(const struct file_model *file, struct error *err);
 /* Reads and checks config and tensor list; refuses an unknown architecture or unsupported value with its key. */
 int model_inspect(const struct file_model *file, struct model_info *info, struct error *err);
 

@@ -159,9 +159,11 @@ def test_weights_in_pickle_format_alone_are_refused_with_the_way_to_convert(hub,
     assert not hub.served
 
 
-def test_a_tokenizer_that_cannot_be_read_is_found_before_the_weights_come(hub, home, tiny_files):
+def test_an_unknown_architecture_or_tokenizer_is_found_before_the_weights_come(hub, home, tiny_files):
     hub.repos["org/odd"] = Repo({**tiny_files, "tokenizer.json": b'{"model": {"type": "Magic"}}'})
+    hub.repos["org/new"] = Repo({**tiny_files, "config.json": json.dumps({**tiny.config(), "model_type": "mamba"}).encode()})
     assert "Magic" in home.refuses("hf:org/odd")
+    assert "mamba" in home.refuses("hf:org/new")
     assert not hub.served["model.safetensors"]
 
 

@@ -85,9 +85,23 @@ def test_a_pickle_is_refused_with_the_way_to_convert(home, source):
 
 
 def test_names_are_plain(home, source):
-    for name in ("../x", "a/b", ".hidden", "a b", "x" * 101, ""):
+    for name in ("../x", "a/b", ".hidden", "a b", "x" * 101, "a/../../../../evil", ""):
         assert "cannot be an endpoint's" in home.refuses(source, "--name", name) or not name
     assert "no file or folder" in home.refuses(home.folder / "nothing")
+
+
+def test_one_gguf_file_is_taken_alone_from_a_folder_of_many(home):
+    model = DEFAULTS / "smollm2-135m-instruct/SmolLM2-135M-Instruct.Q4_1.gguf"
+    folder = home.folder / "many"
+    folder.mkdir()
+    for name in ("SmolLM2.Q4_1.gguf", "other.gguf"):
+        (folder / name).symlink_to(model)
+    (folder / "locked").mkdir(mode=0)
+    said = home.imports(folder / "SmolLM2.Q4_1.gguf", "--link")
+    assert (said["name"], said["verdict"]) == ("smollm2.q4_1", "verified")
+    assert list(home.files("smollm2.q4_1")) == ["SmolLM2.Q4_1.gguf"]
+    assert "Several .gguf files fit" in home.refuses(folder) or os.getuid()
+    assert home.run("models", "--check").returncode == 0
 
 
 # ---- MLflow ----

@@ -57,7 +57,7 @@ static void one_gguf_is_chosen_by_name_pattern_or_part_of_a_name(void **state) {
   assert_string_equal(select_from(files, "*Q8*"), "m-Q8_0.gguf ");
   assert_non_null(strstr(select_from(files, NULL), "m-Q4_K_M.gguf, "));
   assert_non_null(strstr(select_from(files, "Q2_K"), "no .gguf file that fits \"Q2_K\""));
-  assert_string_equal(select_from(FILES("only.gguf", "mmproj.gguf"), NULL), "only.gguf ");
+  assert_string_equal(select_from(FILES("only.gguf", "mmproj.gguf", "plinth-vectors.json"), NULL), "only.gguf plinth-vectors.json ");
   assert_non_null(strstr(select_from(FILES("mmproj.gguf"), NULL), "by itself"));
 }
 
