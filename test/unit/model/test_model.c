@@ -176,7 +176,7 @@ static void add_in_layer(struct shape *s, const char *pattern, size_t layer, uin
 
 static struct model_info plan(struct shape *s, const char *config) {
   struct error err;
-  struct model_info info;
+  struct model_info info = {0};
   char *folder = mem_strdup("/tmp/plinth-model-XXXXXX");
   assert_non_null(mkdtemp(folder));
   char *config_path = fs_join(folder, "config.json"), *weights = fs_join(folder, "model.safetensors");
