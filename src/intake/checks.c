@@ -224,7 +224,7 @@ void checks_close(struct subject *s) {
 
 /* ---- the model at work ---- */
 
-void runner_run(struct runner *r, const int32_t *ids, size_t n) {
+void checks_run(struct runner *r, const int32_t *ids, size_t n) {
   const struct model_info *info = model_info(r->model);
   if (info->task == MODEL_EMBED) {
     size_t offset[2] = {0, n};
@@ -280,7 +280,7 @@ static void first_forward(struct runner *r, struct intake_checks *c) {
     return;
   }
   if (ids.len > r->rows_max) ids.len = r->rows_max;
-  runner_run(r, ids.data, ids.len);
+  checks_run(r, ids.data, ids.len);
   size_t n = info->task == MODEL_EMBED ? info->n_embd : info->n_vocab, n_bad = 0;
   bool flat = true;
   for (size_t i = 0; i < n; i++) {

@@ -46,7 +46,7 @@ struct runner {
   float *out; /* logits of one row [n_vocab], or an embedding [n_embd] */
 };
 /* The numbers behind the last of the ids (1 … rows_max, each in the vocabulary), in r->out. */
-void runner_run(struct runner *r, const int32_t *ids, size_t n);
+void checks_run(struct runner *r, const int32_t *ids, size_t n);
 
 /* What a set of vectors covers. */
 struct vectors_cover {

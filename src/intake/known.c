@@ -7,9 +7,6 @@
 
 #include "base/js.h"
 
-extern const unsigned char known_catalogue[];
-extern const size_t known_catalogue_bytes;
-
 static bool counts(const struct manifest_file *f) {
   static const char *const none[] = {"LICENSE", "NOTICE", "plinth-vectors.json"};
   for (size_t i = 0; i < sizeof none / sizeof none[0]; i++)

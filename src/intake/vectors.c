@@ -103,7 +103,7 @@ static void try_greedy(struct runner *r, struct ids *ids, const struct js *v, si
   size_t n_vocab = model_info(r->model)->n_vocab, k = 0;
   bool good = read_ids(js_get(v, "greedy"), n_vocab, &wanted) && wanted.len && ids->len + wanted.len <= r->rows_max;
   for (; good && k < wanted.len; k++) {
-    if (k) runner_run(r, ids->data, ids->len);
+    if (k) checks_run(r, ids->data, ids->len);
     if (op_argmax(r->out, n_vocab) != (size_t)wanted.data[k]) break;
     ids_add(ids, wanted.data[k]);
   }
@@ -141,7 +141,7 @@ static void try_numbers(const struct subject *s, struct runner *r, const struct 
     snprintf(what, sizeof what, "\"input_ids\" must be 1 to %zu ids of the vocabulary.", r->rows_max);
     mismatch(c, i, what);
   } else {
-    runner_run(r, ids.data, ids.len);
+    checks_run(r, ids.data, ids.len);
     if (js_get(v, "next") && !embeds) try_next(r, v, i, cover, c);
     else if (js_get(v, "greedy") && !embeds) try_greedy(r, &ids, v, i, cover, c);
     else if (js_get(v, "embedding") && embeds) try_embedding(r, v, i, cover, c);

@@ -37,7 +37,7 @@ struct model_arch {
 /* What the last pass left in front of the final norm (a decoder) or the pooling (an encoder), [rows, n_embd]: for tests. */
 const float *model__hidden(const struct model *m);
 
-extern const struct model_arch llama_arch, mistral_arch, mixtral_arch, mpt_arch, dbrx_arch;
+extern const struct model_arch llama_arch, llama_mistral_arch, llama_mixtral_arch, mpt_arch, dbrx_arch;
 extern const struct model_arch bert_arch, gte_arch, gte_new_arch;
 
 /* ---- config: one value under its GGUF key ("%s" stands for the architecture) or its config.json key ---- */

@@ -159,7 +159,7 @@ const struct model_arch llama_arch = {
     .site_weight = decoder_site_weight,
 };
 
-const struct model_arch mistral_arch = {
+const struct model_arch llama_mistral_arch = {
     .name = "mistral",
     .hf_model_type = "mistral",
     .inspect = llama_inspect,
@@ -172,7 +172,7 @@ const struct model_arch mistral_arch = {
     .site_weight = decoder_site_weight,
 };
 
-const struct model_arch mixtral_arch = {
+const struct model_arch llama_mixtral_arch = {
     .name = "mixtral",
     .hf_model_type = "mixtral",
     .inspect = llama_inspect,

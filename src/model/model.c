@@ -10,8 +10,8 @@
 
 enum { ROWS_DEFAULT = 512, OUT_ROWS_DEFAULT = 64 };
 
-static const struct model_arch *const archs[] = {&llama_arch, &mistral_arch, &mixtral_arch, &mpt_arch,
-                                                 &dbrx_arch,  &bert_arch,    &gte_arch,     &gte_new_arch};
+static const struct model_arch *const archs[] = {&llama_arch, &llama_mistral_arch, &llama_mixtral_arch, &mpt_arch,
+                                                 &dbrx_arch,  &bert_arch,          &gte_arch,           &gte_new_arch};
 enum { N_ARCHS = sizeof archs / sizeof archs[0] };
 
 /* The name that the file gives to its architecture. */

@@ -86,7 +86,7 @@ static void check_marked(const struct tokenizer *t, const struct js *json, struc
   const struct js *list = js_get(json, "marks");
   marks.spans = calloc(js_len(list) + 1, sizeof *marks.spans);
   for (; marks.n < js_len(list); marks.n++) {
-    int64_t begin, end;
+    int64_t begin = 0, end = 0;
     const struct js *mark = js_at(list, marks.n);
     assert_true(js_int(js_at(mark, 0), &begin) && js_int(js_at(mark, 1), &end));
     marks.spans[marks.n] = (struct jinja_span){(size_t)begin, (size_t)end};
