@@ -18,7 +18,7 @@ enum { LINE_S = 10 };
 struct import_args {
   const char *name, *revision, *base, *models_dir;
   struct options_list include;
-  bool link, replace, no_load, json;
+  bool link, merge, replace, no_load, json;
   int64_t threads;
 };
 
@@ -43,6 +43,11 @@ static const struct options_row rows[] = {
      .metavar = "NAME",
      .fallback_note = "what the adapter says it was trained on",
      .help = "For an adapter: the installed model that it belongs to."},
+    {.name = "merge",
+     OPTION_BOOL_TO(struct import_args, merge),
+     .help =
+         "For an adapter's folder: write a model of its own, the adapter merged into its base, which must be plain safetensors. Without it "
+         "the adapter is served beside its base and shares its weights."},
     {.name = "link",
      OPTION_BOOL_TO(struct import_args, link),
      .help =
@@ -209,7 +214,7 @@ static int run(const struct options *o) {
   struct intake_report report;
   struct error err = {0};
   interrupt_catch();
-  int result = intake_import(&config, &report, &err);
+  int result = a->merge ? intake_merge(&config, &report, &err) : intake_import(&config, &report, &err);
   close_line(&teller);
   int code = finish(&report, result, &err, a->json);
   intake_report_free(&report);
@@ -242,7 +247,8 @@ const struct app_command import_command = {
          .examples = "plinth import hf:HuggingFaceTB/SmolLM2-135M-Instruct\n"
                      "plinth import hf:bartowski/Llama-3.2-1B-Instruct-GGUF:Q4_K_M --name llama-3.2-1b\n"
                      "plinth import ./my-finetune --name support-bot --link\n"
-                     "plinth import ./adapter --base llama-3.2-1b",
+                     "plinth import ./adapter --base llama-3.2-1b\n"
+                     "plinth import ./adapter --merge --name llama-tuned",
          OPTIONS_ROWS(rows),
          .args_bytes = sizeof(struct import_args)},
     .run = run,

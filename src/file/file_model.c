@@ -35,6 +35,13 @@ static bool same_set(struct slice a, struct slice b) {
   return parts_parse(a, &x) && parts_parse(b, &y) && x.count == y.count && slice_eq(x.stem, y.stem);
 }
 
+static bool is_tokenizer(struct slice name) {
+  static const char *const names[] = {"tokenizer.json", "tokenizer_config.json", "tokenizer.model", "tiktoken.model"};
+  for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+    if (slice_eq(name, slice_cstr(names[i]))) return true;
+  return slice_ends(name, SLICE(".tiktoken"));
+}
+
 static void survey_name(struct survey *s, const char *text) {
   struct slice name = slice_cstr(text);
   s->n_files++;
@@ -49,7 +56,7 @@ static void survey_name(struct survey *s, const char *text) {
     s->pickle = mem_strdup(text);
   }
   s->config |= slice_eq(name, SLICE("config.json"));
-  s->tokenizer |= slice_eq(name, SLICE("tokenizer.json")) || slice_eq(name, SLICE("tokenizer_config.json"));
+  s->tokenizer |= is_tokenizer(name);
   s->safetensors |= slice_ends(name, SLICE(".safetensors")) || slice_eq(name, SLICE("model.safetensors.index.json"));
 }
 

@@ -20,6 +20,7 @@ static const char *const companions[] = {
     "added_tokens.json",
     "tokenizer.model",
     "*.tiktoken",
+    "tiktoken.model",
     "vocab.json",
     "vocab.txt",
     "merges.txt",

@@ -5,11 +5,9 @@
 #include "intake/intake.h"
 
 #include <assert.h>
-#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -50,24 +48,6 @@ static void progress(void *arg, uint64_t bytes_done) {
 
 /* ---- where it goes ---- */
 
-/* The path of the model of that name; NULL: there is none. */
-static char *installed(const char *models_dir, const char *name, bool any_case) {
-  char *found = NULL;
-  DIR *d = opendir(models_dir);
-  for (struct dirent *entry; d && !found && (entry = readdir(d));) {
-    struct slice s = slice_cstr(entry->d_name);
-    if (s.data[0] == '.') continue;
-    if (slice_ends(s, SLICE(".gguf"))) s.len -= 5;
-    bool same = s.len == strlen(name) && (any_case ? strncasecmp(s.data, name, s.len) : strncmp(s.data, name, s.len)) == 0;
-    char *path = same ? fs_join(models_dir, entry->d_name) : NULL;
-    bool gguf = s.len < strlen(entry->d_name);
-    if (path && (gguf || fs_is_dir(path))) found = path;
-    else free(path);
-  }
-  if (d) closedir(d);
-  return found;
-}
-
 static void check_name(struct import *i) {
   const struct intake_config *c = i->config;
   struct intake_report *r = i->report;
@@ -81,7 +61,7 @@ static void check_name(struct import *i) {
     return;
   }
   r->path = fs_join(c->models_dir, r->name);
-  char *there = installed(c->models_dir, r->name, false);
+  char *there = stage_installed(c->models_dir, r->name, false);
   if (!there) return;
   if (c->replace) {
     i->replaced = there;
@@ -250,7 +230,7 @@ static void check_adapter(struct import *i) {
     checks_add_error(&r->checks, "adapter", &err);
     return;
   }
-  char *name = mem_strdup(c->base ? c->base : file->base), *path = installed(c->models_dir, name, true);
+  char *name = mem_strdup(c->base ? c->base : file->base), *path = stage_installed(c->models_dir, name, true);
   r->manifest.base = path ? mem_strdup(strrchr(path, '/') + 1) : mem_strdup(name);
   if (path && slice_ends(slice_cstr(r->manifest.base), SLICE(".gguf"))) r->manifest.base[strlen(r->manifest.base) - 5] = '\0';
   if (!path)
@@ -311,7 +291,7 @@ static int write_manifest(struct import *i, struct error *err) {
   struct manifest *m = &i->report->manifest;
   const struct source *s = &i->source;
   m->adapter = s->adapter;
-  m->source = mem_strdup(s->text);
+  m->source = mem_strdup(i->config->told_source ? i->config->told_source : s->text);
   if (s->is_hub) m->revision = mem_strdup(s->revision), m->commit = mem_strdup(s->tree.commit);
   for (size_t k = 0; k < s->n; k++) {
     struct manifest_file *f = manifest_add_file(m, s->items[k].to);

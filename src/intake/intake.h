@@ -32,7 +32,8 @@ struct intake_config {
   const char *revision;       /* of a hub; NULL: what the source says, else main */
   const char *const *include; /* names or patterns of .gguf files */
   size_t n_include;
-  const char *base; /* an adapter's base model: its name in models_dir; NULL: what the adapter says */
+  const char *told_source; /* what the manifest calls the source; NULL: its own name */
+  const char *base;        /* an adapter's base model: its name in models_dir; NULL: what the adapter says */
   const char *models_dir;
   bool link;                                        /* hard or symbolic links in place of copies */
   bool replace;                                     /* a model of that name goes away */
@@ -52,6 +53,8 @@ struct intake_report {
 };
 /* ERROR_UNSUPPORTED with n_failed in report->checks: the model was refused, for the reasons there. intake_report_free in any case. */
 int intake_import(const struct intake_config *config, struct intake_report *report, struct error *err);
+/* The same for an adapter's folder, merged into its base (installed, plain safetensors): the result is a model of its own. */
+int intake_merge(const struct intake_config *config, struct intake_report *report, struct error *err);
 void intake_report_free(struct intake_report *r);
 
 /* Looks at every byte of an installed model (a folder or .gguf file): hashes against its manifest. A model without one is checked as an

@@ -1,12 +1,14 @@
 /* stage: see stage.h. SPDX-License-Identifier: Apache-2.0 */
 #include "intake/stage.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -193,4 +195,23 @@ int stage_publish(struct stage *s, const char *target, const char *replaced, str
   sync_dir(models_dir);
   free(models_dir);
   return exchange ? stage_remove_tree(s->path, err) : 0;
+}
+
+/* ---- what is there already ---- */
+
+char *stage_installed(const char *models_dir, const char *name, bool any_case) {
+  char *found = NULL;
+  DIR *d = opendir(models_dir);
+  for (struct dirent *entry; d && !found && (entry = readdir(d));) {
+    struct slice s = slice_cstr(entry->d_name);
+    if (s.data[0] == '.') continue;
+    if (slice_ends(s, SLICE(".gguf"))) s.len -= 5;
+    bool same = s.len == strlen(name) && (any_case ? strncasecmp(s.data, name, s.len) : strncmp(s.data, name, s.len)) == 0;
+    char *path = same ? fs_join(models_dir, entry->d_name) : NULL;
+    bool gguf = s.len < strlen(entry->d_name);
+    if (path && (gguf || fs_is_dir(path))) found = path;
+    else free(path);
+  }
+  if (d) closedir(d);
+  return found;
 }

@@ -29,6 +29,9 @@ char *stage_file(struct stage *s, const char *to, struct error *err);
 /* Syncs and renames the stage to MODELS/name; replace: what has that path goes away afterwards. */
 int stage_publish(struct stage *s, const char *target, const char *replaced, struct error *err);
 
+/* The path of the model of that name in the models folder; NULL: there is none. Free it. */
+char *stage_installed(const char *models_dir, const char *name, bool any_case);
+
 /* Bytes that the file system of dir has free. */
 uint64_t stage_free_bytes(const char *dir);
 /* Removes a folder with all that is in it, or a file; symbolic links are removed, not followed. */

@@ -165,6 +165,22 @@ def test_an_adapter_is_tried_on_its_base(home, source, tmp_path):
     assert "PeftModel" in home.refuses(tiny.write(tmp_path / "pickled", pickled))
 
 
+def test_an_adapter_merged_into_its_base_is_a_model_that_answers_as_the_two_do(home, source, tmp_path):
+    home.imports(source, "--name", "tiny")
+    folder = tiny.write(tmp_path / "tuned", tiny.adapter("someone/Tiny"))
+    home.imports(folder, "--name", "apart")
+    home.imports(folder, "--merge", "--name", "merged")
+    about = home.manifest("merged")
+    assert about["kind"] == "model" and "merged into" in about["source"]["from"] and "base" not in about
+    assert set(home.files("merged")) == set(home.files("tiny"))
+    say = ["--temperature", "0", "--compute", "f32", "--max-tokens", "24", "abc"]
+    answers = {name: home.run("complete", "--model", name, *say).stdout for name in ("tiny", "apart", "merged")}
+    assert answers["merged"] == answers["apart"]
+    assert not (home.models / ".incoming").exists()
+    assert "is not in" in home.refuses(folder, "--merge", "--name", "again", "--base", "absent")
+    assert "adapter_config.json" in home.refuses(source, "--merge", "--name", "again")
+
+
 # ---- the verdict ----
 
 @pytest.fixture
