@@ -59,6 +59,11 @@ int config_real_or(const struct config *c, const char *gguf_key, const char *hf_
 int config_bool_or(const struct config *c, const char *gguf_key, const char *hf_key, bool *out, struct error *err);
 /* Of a norm: like config_real_or, and between 0 and 1, neither included. */
 int config_epsilon_or(const struct config *c, const char *gguf_key, const char *hf_key, double *out, struct error *err);
+/* Of config.json: vocab_size, where it is there, is the rows of the embedding. */
+int config_check_vocab(const struct config *c, size_t rows, struct error *err);
+/* Of config.json: the first of `architectures`, where it is there, ends with that; else its head does something else. */
+int config_check_class(const struct config *c, const char *end, struct error *err);
+bool config_is_type(const struct config *c, const char *model_type); /* of config.json */
 /* Empty when absent; "(no text)", which nothing is called, when it is a number or the like. */
 struct slice config_str(const struct config *c, const char *gguf_key, const char *hf_key);
 
@@ -80,6 +85,8 @@ struct weights {
 
 /* NULL when absent. */
 const struct file_tensor *weights_find(const struct weights *w, const struct weight_name *name, size_t layer);
+/* A file must not hold a layer beyond the last of the configuration; name is of a tensor that every layer has. */
+int weights_check_depth(const struct weights *w, const struct weight_name *name, size_t n_layers, struct error *err);
 /* [n_out, n_in]; row_order as in weight_source. */
 struct weight *weights_matrix(struct weights *w, const struct weight_name *name, size_t layer, size_t n_out, size_t n_in,
                               const uint32_t *row_order, bool head, struct error *err);

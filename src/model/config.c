@@ -102,3 +102,23 @@ struct slice config_str(const struct config *c, const char *gguf_key, const char
   bool is_text = f.gguf ? gguf_str(c->file->gguf, f.key, &text) : js_str(f.json, &text);
   return is_text ? text : SLICE("(no text)");
 }
+
+bool config_is_type(const struct config *c, const char *model_type) {
+  return slice_eq(config_str(c, NULL, "model_type"), slice_cstr(model_type));
+}
+
+int config_check_vocab(const struct config *c, size_t rows, struct error *err) {
+  size_t vocab = rows;
+  if (config_size_or(c, NULL, "vocab_size", 1, 1 << 28, &vocab, err) < 0) return -1;
+  if (vocab == rows) return 0;
+  return error_set(err, ERROR_CORRUPT, "%s: vocab_size is %zu, but the embedding has %zu rows.", c->file->path, vocab, rows);
+}
+
+int config_check_class(const struct config *c, const char *end, struct error *err) {
+  struct slice name, want = slice_cstr(end);
+  if (c->file->container == FILE_GGUF || !js_str(js_at(js_get(c->file->config, "architectures"), 0), &name)) return 0;
+  if (name.len >= want.len && slice_eq(slice_from(name, name.len - want.len), want)) return 0;
+  return error_set(err, ERROR_UNSUPPORTED,
+                   "%s: architectures = [\"%.*s\"] is not supported; of this model_type Plinth runs what ends with %s.", c->file->path,
+                   SLICE_ARG(name), end);
+}

@@ -39,6 +39,11 @@ static const char *hf_prefix(const struct file_model *file) {
 }
 
 static int refuse_unsupported(const struct config *c, struct error *err) {
+  const struct js *fn = js_get(js_get(c->file->config, "ffn_config"), "ffn_act_fn");
+  bool tied = false, object = js_type(fn) == JS_NONE || js_type(fn) == JS_NULL || js_type(fn) == JS_OBJECT;
+  if (!object) return error_set(err, ERROR_UNSUPPORTED, "%s: the value of ffn_config.ffn_act_fn is no object.", c->file->path);
+  if (config_bool_or(c, NULL, "tie_word_embeddings", &tied, err) < 0) return -1;
+  if (tied) return error_set(err, ERROR_UNSUPPORTED, "%s: tie_word_embeddings = true is not supported; DBRX has a head.", c->file->path);
   struct slice act = config_str(c, NULL, "ffn_config.ffn_act_fn.name");
   if (!act.len || slice_eq(act, SLICE("silu"))) return 0;
   return error_set(err, ERROR_UNSUPPORTED, "%s: ffn_config.ffn_act_fn.name = \"%.*s\" is not supported; DBRX uses \"silu\".", c->file->path,

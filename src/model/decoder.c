@@ -10,6 +10,7 @@
 
 int decoder_check_sizes(const struct config *c, struct model_info *info, bool rotates, struct error *err) {
   const char *path = c->file->path;
+  if (config_check_class(c, "ForCausalLM", err) < 0) return -1;
   if (info->n_heads % info->n_kv_heads)
     return error_set(err, ERROR_UNSUPPORTED, "%s: %zu attention heads cannot share %zu key-value heads evenly.", path, info->n_heads,
                      info->n_kv_heads);
@@ -30,7 +31,7 @@ int decoder_count_vocab(const struct file_model *file, const char *hf_prefix, co
     return error_set(err, ERROR_CORRUPT, "%s: the tensor %s%s is missing or no matrix.", file->path, gguf ? "" : hf_prefix,
                      gguf ? embedding->gguf : embedding->hf);
   info->n_vocab = (size_t)t->shape[0];
-  return 0;
+  return config_check_vocab(&(struct config){.file = file}, info->n_vocab, err);
 }
 
 bool decoder_ties_head(const struct config *c, const struct weight_name *head, bool otherwise) {
@@ -196,7 +197,7 @@ struct model *decoder_load(struct decoder *m, const struct decoder_names *names,
     l.k_order = unpermuted_rows(s->n_kv_heads, s->head_dim);
   }
   if (m->rules.scale == 0) m->rules.scale = (float)(1.0 / sqrt((double)s->head_dim));
-  bool ok = load_all(&l, options);
+  bool ok = weights_check_depth(w, &names->o, s->n_layers, err) == 0 && load_all(&l, options);
   free(l.q_order);
   free(l.k_order);
   m->base.weight_bytes = w->bytes;

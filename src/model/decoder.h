@@ -80,7 +80,7 @@ struct decoder {
 enum decoder_site { DECODER_Q, DECODER_K, DECODER_V, DECODER_QKV, DECODER_O, DECODER_GATE, DECODER_UP, DECODER_DOWN, DECODER_SITES };
 #define DECODER_NO_SITE "-.%zu"
 
-/* Heads, kv heads and head size fit each other; fills what follows from them. rotates: the head size must be even. */
+/* Heads, kv heads and head size fit each other, and the head is of a language model; fills what follows from them. rotates: the head size must be even. */
 int decoder_check_sizes(const struct config *c, struct model_info *info, bool rotates, struct error *err);
 /* The vocabulary from the embedding's rows. */
 int decoder_count_vocab(const struct file_model *file, const char *hf_prefix, const struct weight_name *embedding, struct model_info *info,

@@ -18,7 +18,7 @@ int encoder_inspect(const struct file_model *file, const char *hf_prefix, const 
   const struct file_tensor *t = weights_find(&w, word, 0);
   if (!t || t->rank != 2) return error_set(err, ERROR_CORRUPT, "%s: the word embeddings are missing or no matrix.", file->path);
   info->n_vocab = (size_t)t->shape[0];
-  return 0;
+  return config_check_vocab(&(struct config){.file = file}, info->n_vocab, err);
 }
 
 /* ---- loading ---- */
@@ -151,7 +151,7 @@ static bool load_all(struct loading *l, const struct model_options *o) {
 struct model *encoder_load(struct encoder *m, const struct encoder_names *names, struct weights *w, const struct model_options *options,
                            struct error *err) {
   struct loading l = {.m = m, .names = names, .w = w, .D = m->base.info.n_embd, .F = m->base.info.n_ff, .err = err};
-  bool ok = load_all(&l, options);
+  bool ok = weights_check_depth(w, &names->o, m->base.info.n_layers, err) == 0 && load_all(&l, options);
   m->base.weight_bytes = w->bytes;
   m->base.stream_bytes = w->stream_bytes;
   if (ok) return &m->base;

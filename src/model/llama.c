@@ -5,6 +5,7 @@
  * its own rotation; they are put back when packed, so one rotation serves both. */
 #include <stdlib.h>
 
+#include "base/js.h"
 #include "base/mem.h"
 #include "model/decoder.h"
 
@@ -85,7 +86,7 @@ static int check_rotation(const struct config *c, const struct model_info *info,
 
 /* Mixtral has experts, and so has a GGUF file that names some; Llama and Mistral have none. */
 static int read_experts(const struct config *c, struct model_info *info, struct error *err) {
-  bool mixtral = slice_eq(config_str(c, NULL, "model_type"), SLICE("mixtral"));
+  bool mixtral = config_is_type(c, "mixtral");
   if (mixtral && (config_size(c, NULL, "num_local_experts", 1, 1024, &info->n_experts, err) < 0 ||
                   config_size(c, NULL, "num_experts_per_tok", 1, 1024, &info->n_experts_used, err) < 0))
     return -1;
@@ -97,9 +98,10 @@ static int read_experts(const struct config *c, struct model_info *info, struct 
   return 0;
 }
 
-/* Null and absence mean no window. Llama has none, whatever its config.json says. */
+/* Null means no window; absence, too, but that of Mistral 7B with Mistral. Llama has none, whatever its config.json says. */
 static int read_window(const struct config *c, struct model_info *info, struct error *err) {
-  bool llama = slice_eq(config_str(c, NULL, "model_type"), SLICE("llama"));
+  bool llama = config_is_type(c, "llama");
+  if (config_is_type(c, "mistral") && js_type(js_get(c->file->config, "sliding_window")) == JS_NONE) info->window_tokens = 4096;
   return config_size_or(c, "%s.attention.sliding_window", llama ? NULL : "sliding_window", 1, 1 << 24, &info->window_tokens, err);
 }
 
@@ -129,7 +131,7 @@ static struct model *llama_load(const struct file_model *file, const struct mode
   struct decoder *m = mem_zalloc(1, sizeof *m);
   struct config c = config_of(file);
   struct weights w = {.file = file, .compute = compute, .hf_prefix = hf_prefix(file)};
-  double eps = 1e-6;
+  double eps = config_is_type(&c, "mixtral") ? 1e-5 : 1e-6; /* what transformers takes where config.json is silent */
   if (config_epsilon_or(&c, "%s.attention.layer_norm_rms_epsilon", "rms_norm_eps", &eps, err) < 0 ||
       !(m->inv_freq = rope_frequencies(&c, s->head_dim, err))) {
     free(m);

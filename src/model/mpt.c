@@ -61,6 +61,14 @@ static int refuse_true(const struct config *c, const char *key, struct error *er
   return on ? error_set(err, ERROR_UNSUPPORTED, "%s: %s = true is not supported.", c->file->path, key) : 0;
 }
 
+/* Settings of newer training code that change the arithmetic; null and absence mean that they are not used. */
+static int refuse_given(const struct config *c, const char *key, struct error *err) {
+  const char *dot = strchr(key, '.');
+  const struct js *in = dot ? js_get(c->file->config, "attn_config") : c->file->config, *value = js_get(in, dot ? dot + 1 : key);
+  if (js_type(value) == JS_NONE || js_type(value) == JS_NULL) return 0;
+  return error_set(err, ERROR_UNSUPPORTED, "%s: %s is given, but is not supported; only null is.", c->file->path, key);
+}
+
 static int refuse_unsupported(const struct config *c, struct error *err) {
   double window = -1;
   if (refuse_true(c, "attn_config.prefix_lm", err) < 0 || refuse_true(c, "attn_config.attn_uses_sequence_id", err) < 0 ||
@@ -68,7 +76,8 @@ static int refuse_unsupported(const struct config *c, struct error *err) {
       refuse_other(c, "norm_type", "layernorm", "low_precision_layernorm", err) < 0 ||
       refuse_other(c, "ffn_config.ffn_type", "mptmlp", "mptmlp", err) < 0 ||
       refuse_other(c, "ffn_config.ffn_act_fn.name", "gelu", "gelu", err) < 0 ||
-      config_real_or(c, NULL, "attn_config.sliding_window_size", &window, err) < 0)
+      refuse_given(c, "attn_config.attn_logit_softcapping", err) < 0 || refuse_given(c, "final_logit_softcapping", err) < 0 ||
+      refuse_given(c, "block_overrides", err) < 0 || config_real_or(c, NULL, "attn_config.sliding_window_size", &window, err) < 0)
     return -1;
   if (window != -1)
     return error_set(err, ERROR_UNSUPPORTED, "%s: attn_config.sliding_window_size = %g is not supported.", c->file->path, window);
@@ -168,6 +177,8 @@ static int read_logit_scale(const struct config *c, struct decoder_rules *r, siz
   } else if (config_real_or(c, "%s.logit_scale", "logit_scale", &scale, err) < 0) {
     return -1;
   }
+  if (js_type(js_get(c->file->config, "logit_scale")) == JS_INT || js_type(js_get(c->file->config, "logit_scale")) == JS_REAL)
+    if (scale == 0) return error_set(err, ERROR_UNSUPPORTED, "%s: logit_scale = 0 makes all tokens alike.", c->file->path);
   r->logit_scale = (float)scale;
   return 0;
 }

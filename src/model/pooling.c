@@ -48,6 +48,15 @@ static int read_pooling_file(const struct file_model *file, const struct js *mod
   return 0;
 }
 
+/* A cross-encoder says how well two texts fit and gives no vector; with modules.json its encoder is meant. */
+static int refuse_classifier(const struct file_model *file, struct error *err) {
+  struct slice name, end = SLICE("ForSequenceClassification");
+  if (!js_str(js_at(js_get(file->config, "architectures"), 0), &name) || name.len < end.len) return 0;
+  if (!slice_eq(slice_from(name, name.len - end.len), end)) return 0;
+  return error_set(err, ERROR_UNSUPPORTED, "%s: architectures = [\"%.*s\"] is a classifier, which gives no embeddings.", file->path,
+                   SLICE_ARG(name));
+}
+
 /* modules.json of sentence-transformers: Transformer, Pooling, and maybe Normalize. */
 static int read_modules(const struct file_model *file, struct model_info *info, struct error *err) {
   struct js *modules = NULL;
@@ -62,6 +71,7 @@ static int read_modules(const struct file_model *file, struct model_info *info, 
     else
       result = error_set(err, ERROR_UNSUPPORTED, "%s: the module \"%.*s\" in modules.json is not supported.", file->path, SLICE_ARG(kind));
   }
+  if (!modules) result = refuse_classifier(file, err);
   js_free(modules);
   return result;
 }

@@ -50,6 +50,24 @@ static int scale_ntk(const struct config *c, const struct js *rule, float *inv, 
   return 0;
 }
 
+/* "default" where there is none. One rule for all layers: an object within is one of several. */
+static int rule_type(const struct config *c, const char *key, const struct js *rule, struct slice *type, struct error *err) {
+  *type = SLICE("default");
+  const struct js *said = js_get(rule, "rope_type");
+  if (js_type(said) == JS_NONE || js_type(said) == JS_NULL) said = js_get(rule, "type");
+  if (js_type(said) != JS_NONE && js_type(said) != JS_NULL && !js_str(said, type))
+    return error_set(err, ERROR_UNSUPPORTED, "%s: the value of %s.rope_type is no text.", c->file->path, key);
+  for (void *it = js_iter(rule); it; it = js_iter_next(rule, it)) {
+    struct slice name;
+    const struct js *value;
+    js_iter_get(it, &name, &value);
+    if (js_type(value) == JS_OBJECT)
+      return error_set(err, ERROR_UNSUPPORTED, "%s: %s.%.*s is an object; rules that differ by layer are not supported.", c->file->path,
+                       key, SLICE_ARG(name));
+  }
+  return 0;
+}
+
 /* config.json: rope_parameters (new) or rope_scaling, each an object with rope_type or type. */
 static int scale_by_config(const struct config *c, float *inv, size_t half, struct error *err) {
   const char *key = "rope_parameters";
@@ -57,8 +75,8 @@ static int scale_by_config(const struct config *c, float *inv, size_t half, stru
   if (!rule || js_type(rule) == JS_NULL) rule = js_get(c->file->config, key = "rope_scaling");
   if (!rule || js_type(rule) == JS_NULL) return 0;
   if (js_type(rule) != JS_OBJECT) return error_set(err, ERROR_UNSUPPORTED, "%s: the value of %s is no object.", c->file->path, key);
-  struct slice type = SLICE("default");
-  if (!js_str(js_get(rule, "rope_type"), &type)) js_str(js_get(rule, "type"), &type);
+  struct slice type;
+  if (rule_type(c, key, rule, &type, err) < 0) return -1;
   if (slice_eq(type, SLICE("default"))) return 0;
   if (slice_eq(type, SLICE("llama3"))) return scale_llama3(c, rule, inv, half, err);
   if (slice_eq(type, SLICE("linear"))) {
@@ -97,7 +115,7 @@ static int scale_by_gguf(const struct config *c, float *inv, size_t half, struct
 /* rope_parameters (new) or attn_config (DBRX) before the key of its own. Where both are given they must agree: newer tools write a default
  * into the former without reading the latter. */
 static int read_theta(const struct config *c, double *theta, struct error *err) {
-  *theta = 10000;
+  *theta = config_is_type(c, "mixtral") ? 1e6 : config_is_type(c, "gte") ? 160000 : 10000; /* what transformers takes */
   double within = 0, own = 0;
   if (config_real_or(c, "%s.rope.freq_base", "rope_theta", theta, err) < 0 ||
       config_real_or(c, NULL, "attn_config.rope_theta", &own, err) < 0 ||
@@ -118,8 +136,7 @@ static int read_theta(const struct config *c, double *theta, struct error *err) 
 static int refuse_partial(const struct config *c, struct error *err) {
   double part = 1;
   if (config_real_or(c, NULL, "partial_rotary_factor", &part, err) < 0) return -1;
-  if (part == 1 && c->file->container == FILE_SAFETENSORS)
-    js_real(js_get(js_get(c->file->config, "rope_parameters"), "partial_rotary_factor"), &part);
+  if (part == 1 && config_real_or(c, NULL, "rope_parameters.partial_rotary_factor", &part, err) < 0) return -1;
   if (part == 1) return 0;
   return error_set(err, ERROR_UNSUPPORTED, "%s: partial_rotary_factor is %g, but only whole heads are rotated.", c->file->path, part);
 }

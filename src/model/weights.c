@@ -40,6 +40,14 @@ const struct file_tensor *weights_find(const struct weights *w, const struct wei
   return t;
 }
 
+int weights_check_depth(const struct weights *w, const struct weight_name *name, size_t n_layers, struct error *err) {
+  if (!weights_find(w, name, n_layers)) return 0;
+  char spelled[NAME_BYTES];
+  spell_for(w, name, n_layers, spelled);
+  return error_set(err, ERROR_CORRUPT, "%s: the file holds %s, but the model's configuration says %zu layers, counted from 0.",
+                   w->file->path, spelled, n_layers);
+}
+
 static int shape_error(const struct weights *w, const struct file_tensor *t, const char *spelled, size_t rows, size_t n,
                        struct error *err) {
   char shape[96] = "", want[48];

@@ -123,6 +123,63 @@ static void sizes_that_cannot_be_are_refused(void **state) {
   refused("llama-llama3-rope", "\"hidden_size\": 48", "\"hidden_size\": \"wide\"", ERROR_UNSUPPORTED, "hidden_size", "whole number");
 }
 
+static void a_vocabulary_other_than_the_embeddings_is_refused(void **state) {
+  (void)state;
+  refused("llama-llama3-rope", "\"vocab_size\": 90", "\"vocab_size\": 91", ERROR_CORRUPT, "vocab_size is 91", "90 rows");
+  refused("bert-mean", "\"vocab_size\": 90", "\"vocab_size\": 89", ERROR_CORRUPT, "vocab_size is 89", "90 rows");
+}
+
+static void layers_that_the_configuration_leaves_out_are_refused(void **state) {
+  (void)state;
+  refused("llama-llama3-rope", "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 1", ERROR_CORRUPT, "layers.1.", "1 layers");
+  refused("bert-mean", "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 1", ERROR_CORRUPT, "layer.1.", "1 layers");
+}
+
+static void a_head_of_another_task_is_refused_by_its_class(void **state) {
+  (void)state;
+  static const char none[] = "\"architectures\": null";
+  refused("llama-llama3-rope", none, "\"architectures\": [\"LlamaForSequenceClassification\"]", ERROR_UNSUPPORTED, "architectures",
+          "LlamaForSequenceClassification");
+  char *folder = changed("bert-mean", none, "\"architectures\": [\"BertForSequenceClassification\"]");
+  struct error err = {0};
+  struct model_info info;
+  struct file_model *file = file_model_open(folder, &err);
+  if (!file) fail_msg("%s", err.message);
+  assert_int_equal(model_inspect(file, &info, &err), -1);
+  assert_non_null(strstr(err.message, "BertForSequenceClassification"));
+  file_model_close(file);
+  remove_folder(folder);
+}
+
+static void rope_rules_of_a_wrong_form_are_refused(void **state) {
+  (void)state;
+  static const char type[] = "\"rope_type\": \"llama3\"";
+  refused("llama-llama3-rope", type, "\"rope_type\": 3", ERROR_UNSUPPORTED, "rope_parameters.rope_type", "no text");
+  refused("llama-llama3-rope", type, "\"full_attention\": {}", ERROR_UNSUPPORTED, "rope_parameters.full_attention", "differ by layer");
+  refused("llama-llama3-rope", type, "\"rope_type\": \"llama3\", \"partial_rotary_factor\": \"a\"", ERROR_UNSUPPORTED,
+          "rope_parameters.partial_rotary_factor", "not a number");
+}
+
+static void settings_of_mpt_and_dbrx_that_change_the_arithmetic_are_refused(void **state) {
+  (void)state;
+  refused("mpt", "\"logit_scale\": null", "\"logit_scale\": 0", ERROR_UNSUPPORTED, "logit_scale", "0");
+  refused("mpt", "\"logit_scale\": null", "\"final_logit_softcapping\": 30.0", ERROR_UNSUPPORTED, "final_logit_softcapping", "null");
+  refused("dbrx", "\"tie_word_embeddings\": false", "\"tie_word_embeddings\": true", ERROR_UNSUPPORTED, "tie_word_embeddings", "true");
+}
+
+/* What transformers takes for a key that config.json leaves out. */
+static void mistral_without_the_key_has_the_window_of_mistral_7b(void **state) {
+  (void)state;
+  struct error err;
+  struct model_info info;
+  char *folder = changed("mistral-no-window", "\"sliding_window\": null", "\"other\": null");
+  struct file_model *file = file_model_open(folder, &err);
+  if (!file || model_inspect(file, &info, &err) < 0) fail_msg("%s", err.message);
+  assert_int_equal(info.window_tokens, 4096);
+  file_model_close(file);
+  remove_folder(folder);
+}
+
 static void too_few_positions_are_refused(void **state) {
   (void)state;
   refused("bert-mean", "\"max_position_embeddings\": 80", "\"max_position_embeddings\": 512", ERROR_CORRUPT, "80 positions", "512");
@@ -355,6 +412,12 @@ int main(int argc, char **argv) {
       cmocka_unit_test(a_tensor_of_another_shape_is_refused_with_both_shapes),
       cmocka_unit_test(a_missing_tensor_is_named),
       cmocka_unit_test(sizes_that_cannot_be_are_refused),
+      cmocka_unit_test(a_vocabulary_other_than_the_embeddings_is_refused),
+      cmocka_unit_test(layers_that_the_configuration_leaves_out_are_refused),
+      cmocka_unit_test(a_head_of_another_task_is_refused_by_its_class),
+      cmocka_unit_test(rope_rules_of_a_wrong_form_are_refused),
+      cmocka_unit_test(settings_of_mpt_and_dbrx_that_change_the_arithmetic_are_refused),
+      cmocka_unit_test(mistral_without_the_key_has_the_window_of_mistral_7b),
       cmocka_unit_test(too_few_positions_are_refused),
       cmocka_unit_test(inspect_tells_sizes_without_loading),
       cmocka_unit_test(a_70b_and_a_405b_shape_are_planned),
