@@ -26,7 +26,8 @@ void models_fail(struct model *m, const char *sentence, size_t len) {
 
 /* Architectures that give embeddings and no tokens; the engine has the last word (models_take_figures). */
 static bool is_encoder(struct slice architecture) {
-  static const char *const names[] = {"bert", "nomic-bert", "nomic_bert", "jina-bert-v2", "roberta", "xlm-roberta", "distilbert", "mpnet"};
+  static const char *const names[] = {"bert",         "gte",     "new",         "nomic-bert", "nomic_bert",
+                                      "jina-bert-v2", "roberta", "xlm-roberta", "distilbert", "mpnet"};
   for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
     if (slice_eq(architecture, slice_cstr(names[i]))) return true;
   return false;
@@ -49,11 +50,17 @@ static size_t positive(const struct js *object, const char *key) {
   return js_int(js_get(object, key), &value) && value > 0 && value <= INT32_MAX ? (size_t)value : 0;
 }
 
+/* MPT and DBRX have names of their own for what others call by the first. */
+static size_t positive_of(const struct js *object, const char *key, const char *other) {
+  size_t value = positive(object, key);
+  return value ? value : positive(object, other);
+}
+
 static int read_config(struct model *m, const struct file_model *file, struct error *err) {
   struct slice type;
   if (js_str(js_get(file->config, "model_type"), &type)) set_text(m->architecture, sizeof m->architecture, type);
-  m->door.context_tokens = positive(file->config, "max_position_embeddings");
-  m->door.n_embd = positive(file->config, "hidden_size");
+  m->door.context_tokens = positive_of(file->config, "max_position_embeddings", "max_seq_len");
+  m->door.n_embd = positive_of(file->config, "hidden_size", "d_model");
   struct js *sentence;
   if (file_model_json(file, "sentence_bert_config.json", &sentence, err) < 0) return -1;
   size_t window = positive(sentence, "max_seq_length");
