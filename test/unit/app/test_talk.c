@@ -10,6 +10,7 @@
 #include <pty.h>
 #include <signal.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -265,7 +266,12 @@ static void wait_for(int terminal, struct buf *seen, const char *part) {
   }
 }
 
-static void type(int terminal, const char *keys) { assert_int_equal(write(terminal, keys, strlen(keys)), strlen(keys)); }
+/* Waits until keys go to the editor and no longer to the kernel, a moment after the prompt. */
+static void type(int terminal, const char *keys) {
+  struct termios mode;
+  while (tcgetattr(terminal, &mode) == 0 && (mode.c_lflag & ICANON)) usleep(1000);
+  assert_int_equal(write(terminal, keys, strlen(keys)), strlen(keys));
+}
 
 static void lines_are_edited_and_remembered_at_a_terminal(void **state) {
   NEEDS_MODELS();
@@ -281,13 +287,13 @@ static void lines_are_edited_and_remembered_at_a_terminal(void **state) {
   type(terminal,
        "/hxx\x7f\x7f"
        "elp\r"); /* two keys taken back */
-  wait_for(terminal, &seen, "Ctrl-C  stop an answer");
+  wait_for(terminal, &seen, "Ctrl-C  stop an answer\r\n> ");
   type(terminal, "half a line\x03");
-  wait_for(terminal, &seen, "[/exit leaves]");
+  wait_for(terminal, &seen, "[/exit leaves]\r\n> ");
   type(terminal, "\x1b[A"); /* the line before */
   wait_for(terminal, &seen, "/help");
   type(terminal, "\r");
-  wait_for(terminal, &seen, "Ctrl-C  stop an answer");
+  wait_for(terminal, &seen, "Ctrl-C  stop an answer\r\n> ");
   type(terminal, "\x04");
   while (read(terminal, seen.data, 1) == 1) continue;
   assert_int_equal(waitpid(pid, &status, 0), pid);
