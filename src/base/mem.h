@@ -6,6 +6,7 @@
 #ifndef BASE_MEM_H
 #define BASE_MEM_H
 #include <stddef.h>
+#include <stdint.h>
 
 void *mem_alloc(size_t size);                            /* malloc; never NULL */
 void *mem_zalloc(size_t count, size_t size);             /* calloc; never NULL */
@@ -13,5 +14,8 @@ void *mem_realloc(void *old, size_t count, size_t size); /* checks count * size;
 void *mem_dup(const void *data, size_t len);             /* copy with a NUL behind it */
 char *mem_strdup(const char *text);
 void *mem_aligned(size_t alignment, size_t size); /* free() releases; contents undefined; never NULL */
+
+/* Memory that the system could give now (MemAvailable, and the cgroup's limit where it is lower): what large memory is admitted against. */
+uint64_t mem_available_bytes(void);
 
 #endif

@@ -21,7 +21,7 @@ static struct sequence *find(const struct sequence_list *l, uint64_t id) {
 static int init_pages(struct engine *e, struct error *err) {
   e->kv = model_kv_layout(e->model);
   uint64_t bytes =
-      e->config.kv_bytes_max ? e->config.kv_bytes_max : pages_memory_free() / 4 / (e->config.kv_parts ? e->config.kv_parts : 1);
+      e->config.kv_bytes_max ? e->config.kv_bytes_max : mem_available_bytes() / 4 / (e->config.kv_parts ? e->config.kv_parts : 1);
   size_t context_pages = sequence_pages_for(e->info->context_tokens);
   size_t n = (size_t)(bytes / e->kv.page_bytes);
   if (n < context_pages && e->config.kv_bytes_max)

@@ -2,7 +2,6 @@
 #include "engine/pages.h"
 
 #include <assert.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -40,39 +39,4 @@ void pages_give(struct pages *p, void *page) {
   size_t offset = (size_t)((unsigned char *)page - p->memory);
   assert(offset % p->page_bytes == 0 && offset / p->page_bytes < p->n_pages && p->n_free < p->n_pages);
   p->free_list[p->n_free++] = (uint32_t)(offset / p->page_bytes);
-}
-
-/* The first number in a file, or UINT64_MAX ("max", or no such file). */
-static uint64_t number_in(const char *path) {
-  FILE *f = fopen(path, "r");
-  unsigned long long value;
-  if (!f) return UINT64_MAX;
-  int n = fscanf(f, "%llu", &value);
-  fclose(f);
-  return n == 1 ? value : UINT64_MAX;
-}
-
-static uint64_t mem_available(void) {
-  FILE *f = fopen("/proc/meminfo", "r");
-  char line[128];
-  unsigned long long kib = 0;
-  while (f && fgets(line, sizeof line, f))
-    if (sscanf(line, "MemAvailable: %llu", &kib) == 1) break;
-  if (f) fclose(f);
-  return (uint64_t)kib * 1024;
-}
-
-uint64_t pages_memory_free(void) {
-  uint64_t available = mem_available();
-  static const char *const groups[][2] = {
-      {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"},
-      {"/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"},
-  };
-  for (size_t i = 0; i < 2; i++) {
-    uint64_t limit = number_in(groups[i][0]), used = number_in(groups[i][1]);
-    if (limit == UINT64_MAX || used == UINT64_MAX) continue;
-    uint64_t left = limit > used ? limit - used : 0;
-    if (left < available) available = left;
-  }
-  return available;
 }

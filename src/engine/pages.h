@@ -20,7 +20,5 @@ void pages_deinit(struct pages *p); /* fine on {0} */
 /* NULL when none is free. */
 void *pages_take(struct pages *p);
 void pages_give(struct pages *p, void *page);
-/* Memory that the system could give now, in bytes (MemAvailable, and the cgroup's limit where it is lower). */
-uint64_t pages_memory_free(void);
 
 #endif

@@ -244,20 +244,6 @@ void checks_run(struct runner *r, const int32_t *ids, size_t n) {
   model_forward(r->model, &batch);
 }
 
-/* What the weights will take in memory. */
-static uint64_t packed_bytes(const struct file_model *file, enum compute_mode mode) {
-  uint64_t sum = 0;
-  size_t n = file->gguf ? gguf_n_tensors(file->gguf) : safetensors_n_tensors(file->tensors);
-  for (size_t i = 0; i < n; i++) {
-    const struct file_tensor *t = file->gguf ? gguf_tensor_at(file->gguf, i) : safetensors_tensor_at(file->tensors, i);
-    uint64_t bytes = t->rank == 2                     ? weight_packed_bytes(mode, t->dtype, t->shape[0], t->shape[1])
-                     : t->n_elements > UINT64_MAX / 4 ? UINT64_MAX
-                                                      : t->n_elements * 4;
-    if (__builtin_add_overflow(sum, bytes, &sum)) return UINT64_MAX;
-  }
-  return sum;
-}
-
 static int make_pages(struct runner *r, const struct kv_layout *kv) {
   size_t n = (r->rows_max + KV_PAGE_TOKENS - 1) / KV_PAGE_TOKENS;
   r->pages = mem_zalloc(n + 1, sizeof *r->pages);
@@ -324,7 +310,7 @@ static struct adapter *load_adapter(const char *path, const struct model *model,
   return a;
 }
 
-static void load_and_run(const struct subject *s, const char *adapter, int threads, struct intake_checks *c, struct manifest *m) {
+void checks_forward(const struct subject *s, const char *adapter, int threads, struct intake_checks *c, struct manifest *m) {
   struct error err = {0};
   /* Vectors are compared in fp32; without them the fast mode tries what will be served. */
   enum compute_mode mode = s->vectors ? COMPUTE_F32 : COMPUTE_FAST;
@@ -335,7 +321,10 @@ static void load_and_run(const struct subject *s, const char *adapter, int threa
   r.model = compute ? model_load(s->file, compute, &options, &err) : NULL;
   bool good = r.model != NULL;
   if (good && adapter) good = (r.adapter = load_adapter(adapter, r.model, &err)) != NULL;
-  if (!good) {
+  if (!good && err.code == ERROR_NO_MEMORY) {
+    checks_add(c, "memory", INTAKE_FAILED, "%.380s Or pass --no-load to import it for another machine, without a first forward.",
+               err.message);
+  } else if (!good) {
     checks_add_error(c, adapter && r.model ? "adapter" : "weights", &err);
   } else {
     r.rows_max = s->info.context_tokens < FORWARD_ROWS_MAX ? s->info.context_tokens : FORWARD_ROWS_MAX;
@@ -352,14 +341,4 @@ static void load_and_run(const struct subject *s, const char *adapter, int threa
   model_free(r.model);
   compute_destroy(compute);
   pool_destroy(pool);
-}
-
-void checks_forward(const struct subject *s, const char *adapter, int threads, struct intake_checks *c, struct manifest *m) {
-  uint64_t need = packed_bytes(s->file, s->vectors ? COMPUTE_F32 : COMPUTE_FAST) + (64u << 20), have = pages_memory_free();
-  if (need > have)
-    checks_add(c, "memory", INTAKE_FAILED,
-               "The weights need %llu MiB of memory and %llu MiB are free. Free some; or pass --no-load to import it for another machine, "
-               "without a first forward.",
-               (unsigned long long)(need >> 20), (unsigned long long)(have >> 20));
-  else load_and_run(s, adapter, threads, c, m);
 }

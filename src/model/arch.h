@@ -107,8 +107,9 @@ float *weights_table(struct weights *w, const struct weight_name *name, size_t l
 
 /* ---- the memory plan ---- */
 
-/* The weights of the file in the layout of COMPUTE_FAST; info is filled. UINT64_MAX when that does not fit. */
-uint64_t plan_memory_bytes(const struct file_model *file, const struct checkpoint *c, const struct model_info *info);
+/* The weights of the file in the layout of the mode; info is filled. UINT64_MAX when that does not fit. */
+uint64_t plan_memory_bytes(const struct file_model *file, const struct checkpoint *c, const struct model_info *info,
+                           enum compute_mode mode);
 
 /* ---- rotary frequencies ---- */
 

@@ -6,6 +6,7 @@
 
 #include "base/buf.h"
 #include "base/js.h"
+#include "base/mem.h"
 #include "model/arch.h"
 
 enum { ROWS_DEFAULT = 512, OUT_ROWS_DEFAULT = 64 };
@@ -84,7 +85,7 @@ static int inspect(const struct file_model *file, const struct model_arch *arch,
   count_tensors(file, c, info);
   info->file_bytes = info->weight_bytes;
   int result = arch->inspect(file, info, err);
-  if (result == 0) info->memory_bytes = plan_memory_bytes(file, c, info);
+  if (result == 0) info->memory_bytes = plan_memory_bytes(file, c, info, COMPUTE_FAST);
   checkpoint_close(c);
   return result;
 }
@@ -96,10 +97,23 @@ int model_inspect(const struct file_model *file, struct model_info *info, struct
   return arch ? inspect(file, arch, info, err) : -1;
 }
 
+/* Large memory is admitted before it is used: without this the kernel would end the process in the middle of packing. */
+static int admit(const struct file_model *file, const struct model_info *info, enum compute_mode mode, struct error *err) {
+  struct checkpoint *c = checkpoint_open(file, err);
+  if (!c) return -1;
+  uint64_t need = plan_memory_bytes(file, c, info, mode), have = mem_available_bytes();
+  bool bound = checkpoint_method(c) != NULL; /* the plan says more than is needed */
+  checkpoint_close(c);
+  if (bound || need <= have) return 0;
+  return error_set(err, ERROR_NO_MEMORY,
+                   "%s: the weights need %llu MiB of memory, but %llu MiB are free. Free some, or take a smaller quantization.", file->path,
+                   (unsigned long long)(need >> 20), (unsigned long long)(have >> 20));
+}
+
 struct model *model_load(const struct file_model *file, struct compute *c, const struct model_options *options, struct error *err) {
   const struct model_arch *arch = arch_of(file, err);
   struct model_info info;
-  if (!arch || inspect(file, arch, &info, err) < 0) return NULL;
+  if (!arch || inspect(file, arch, &info, err) < 0 || admit(file, &info, compute_mode_of(c), err) < 0) return NULL;
   struct model_options filled = options ? *options : (struct model_options){0};
   if (!filled.rows_max) filled.rows_max = ROWS_DEFAULT;
   if (!filled.out_rows_max) filled.out_rows_max = OUT_ROWS_DEFAULT;

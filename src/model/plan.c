@@ -53,22 +53,23 @@ static struct stack stack_of(const struct file_tensor *t, const struct model_inf
   return s;
 }
 
-static uint64_t memory_of(const struct file_tensor *t, const struct checkpoint *c, const struct model_info *info) {
+static uint64_t memory_of(const struct file_tensor *t, const struct checkpoint *c, const struct model_info *info, enum compute_mode mode) {
   uint64_t parameters = checkpoint_parameters(c, t);
   if (parameters == 0 || is_left_out(t, info)) return 0;
   bool is_float8 = t->dtype == DTYPE_F8_E4M3 || t->dtype == DTYPE_F8_E5M2;
   if (checkpoint_method(c) && t->rank == 2 && t->dtype >= DTYPE_I8) /* blocks of 32 bytes and an fp32 scale; floats become fp32 */
-    return is_float8 ? times(parameters, 4) : added(parameters, parameters / 8);
+    return is_float8 || mode == COMPUTE_F32 ? times(parameters, 4) : added(parameters, parameters / 8);
   if (t->rank < 2 || is_table(t)) return times(t->n_elements, sizeof(float));
   struct stack s = stack_of(t, info);
-  return times(s.n, weight_packed_bytes(COMPUTE_FAST, is_router(t) ? DTYPE_F32 : t->dtype, s.rows, s.columns));
+  return times(s.n, weight_packed_bytes(mode, is_router(t) ? DTYPE_F32 : t->dtype, s.rows, s.columns));
 }
 
-uint64_t plan_memory_bytes(const struct file_model *file, const struct checkpoint *c, const struct model_info *info) {
+uint64_t plan_memory_bytes(const struct file_model *file, const struct checkpoint *c, const struct model_info *info,
+                           enum compute_mode mode) {
   bool gguf = file->container == FILE_GGUF;
   size_t n = gguf ? gguf_n_tensors(file->gguf) : safetensors_n_tensors(file->tensors);
   uint64_t sum = 0;
   for (size_t i = 0; i < n; i++)
-    sum = added(sum, memory_of(gguf ? gguf_tensor_at(file->gguf, i) : safetensors_tensor_at(file->tensors, i), c, info));
+    sum = added(sum, memory_of(gguf ? gguf_tensor_at(file->gguf, i) : safetensors_tensor_at(file->tensors, i), c, info, mode));
   return sum;
 }

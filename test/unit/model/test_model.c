@@ -231,6 +231,19 @@ static void add_in_layer(struct shape *s, const char *pattern, size_t layer, uin
   add_tensor(s, name, rows, columns);
 }
 
+/* A model that does not fit is refused before a byte of it is read. */
+static void too_large_is_refused(const struct file_model *file, const struct model_info *info) {
+  struct error err = {0};
+  if (info->memory_bytes < (uint64_t)700 << 30) return; /* this machine may have room for less */
+  struct pool *pool = pool_create(1, &err);
+  struct compute *c = compute_create(COMPUTE_FAST, pool, COMPUTE_ISA_ALL, &err);
+  assert_null(model_load(file, c, NULL, &err));
+  assert_int_equal(err.code, ERROR_NO_MEMORY);
+  if (!strstr(err.message, "MiB are free")) fail_msg("%s", err.message);
+  compute_destroy(c);
+  pool_destroy(pool);
+}
+
 static struct model_info plan(struct shape *s, const char *config) {
   struct error err;
   struct model_info info = {0};
@@ -249,6 +262,7 @@ static struct model_info plan(struct shape *s, const char *config) {
   assert_int_equal(fs_write_atomic(config_path, slice_cstr(config), 0600, &err), 0);
   struct file_model *file = file_model_open(folder, &err);
   if (!file || model_inspect(file, &info, &err) < 0) fail_msg("%s", err.message);
+  too_large_is_refused(file, &info);
   file_model_close(file);
   remove_folder(folder);
   free(config_path), free(weights);
