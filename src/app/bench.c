@@ -5,6 +5,7 @@
 
 #include "app/app.h"
 #include "app/local.h"
+#include "app/paths.h"
 #include "base/clock.h"
 #include "base/jsonw.h"
 #include "base/mem.h"
@@ -30,20 +31,8 @@ static const struct options_row rows[] = {
      .fallback = "fast",
      .choices = "fast|f32",
      .help = "The compute mode."},
-    {.name = "threads",
-     OPTION_INT_TO(struct bench_args, threads),
-     .metavar = "N",
-     .fallback = "0",
-     .ranged = true,
-     .min = 0,
-     .max = 1024,
-     .env = "PLINTH_THREADS",
-     .help = "Compute threads; 0 takes the cores that may be used."},
-    {.name = "models-dir",
-     OPTION_STRING_TO(struct bench_args, models_dir),
-     .metavar = "DIR",
-     .env = "PLINTH_MODELS_DIR",
-     .help = "Where models are sought by name."},
+    OPTIONS_THREADS_ROW(struct bench_args, threads),
+    PATHS_MODELS_DIR_ROW(struct bench_args, models_dir, "Where models are sought by name."),
     {.name = "json", OPTION_BOOL_TO(struct bench_args, json), .help = "Print one JSON object."},
 };
 

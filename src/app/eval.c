@@ -3,6 +3,7 @@
 #include "app/app.h"
 #include "app/input.h"
 #include "app/compare.h"
+#include "app/paths.h"
 #include "base/fs.h"
 
 enum { TEXT_BYTES_MAX = 64 << 20 };
@@ -27,20 +28,8 @@ static const struct options_row rows[] = {
      .fallback = "f32",
      .choices = "fast|f32",
      .help = "The mode to compare with."},
-    {.name = "threads",
-     OPTION_INT_TO(struct eval_args, threads),
-     .metavar = "N",
-     .fallback = "0",
-     .ranged = true,
-     .min = 0,
-     .max = 1024,
-     .env = "PLINTH_THREADS",
-     .help = "Compute threads; 0 takes the cores that may be used."},
-    {.name = "models-dir",
-     OPTION_STRING_TO(struct eval_args, models_dir),
-     .metavar = "DIR",
-     .env = "PLINTH_MODELS_DIR",
-     .help = "Where models are sought by name."},
+    OPTIONS_THREADS_ROW(struct eval_args, threads),
+    PATHS_MODELS_DIR_ROW(struct eval_args, models_dir, "Where models are sought by name."),
     {.name = "json", OPTION_BOOL_TO(struct eval_args, json), .help = "Print one JSON object."},
 };
 

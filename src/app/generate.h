@@ -4,6 +4,7 @@
 #define APP_GENERATE_H
 #include "app/app.h"
 #include "app/local.h"
+#include "app/paths.h"
 #include "base/buf.h"
 
 /* Where the model is: loaded into this process, or behind a server. */
@@ -35,12 +36,7 @@ struct generate_sampling {
        .help =                                                                                                                          \
            "Ask the server at this address (http://localhost:8080) instead of loading a model. The environment variable "               \
            "PLINTH_TOKEN holds the token."},                                                                                            \
-      {.name = "models-dir",                                                                                                            \
-       OPTION_STRING_TO(type_, source_.models_dir),                                                                                     \
-       .metavar = "DIR",                                                                                                                \
-       .fallback_note = "${XDG_DATA_HOME:-~/.local/share}/plinth/models",                                                               \
-       .env = "PLINTH_MODELS_DIR",                                                                                                      \
-       .help = "Where models are sought by name."},                                                                                     \
+      PATHS_MODELS_DIR_ROW(type_, source_.models_dir, "Where models are sought by name."),                                              \
       {.name = "compute",                                                                                                               \
        OPTION_STRING_TO(type_, source_.compute),                                                                                        \
        .metavar = "MODE",                                                                                                               \
@@ -48,15 +44,7 @@ struct generate_sampling {
        .env = "PLINTH_COMPUTE",                                                                                                         \
        .choices = "fast|f32",                                                                                                           \
        .help = "fast: integer dot products with 8-bit activations. f32: everything in fp32."},                                          \
-      {.name = "threads",                                                                                                               \
-       OPTION_INT_TO(type_, source_.threads),                                                                                           \
-       .metavar = "N",                                                                                                                  \
-       .fallback = "0",                                                                                                                 \
-       .env = "PLINTH_THREADS",                                                                                                         \
-       .ranged = true,                                                                                                                  \
-       .min = 0,                                                                                                                        \
-       .max = 1024,                                                                                                                     \
-       .help = "Compute threads; 0 takes the cores that may be used."}
+      OPTIONS_THREADS_ROW(type_, source_.threads)
 
 #define GENERATE_SAMPLING_ROWS(type_, sampling_)                                              \
   {.name = "temperature",                                                                     \

@@ -39,12 +39,7 @@ static const struct options_row rows[] = {
      .min = 0,
      .max = 1 << 30,
      .help = "With --plan: the tokens whose keys and values are held at once."},
-    {.name = "models-dir",
-     OPTION_STRING_TO(struct inspect_args, models_dir),
-     .metavar = "DIR",
-     .env = "PLINTH_MODELS_DIR",
-     .fallback_note = "${XDG_DATA_HOME:-~/.local/share}/plinth/models",
-     .help = "Where a model that is given by its name lies."},
+    PATHS_MODELS_DIR_ROW(struct inspect_args, models_dir, "Where a model that is given by its name lies."),
 };
 
 /* ---- text ---- */

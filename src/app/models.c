@@ -17,12 +17,7 @@ struct models_args {
 
 static const struct options_row rows[] = {
     {.name = "json", OPTION_BOOL_TO(struct models_args, json), .help = "Print a JSON array."},
-    {.name = "models-dir",
-     OPTION_STRING_TO(struct models_args, models_dir),
-     .metavar = "DIR",
-     .fallback_note = "${XDG_DATA_HOME:-~/.local/share}/plinth/models",
-     .env = "PLINTH_MODELS_DIR",
-     .help = "The folder to list."},
+    PATHS_MODELS_DIR_ROW(struct models_args, models_dir, "The folder to list."),
     {.name = "check",
      OPTION_BOOL_TO(struct models_args, check),
      .help =

@@ -87,4 +87,16 @@ enum options_source options_source(const struct options *o, const char *name);
  * value of a source in place of all earlier ones and appends the others. */
 int options_set(struct options *o, size_t row, const char *text, enum options_source source, const char *where, struct error *err);
 
+/* The option of every subcommand that computes. */
+#define OPTIONS_THREADS_ROW(type_, member) \
+  {.name = "threads",                      \
+   OPTION_INT_TO(type_, member),           \
+   .metavar = "N",                         \
+   .fallback = "0",                        \
+   .env = "PLINTH_THREADS",                \
+   .ranged = true,                         \
+   .min = 0,                               \
+   .max = 1024,                            \
+   .help = "Compute threads; 0 takes the cores that may be used."}
+
 #endif

@@ -6,6 +6,7 @@
 #define APP_PATHS_H
 #include <stddef.h>
 
+#include "app/options.h"
 #include "base/error.h"
 
 char *paths_data_dir(void);   /* ${XDG_DATA_HOME:-~/.local/share}/plinth */
@@ -29,5 +30,14 @@ struct paths_models {
 /* Everything in dir that may be a model: folders and .gguf files; hidden ones are left out. What is in them is not looked at. */
 int paths_list(const char *dir, struct paths_models *ret_models, struct error *err);
 void paths_list_free(struct paths_models *models);
+
+/* The option of every subcommand that takes models by name. */
+#define PATHS_MODELS_DIR_ROW(type_, member, help_)                    \
+  {.name = "models-dir",                                              \
+   OPTION_STRING_TO(type_, member),                                   \
+   .metavar = "DIR",                                                  \
+   .fallback_note = "${XDG_DATA_HOME:-~/.local/share}/plinth/models", \
+   .env = "PLINTH_MODELS_DIR",                                        \
+   .help = help_}
 
 #endif

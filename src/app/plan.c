@@ -44,6 +44,9 @@ static int outline(struct file_model *file, const struct js *index, struct error
   struct slice type = {0};
   js_str(js_get(config, "model_type"), &type);
   js_bool(js_get(config, "tie_word_embeddings"), &tied);
+  if (slice_eq(type, SLICE("new")) || slice_eq(type, SLICE("gte")))
+    return error_set(err, ERROR_UNSUPPORTED,
+                     "%s: without its weights a GTE model cannot be planned; put model.safetensors beside config.json.", file->path);
   bool transformer = slice_eq(type, SLICE("dbrx")) || slice_eq(type, SLICE("mpt")), bert = slice_eq(type, SLICE("bert"));
   struct slice embedding = slice_cstr(embeddings[transformer ? 1 : bert ? 2 : 0]);
   struct file_tensor *all = mem_zalloc(js_len(map) + 2, sizeof *all);
@@ -76,12 +79,13 @@ static struct file_model *open_outline(const char *path, struct error *err) {
 }
 
 /* Weights that are there are looked at; else the configuration must do. */
-static struct file_model *open_file(const char *path, struct error *err) {
+static struct file_model *open_file(const char *path, bool *ret_outlined, struct error *err) {
   char *config = fs_join(path, "config.json");
   bool folder = fs_is_dir(path) && fs_exists(config);
   free(config);
   struct file_model *file = file_model_open(path, err);
-  return file || !folder ? file : open_outline(path, err);
+  *ret_outlined = !file && folder;
+  return *ret_outlined ? open_outline(path, err) : file;
 }
 
 /* ---- weighing ---- */
@@ -238,10 +242,54 @@ static void add_json(struct buf *out, const struct plan *p) {
   buf_add_byte(out, '\n');
 }
 
+/* A model that has no form in GGUF is told as it is stored; why there are no other types is in `reason`. */
+static void add_stored_only(struct buf *out, const struct model_info *i, const struct plan_options *o, const struct error *reason) {
+  uint64_t tokens = o->context_tokens ? o->context_tokens : i->context_tokens;
+  uint64_t kv = times((tokens + KV_PAGE_TOKENS - 1) / KV_PAGE_TOKENS * KV_PAGE_TOKENS, i->kv_bytes_per_token);
+  if (o->json) {
+    struct jsonw w = {.out = out};
+    jsonw_object_begin(&w);
+    jsonw_key_cstr(&w, "architecture", i->architecture);
+    jsonw_key_int(&w, "layers", (int64_t)i->n_layers);
+    jsonw_key_int(&w, "parameters", json_count(i->n_parameters));
+    jsonw_key_int(&w, "kv_bytes_per_token", json_count(i->kv_bytes_per_token));
+    jsonw_key_int(&w, "kv_tokens", json_count(tokens));
+    jsonw_key_int(&w, "kv_bytes", json_count(kv));
+    jsonw_key(&w, "types");
+    jsonw_array_begin(&w);
+    jsonw_object_begin(&w);
+    jsonw_key_cstr(&w, "type", "as stored");
+    jsonw_key_int(&w, "fast_bytes", json_count(i->memory_bytes));
+    jsonw_object_end(&w);
+    jsonw_array_end(&w);
+    jsonw_object_end(&w);
+    buf_add_byte(out, '\n');
+    return;
+  }
+  buf_printf(out, "%s: %zu layers, ", i->architecture, i->n_layers);
+  about_add_count(out, i->n_parameters);
+  buf_add_cstr(out, " parameters\n  as stored, weights (fast)  ");
+  about_add_bytes(out, i->memory_bytes);
+  buf_add_cstr(out, "\n  as stored, with KV         ");
+  about_add_bytes(out, added(i->memory_bytes, kv));
+  buf_printf(out, "\nNothing is told about other types: %s\n", reason->message);
+}
+
 int plan_make(const char *path, const struct plan_options *o, struct buf *out, struct error *err) {
-  struct file_model *file = open_file(path, err);
+  bool outlined_only = false;
+  struct file_model *file = open_file(path, &outlined_only, err);
   struct convert c = {0};
-  int result = file ? convert_open(&c, file, err) : -1;
+  struct model_info info;
+  struct error reason = {0}, second;
+  int result = file ? convert_open(&c, file, &reason) : -1;
+  if (file && result < 0) {
+    bool stored = !outlined_only && model_inspect(file, &info, &second) == 0 && info.memory_bytes != UINT64_MAX;
+    if (stored) add_stored_only(out, &info, o, &reason);
+    else if (err) *err = reason;
+    convert_close(&c);
+    file_model_close(file);
+    return stored ? 0 : -1;
+  }
   if (result == 0) {
     struct plan p = {.c = &c, .o = o, .stored = !checkpoint_method(c.checkpoint)};
     p.tokens = o->context_tokens ? o->context_tokens : c.info.context_tokens;

@@ -38,12 +38,7 @@ static const struct options_row rows[] = {
     {.name = "jsonl",
      OPTION_BOOL_TO(struct tokenize_args, jsonl),
      .help = "Read one JSON string a line and write one array of ids a line; with --decode the other way round."},
-    {.name = "models-dir",
-     OPTION_STRING_TO(struct tokenize_args, models_dir),
-     .metavar = "DIR",
-     .fallback_note = "${XDG_DATA_HOME:-~/.local/share}/plinth/models",
-     .env = "PLINTH_MODELS_DIR",
-     .help = "Where models are sought by name."},
+    PATHS_MODELS_DIR_ROW(struct tokenize_args, models_dir, "Where models are sought by name."),
 };
 
 /* ---- the tokenizer ---- */
