@@ -142,6 +142,19 @@ static void plans_of_configuration_and_weights_are_the_same(void **state) {
   }
 }
 
+static void a_model_without_a_form_in_gguf_is_planned_as_stored(void **state) {
+  (void)state;
+  static const char *const models[] = {"gte-native", "gte-new-prefix", "mixtral-fused-window", "mpt-learned-positions"};
+  for (size_t i = 0; i < sizeof models / sizeof models[0]; i++) {
+    char command[512];
+    snprintf(command, sizeof command, "\"$P\" inspect --plan --json '%s/model/tiny/%s'", vectors, models[i]);
+    struct js *plan = output_of(command);
+    assert_true(member(type_of(plan, "as stored"), "fast_bytes") > 0);
+    assert_true(member(plan, "parameters") > 0);
+    js_free(plan);
+  }
+}
+
 static void a_configuration_without_sizes_is_refused(void **state) {
   (void)state;
   char path[128];
@@ -156,6 +169,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(big_models_are_planned_from_their_configuration),
       cmocka_unit_test(nodes_are_filled_with_whole_layers),
       cmocka_unit_test(plans_of_configuration_and_weights_are_the_same),
+      cmocka_unit_test(a_model_without_a_form_in_gguf_is_planned_as_stored),
       cmocka_unit_test(a_configuration_without_sizes_is_refused),
   };
   return cmocka_run_group_tests(tests, make_dir, remove_dir);
