@@ -1,17 +1,11 @@
 /* Tests of `plinth quantize`: what it writes gives the source's logits, with every family's names and layouts. SPDX-License-Identifier: Apache-2.0
  * PLINTH names the program; the argument the folder of vectors. */
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 
-#include <cmocka.h>
-
-#include "base/fs.h"
-#include "base/js.h"
+#include "../../vector/reference.h"
 #include "base/mem.h"
 #include "model/model.h"
 #include "text/text.h"
@@ -79,43 +73,18 @@ static void unload(struct loaded *l) {
 }
 
 static struct js *read_cases(const char *source) {
-  struct buf text = {0}, path = {0};
-  struct error err = {0};
-  buf_printf(&path, "%s/%s/expected.json", vectors, source);
-  if (fs_read(path.data, 1 << 22, &text, &err) < 0) fail_msg("%s", err.message);
-  struct js *cases = js_parse(buf_view(&text), &err);
-  if (!cases) fail_msg("%s", err.message);
-  buf_free(&text);
-  buf_free(&path);
+  struct buf folder = {0};
+  buf_printf(&folder, "%s/%s", vectors, source);
+  struct js *cases = reference_cases(folder.data);
+  buf_free(&folder);
   return cases;
-}
-
-static size_t ids_of(const struct js *v, int32_t *out) {
-  size_t n = js_len(v);
-  assert_true(n <= IDS_MAX);
-  for (size_t i = 0; i < n; i++) {
-    int64_t id = 0;
-    assert_true(js_int(js_at(v, i), &id));
-    out[i] = (int32_t)id;
-  }
-  return n;
-}
-
-static double worst_difference(const float *got, const struct js *want) {
-  double worst = 0;
-  for (size_t i = 0; i < js_len(want); i++) {
-    double w = 0;
-    assert_true(js_real(js_at(want, i), &w));
-    worst = fmax(worst, fabs(got[i] - w));
-  }
-  return worst;
 }
 
 static double last_logits(const struct loaded *l, const struct js *one) {
   struct kv_layout kv = model_kv_layout(l->model);
   void *pages[IDS_MAX / KV_PAGE_TOKENS];
   int32_t ids[IDS_MAX], last;
-  size_t n = ids_of(js_get(one, "ids"), ids);
+  size_t n = reference_ids(js_get(one, "ids"), ids, IDS_MAX);
   for (size_t i = 0; i < IDS_MAX / KV_PAGE_TOKENS; i++) pages[i] = mem_aligned(64, kv.page_bytes);
   float *logits = mem_alloc(model_info(l->model)->n_vocab * sizeof *logits);
   struct kv_segment segment = {.n_rows = n, .pages = pages};
@@ -124,7 +93,7 @@ static double last_logits(const struct loaded *l, const struct js *one) {
       l->model,
       &(struct model_batch){
           .n_rows = n, .tokens = ids, .segments = &segment, .n_segments = 1, .out_rows = &last, .n_out_rows = 1, .logits = logits});
-  double worst = worst_difference(logits, js_get(one, "logits"));
+  double worst = (double)reference_difference(logits, js_get(one, "logits"));
   for (size_t i = 0; i < IDS_MAX / KV_PAGE_TOKENS; i++) free(pages[i]);
   free(logits);
   return worst;
@@ -132,10 +101,10 @@ static double last_logits(const struct loaded *l, const struct js *one) {
 
 static double embedding(const struct loaded *l, const struct js *one) {
   int32_t ids[IDS_MAX];
-  size_t offset[2] = {0, ids_of(js_get(one, "ids"), ids)};
+  size_t offset[2] = {0, reference_ids(js_get(one, "ids"), ids, IDS_MAX)};
   float *out = mem_alloc(model_info(l->model)->n_embd * sizeof *out);
   model_embed(l->model, ids, offset, 1, out);
-  double worst = worst_difference(out, js_get(one, "embedding"));
+  double worst = (double)reference_difference(out, js_get(one, "embedding"));
   free(out);
   return worst;
 }

@@ -1,84 +1,25 @@
 /* test_checkpoints: quantized checkpoints of every form against Hugging Face code on the formulas' weights (make.py), in fp32. SPDX-License-Identifier: Apache-2.0 */
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdlib.h>
 
-#include <cmocka.h>
-
-#include "base/fs.h"
-#include "base/js.h"
+#include "../reference.h"
 #include "base/mem.h"
-#include "model/model.h"
 
 enum { IDS_MAX = 256 };
 
 static const char *vectors;
 
-struct checkpoint {
-  struct pool *pool;
-  struct compute *compute;
-  struct model *model;
-  struct js *cases;
-};
-
-static struct checkpoint open_checkpoint(const char *name) {
-  struct error err;
-  struct checkpoint c;
-  struct buf text = {0}, tiny = {0};
-  buf_printf(&tiny, "%s/%s", vectors, name);
-  char *expected = fs_join(tiny.data, "expected.json");
-  if (fs_read(expected, 1 << 20, &text, &err) < 0 || !(c.cases = js_parse(buf_view(&text), &err))) fail_msg("%s", err.message);
-  struct file_model *file = file_model_open(tiny.data, &err);
-  if (!file) fail_msg("%s", err.message);
-  c.pool = pool_create(2, &err);
-  c.compute = compute_create(COMPUTE_F32, c.pool, COMPUTE_ISA_ALL, &err);
-  c.model = model_load(file, c.compute, NULL, &err);
-  if (!c.model) fail_msg("%s", err.message);
-  file_model_close(file);
-  free(expected);
-  buf_free(&text);
-  buf_free(&tiny);
-  return c;
-}
-
-static void close_checkpoint(struct checkpoint *c) {
-  model_free(c->model);
-  compute_destroy(c->compute);
-  pool_destroy(c->pool);
-  js_free(c->cases);
-}
-
-static size_t ids_of(const struct js *v, int32_t *out) {
-  size_t n = js_len(v);
-  assert_true(n <= IDS_MAX);
-  for (size_t i = 0; i < n; i++) {
-    int64_t id = 0;
-    assert_true(js_int(js_at(v, i), &id));
-    out[i] = (int32_t)id;
-  }
-  return n;
-}
-
-static float worst_difference(const float *got, const struct js *want) {
-  float worst = 0;
-  for (size_t i = 0; i < js_len(want); i++) {
-    double w = 0;
-    assert_true(js_real(js_at(want, i), &w));
-    worst = fmaxf(worst, fabsf(got[i] - (float)w));
-  }
-  return worst;
-}
-
 static void check(const char *name) {
-  struct checkpoint c = open_checkpoint(name);
+  struct buf folder = {0};
+  buf_printf(&folder, "%s/%s", vectors, name);
+  struct reference c = reference_open(folder.data, folder.data, COMPUTE_F32, COMPUTE_ISA_ALL, 2);
+  buf_free(&folder);
   struct kv_layout kv = model_kv_layout(c.model);
   void *pages[IDS_MAX / KV_PAGE_TOKENS];
   for (size_t i = 0; i < IDS_MAX / KV_PAGE_TOKENS; i++) pages[i] = mem_aligned(64, kv.page_bytes);
   float *logits = mem_alloc(model_info(c.model)->n_vocab * sizeof *logits), worst = 0;
   for (size_t i = 0; i < js_len(c.cases); i++) {
     int32_t ids[IDS_MAX];
-    size_t n = ids_of(js_get(js_at(c.cases, i), "ids"), ids), first = n / 3;
+    size_t n = reference_ids(js_get(js_at(c.cases, i), "ids"), ids, IDS_MAX), first = n / 3;
     /* In two chunks, the border anywhere. */
     for (size_t begin = 0; begin < n; begin = begin ? n : (first ? first : n)) {
       size_t end = begin == 0 && first ? first : n;
@@ -93,13 +34,13 @@ static void check(const char *name) {
                                                    .logits = logits});
       if (end == n) break;
     }
-    worst = fmaxf(worst, worst_difference(logits, js_get(js_at(c.cases, i), "logits")));
+    worst = fmaxf(worst, reference_difference(logits, js_get(js_at(c.cases, i), "logits")));
   }
   print_message("%s: max abs error of logits %g\n", name, (double)worst);
   assert_true(worst <= 1e-4f);
   for (size_t i = 0; i < IDS_MAX / KV_PAGE_TOKENS; i++) free(pages[i]);
   free(logits);
-  close_checkpoint(&c);
+  reference_close(&c);
 }
 
 static void the_form_gptq_4bit_gives_the_formulas_logits(void **state) { (void)state, check("gptq-4bit"); }

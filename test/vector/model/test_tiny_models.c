@@ -1,13 +1,7 @@
 /* test_tiny_models: random checkpoints of several shapes against Hugging Face code (make_tiny.py), in fp32. SPDX-License-Identifier: Apache-2.0 */
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdlib.h>
 
-#include <cmocka.h>
-
-#include "base/fs.h"
-#include "base/js.h"
+#include "../reference.h"
 #include "base/mem.h"
 #include "model/arch.h"
 
@@ -17,61 +11,15 @@ static const char *vectors;
 
 enum { CASES_MAX = 8 };
 
-struct checkpoint {
-  struct pool *pool;
-  struct compute *compute;
-  struct model *model;
-  struct js *cases;
-};
-
 /* file: within the folder, or NULL for the folder itself. */
-static struct checkpoint open_checkpoint(const char *name, const char *file_name, enum compute_mode mode, unsigned isa_mask, int threads) {
-  struct error err;
-  struct checkpoint c;
-  struct buf text = {0}, tiny = {0};
-  buf_printf(&tiny, "%s/tiny/%s", vectors, name);
-  char *expected = fs_join(tiny.data, "expected.json");
-  if (fs_read(expected, 1 << 20, &text, &err) < 0 || !(c.cases = js_parse(buf_view(&text), &err))) fail_msg("%s", err.message);
-  if (file_name) buf_printf(&tiny, "/%s", file_name);
-  struct file_model *file = file_model_open(tiny.data, &err);
-  if (!file) fail_msg("%s", err.message);
-  c.pool = pool_create(threads, &err);
-  c.compute = compute_create(mode, c.pool, isa_mask, &err);
-  c.model = model_load(file, c.compute, NULL, &err);
-  if (!c.model) fail_msg("%s", err.message);
-  file_model_close(file);
-  free(expected);
-  buf_free(&text);
-  buf_free(&tiny);
-  return c;
-}
-
-static void close_checkpoint(struct checkpoint *c) {
-  model_free(c->model);
-  compute_destroy(c->compute);
-  pool_destroy(c->pool);
-  js_free(c->cases);
-}
-
-static size_t ids_of(const struct js *v, int32_t *out) {
-  size_t n = js_len(v);
-  assert_true(n <= IDS_MAX);
-  for (size_t i = 0; i < n; i++) {
-    int64_t id = 0;
-    assert_true(js_int(js_at(v, i), &id));
-    out[i] = (int32_t)id;
-  }
-  return n;
-}
-
-static float worst_difference(const float *got, const struct js *want) {
-  float worst = 0;
-  for (size_t i = 0; i < js_len(want); i++) {
-    double w = 0;
-    assert_true(js_real(js_at(want, i), &w));
-    worst = fmaxf(worst, fabsf(got[i] - (float)w));
-  }
-  return worst;
+static struct reference open_checkpoint(const char *name, const char *file_name, enum compute_mode mode, unsigned isa_mask, int threads) {
+  struct buf folder = {0}, path = {0};
+  buf_printf(&folder, "%s/tiny/%s", vectors, name);
+  buf_printf(&path, "%s/%s", folder.data, file_name ? file_name : "");
+  struct reference r = reference_open(folder.data, path.data, mode, isa_mask, threads);
+  buf_free(&folder);
+  buf_free(&path);
+  return r;
 }
 
 /* One prompt of the cases, its pages and what came of it. */
@@ -82,14 +30,14 @@ struct prompt {
   float *logits, *hidden; /* of the last token */
 };
 
-static size_t read_prompts(const struct checkpoint *c, struct prompt prompts[CASES_MAX]) {
+static size_t read_prompts(const struct reference *c, struct prompt prompts[CASES_MAX]) {
   const struct model_info *info = model_info(c->model);
   struct kv_layout kv = model_kv_layout(c->model);
   size_t n = js_len(c->cases);
   assert_true(n <= CASES_MAX);
   for (size_t i = 0; i < n; i++) {
     struct prompt *p = &prompts[i];
-    p->n = ids_of(js_get(js_at(c->cases, i), "ids"), p->ids);
+    p->n = reference_ids(js_get(js_at(c->cases, i), "ids"), p->ids, IDS_MAX);
     p->logits = mem_zalloc(info->n_vocab, sizeof(float));
     p->hidden = mem_zalloc(info->n_embd, sizeof(float));
     for (size_t j = 0; j < IDS_MAX / KV_PAGE_TOKENS; j++) p->pages[j] = mem_aligned(64, kv.page_bytes);
@@ -106,7 +54,7 @@ static void free_prompts(struct prompt *prompts, size_t n) {
 }
 
 /* Rows begin[i] … end[i] − 1 of every prompt in one pass; the last row of each is scored. */
-static void forward(const struct checkpoint *c, struct prompt *prompts, size_t n, const size_t *begin, const size_t *end) {
+static void forward(const struct reference *c, struct prompt *prompts, size_t n, const size_t *begin, const size_t *end) {
   const struct model_info *info = model_info(c->model);
   int32_t tokens[CASES_MAX * IDS_MAX], last[CASES_MAX];
   struct kv_segment segments[CASES_MAX];
@@ -135,7 +83,7 @@ static void forward(const struct checkpoint *c, struct prompt *prompts, size_t n
 }
 
 /* Each prompt by itself, in two chunks, the border anywhere. */
-static void run_alone(const struct checkpoint *c, struct prompt *prompts, size_t n) {
+static void run_alone(const struct reference *c, struct prompt *prompts, size_t n) {
   for (size_t i = 0; i < n; i++) {
     size_t zero = 0, third = prompts[i].n / 3;
     if (third) forward(c, &prompts[i], 1, &zero, &third);
@@ -144,7 +92,7 @@ static void run_alone(const struct checkpoint *c, struct prompt *prompts, size_t
 }
 
 /* All prompts in one pass, each but its last token; then all last tokens in another. */
-static void run_together(const struct checkpoint *c, struct prompt *prompts, size_t n) {
+static void run_together(const struct reference *c, struct prompt *prompts, size_t n) {
   size_t zero[CASES_MAX] = {0}, most[CASES_MAX], all[CASES_MAX];
   for (size_t i = 0; i < n; i++) most[i] = prompts[i].n - 1, all[i] = prompts[i].n;
   forward(c, prompts, n, zero, most);
@@ -153,15 +101,15 @@ static void run_together(const struct checkpoint *c, struct prompt *prompts, siz
 
 /* What the plan says from the tensor list is what loading comes to. */
 static void check_plan(const char *name, const char *file_name) {
-  struct checkpoint c = open_checkpoint(name, file_name, COMPUTE_FAST, COMPUTE_ISA_ALL, 1);
+  struct reference c = open_checkpoint(name, file_name, COMPUTE_FAST, COMPUTE_ISA_ALL, 1);
   print_message("%s: planned %llu bytes of weights\n", name, (unsigned long long)model_info(c.model)->memory_bytes);
   assert_int_equal(model_info(c.model)->memory_bytes, model_weight_bytes(c.model));
-  close_checkpoint(&c);
+  reference_close(&c);
 }
 
 static void check_file(const char *name, const char *file_name) {
   check_plan(name, file_name);
-  struct checkpoint c = open_checkpoint(name, file_name, COMPUTE_F32, COMPUTE_ISA_ALL, 2);
+  struct reference c = open_checkpoint(name, file_name, COMPUTE_F32, COMPUTE_ISA_ALL, 2);
   struct prompt prompts[CASES_MAX];
   size_t n = read_prompts(&c, prompts);
   for (int together = 0; together < 2; together++) {
@@ -170,15 +118,15 @@ static void check_file(const char *name, const char *file_name) {
     else run_alone(&c, prompts, n);
     for (size_t i = 0; i < n; i++) {
       const struct js *want = js_at(c.cases, i), *want_hidden = js_get(want, "hidden");
-      logits = fmaxf(logits, worst_difference(prompts[i].logits, js_get(want, "logits")));
-      if (want_hidden) hidden = fmaxf(hidden, worst_difference(prompts[i].hidden, want_hidden));
+      logits = fmaxf(logits, reference_difference(prompts[i].logits, js_get(want, "logits")));
+      if (want_hidden) hidden = fmaxf(hidden, reference_difference(prompts[i].hidden, want_hidden));
     }
     print_message("%s %s: max abs error of logits %g, of hidden states %g\n", name, file_name ? file_name : "safetensors", (double)logits,
                   (double)hidden);
     assert_true(logits <= 1e-4f && hidden <= 1e-4f);
   }
   free_prompts(prompts, n);
-  close_checkpoint(&c);
+  reference_close(&c);
 }
 
 /* Both containers, where there are two. */
@@ -190,12 +138,12 @@ static void check_both(const char *name, const char *gguf) {
 /* Under fast, whatever the instruction set, the threads and the neighbours. */
 static void check_bits(const char *name, const char *file_name) {
   static const unsigned masks[] = {COMPUTE_ISA_REF, COMPUTE_ISA_REF | COMPUTE_ISA_AVX2, COMPUTE_ISA_ALL};
-  struct checkpoint truth = open_checkpoint(name, file_name, COMPUTE_FAST, COMPUTE_ISA_REF, 1);
+  struct reference truth = open_checkpoint(name, file_name, COMPUTE_FAST, COMPUTE_ISA_REF, 1);
   struct prompt expected[CASES_MAX], prompts[CASES_MAX];
   size_t n = read_prompts(&truth, expected), bytes = model_info(truth.model)->n_vocab * sizeof(float);
   run_alone(&truth, expected, n);
   for (size_t i = 0; i < sizeof masks / sizeof masks[0]; i++) {
-    struct checkpoint c = open_checkpoint(name, file_name, COMPUTE_FAST, masks[i], 3);
+    struct reference c = open_checkpoint(name, file_name, COMPUTE_FAST, masks[i], 3);
     read_prompts(&c, prompts);
     for (int together = 0; together < 2; together++) {
       if (together) run_together(&c, prompts, n);
@@ -203,29 +151,29 @@ static void check_bits(const char *name, const char *file_name) {
       for (size_t k = 0; k < n; k++) assert_memory_equal(prompts[k].logits, expected[k].logits, bytes);
     }
     free_prompts(prompts, n);
-    close_checkpoint(&c);
+    reference_close(&c);
   }
   free_prompts(expected, n);
-  close_checkpoint(&truth);
+  reference_close(&truth);
 }
 
 static void check_encoder(const char *name) {
   check_plan(name, NULL);
-  struct checkpoint c = open_checkpoint(name, NULL, COMPUTE_F32, COMPUTE_ISA_ALL, 2);
+  struct reference c = open_checkpoint(name, NULL, COMPUTE_F32, COMPUTE_ISA_ALL, 2);
   int32_t ids[2 * IDS_MAX];
   size_t offsets[CASES_MAX + 1] = {0}, n = js_len(c.cases), width = model_info(c.model)->n_embd;
-  for (size_t i = 0; i < n; i++) offsets[i + 1] = offsets[i] + ids_of(js_get(js_at(c.cases, i), "ids"), ids + offsets[i]);
+  for (size_t i = 0; i < n; i++) offsets[i + 1] = offsets[i] + reference_ids(js_get(js_at(c.cases, i), "ids"), ids + offsets[i], IDS_MAX);
   float *out = mem_alloc(n * width * sizeof *out), worst = 0, hidden = 0;
   model_embed(c.model, ids, offsets, n, out); /* all texts in one pass */
   for (size_t i = 0; i < n; i++) {
     const struct js *want = js_at(c.cases, i), *want_hidden = js_get(want, "hidden");
-    worst = fmaxf(worst, worst_difference(out + i * width, js_get(want, "embedding")));
-    if (want_hidden) hidden = fmaxf(hidden, worst_difference(model__hidden(c.model) + (offsets[i + 1] - 1) * width, want_hidden));
+    worst = fmaxf(worst, reference_difference(out + i * width, js_get(want, "embedding")));
+    if (want_hidden) hidden = fmaxf(hidden, reference_difference(model__hidden(c.model) + (offsets[i + 1] - 1) * width, want_hidden));
   }
   print_message("%s: max abs error of embeddings %g, of hidden states %g\n", name, (double)worst, (double)hidden);
   assert_true(worst <= 1e-4f && hidden <= 1e-4f);
   free(out);
-  close_checkpoint(&c);
+  reference_close(&c);
 }
 
 static void an_untied_llama_in_bf16_shards_matches(void **state) { (void)state, check_file("llama-untied-bf16-shards", NULL); }
