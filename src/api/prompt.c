@@ -212,7 +212,7 @@ static void name_item(struct fault *f, size_t i) {
   char message[sizeof f->message];
   size_t n = strlen(f->param);
   snprintf(f->param + n, sizeof f->param - n, "[%zu]", i);
-  snprintf(message, sizeof message, "`%s`: %.900s", f->param, f->message);
+  snprintf(message, sizeof message, "`%s`: %.880s", f->param, f->message);
   memcpy(f->message, message, sizeof message);
 }
 
