@@ -135,6 +135,12 @@ static void layers_that_the_configuration_leaves_out_are_refused(void **state) {
   refused("bert-mean", "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 1", ERROR_CORRUPT, "layer.1.", "1 layers");
 }
 
+static void a_tie_that_is_neither_true_nor_false_is_refused(void **state) {
+  (void)state;
+  refused("llama-llama3-rope", "\"tie_word_embeddings\": false", "\"tie_word_embeddings\": \"yes\"", ERROR_UNSUPPORTED,
+          "tie_word_embeddings", "neither true nor false");
+}
+
 static void a_head_of_another_task_is_refused_by_its_class(void **state) {
   (void)state;
   static const char none[] = "\"architectures\": null";
@@ -428,6 +434,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(sizes_that_cannot_be_are_refused),
       cmocka_unit_test(a_vocabulary_other_than_the_embeddings_is_refused),
       cmocka_unit_test(layers_that_the_configuration_leaves_out_are_refused),
+      cmocka_unit_test(a_tie_that_is_neither_true_nor_false_is_refused),
       cmocka_unit_test(a_head_of_another_task_is_refused_by_its_class),
       cmocka_unit_test(rope_rules_of_a_wrong_form_are_refused),
       cmocka_unit_test(settings_of_mpt_and_dbrx_that_change_the_arithmetic_are_refused),
