@@ -217,6 +217,17 @@ static void assert_counted(const struct asked *a, int32_t last, size_t n) {
 
 /* ---- life ---- */
 
+static void task_and_window_are_told_by_the_configuration_before_a_model_is_loaded(void **state) {
+  struct place *p = *state;
+  write_file(p->chat, "config.json", "{\"model_type\":\"mpt\",\"max_seq_len\":2048,\"d_model\":64}");
+  write_file(p->embed, "config.json", "{\"model_type\":\"new\",\"max_position_embeddings\":8192,\"hidden_size\":4}");
+  begin(p, "words embed", NULL);
+  const struct endpoint *words = serving_endpoint(p->s, SLICE("words")), *embed = serving_endpoint(p->s, SLICE("embed"));
+  assert_true(words->task == SERVING_COMPLETIONS && words->context_tokens == 2048 && words->n_embd == 64);
+  assert_true(embed->task == SERVING_EMBEDDINGS && embed->context_tokens == 8192);
+  run_until(p, is_ready);
+}
+
 static void endpoints_become_ready_when_they_have_answered_once(void **state) {
   struct place *p = *state;
   begin(p, "words embed", NULL);
@@ -673,6 +684,7 @@ static void without_auth_everybody_comes_in(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
+      CASE(task_and_window_are_told_by_the_configuration_before_a_model_is_loaded),
       CASE(endpoints_become_ready_when_they_have_answered_once),
       CASE(a_request_gets_its_tokens_and_one_end),
       CASE(many_requests_at_once_each_get_their_own_tokens),
