@@ -72,7 +72,8 @@ def test_a_download_that_was_ended_goes_on_where_it_was(hub, home, repo, tiny_fi
     hub.bytes_per_s = 500_000  # of each connection
     process = home.start("import", "hf:org/Tiny")
     wait_for(lambda: weights(hub) > 3_000_000)
-    time.sleep(1.2 if how == signal.SIGKILL else 0)  # the state is written every second
+    hub.bytes_per_s = 20_000  # what is left would take most of a minute
+    time.sleep(1.5 if how == signal.SIGKILL else 0)  # the state is written every second
     process.send_signal(how)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == (1 if how == signal.SIGINT else -how)
