@@ -50,7 +50,7 @@ static void open_editor(struct line_reader *r) {
   el_set(r->editor, EL_PROMPT, prompt);
   el_set(r->editor, EL_HIST, history, r->history);
   el_set(r->editor, EL_EDITOR, "emacs");
-  el_set(r->editor, EL_ADDFN, "plinth-give-up", "Give the line up", give_up);
+  el_wset(r->editor, EL_ADDFN, L"plinth-give-up", L"Give the line up", give_up); /* el_set would copy both and leak */
   el_set(r->editor, EL_SETTY, "-d", "-isig", NULL);
   el_set(r->editor, EL_BIND, "^C", "plinth-give-up", NULL);
   el_set(r->editor, EL_BIND, "^R", "em-inc-search-prev", NULL);

@@ -27,7 +27,7 @@ static inline bool slice_ends(struct slice s, struct slice suffix) {
 /* The bytes of s from begin (clamped to len) to the end. */
 static inline struct slice slice_from(struct slice s, size_t begin) {
   if (begin > s.len) begin = s.len;
-  return (struct slice){s.data + begin, s.len - begin};
+  return (struct slice){begin ? s.data + begin : s.data, s.len - begin}; /* an empty slice may be NULL */
 }
 
 #endif
