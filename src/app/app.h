@@ -15,6 +15,7 @@
  *     }
  *     const struct app_command foo_command = {.spec = {.command = "foo", …, OPTIONS_ROWS(rows), .args_bytes = sizeof(struct foo_args)}, .run = run};
  *
+ * A command may have two words ("bench serve"): it is found before the one that its first word names.
  * Then add `foo_command` to the list below and to the table in plinth.c, and foo.c to meson.build. Help, parsing, environment,
  * suggestions and the man page come from the rows (options.h). Results go to stdout, everything else to stderr. */
 #ifndef APP_APP_H
@@ -45,6 +46,7 @@ extern const struct app_command render_command;
 extern const struct app_command eval_command;
 extern const struct app_command quantize_command;
 extern const struct app_command bench_command;
+extern const struct app_command bench_serve_command;
 extern const struct app_command engine_command;
 
 /* "plinth: <message>" on stderr; returns APP_FAILED. */

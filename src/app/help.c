@@ -127,8 +127,8 @@ void help_program(const struct app_command *const *commands, size_t n, struct bu
   buf_add_cstr(
       out, "Usage: plinth COMMAND [OPTION]...\n\nPlinth serves open language and embedding models from your own machines.\n\nCommands:\n");
   for (size_t i = 0; i < n; i++)
-    if (!commands[i]->hidden) buf_printf(out, "  %-10s  %s\n", commands[i]->spec.command, commands[i]->spec.summary);
-  buf_add_cstr(out, "  help        Show help about a command, or the manual page (--man)\n");
+    if (!commands[i]->hidden) buf_printf(out, "  %-11s  %s\n", commands[i]->spec.command, commands[i]->spec.summary);
+  buf_add_cstr(out, "  help         Show help about a command, or the manual page (--man)\n");
   buf_add_cstr(out,
                "\nOptions:\n  -h, --help     Show this help.\n      --version  Show the version.\n\n\"plinth COMMAND --help\" says more "
                "about a command.\n");

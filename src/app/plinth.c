@@ -8,15 +8,28 @@
 #include "app/suggest.h"
 
 static const struct app_command *const commands[] = {
-    &serve_command,   &chat_command,     &complete_command, &embed_command, &token_command,    &import_command, &models_command,
-    &inspect_command, &tokenize_command, &render_command,   &eval_command,  &quantize_command, &bench_command,  &engine_command,
+    &serve_command,  &chat_command,     &complete_command, &embed_command,       &token_command,
+    &import_command, &models_command,   &inspect_command,  &tokenize_command,    &render_command,
+    &eval_command,   &quantize_command, &bench_command,    &bench_serve_command, &engine_command,
 };
 enum { N_COMMANDS = sizeof commands / sizeof commands[0] };
 
-static const struct app_command *find_command(const char *name) {
+static const struct app_command *find_named(const char *name) {
   for (size_t i = 0; i < N_COMMANDS; i++)
     if (strcmp(commands[i]->spec.command, name) == 0) return commands[i];
   return NULL;
+}
+
+/* By the first two arguments, or else by the first; *ret_words says by how many. */
+static const struct app_command *find_command(int argc, char **argv, int *ret_words) {
+  char two_words[64];
+  const struct app_command *found = NULL;
+  if (argc > 1) {
+    snprintf(two_words, sizeof two_words, "%s %s", argv[0], argv[1]);
+    found = find_named(two_words);
+  }
+  *ret_words = found ? 2 : 1;
+  return found ? found : find_named(argv[0]);
 }
 
 static int unknown_command(const char *name) {
@@ -42,8 +55,10 @@ static int print_and_free(struct buf *text) {
 static int help_run(int argc, char **argv) {
   struct buf text = {0};
   struct error err;
-  if (argc > 2) {
-    error_set(&err, ERROR_INVALID, "\"%.64s\" is one argument too many.", argv[2]);
+  int n_words = 1;
+  const struct app_command *command = argc < 2 ? NULL : find_command(argc - 1, argv + 1, &n_words);
+  if (argc > 1 + n_words) {
+    error_set(&err, ERROR_INVALID, "\"%.64s\" is one argument too many.", argv[1 + n_words]);
     return app_usage(NULL, &err);
   }
   if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
@@ -51,7 +66,6 @@ static int help_run(int argc, char **argv) {
   } else if (strcmp(argv[1], "--man") == 0) {
     help_man(commands, N_COMMANDS, &text);
   } else {
-    const struct app_command *command = find_command(argv[1]);
     if (!command) return unknown_command(argv[1]);
     help_command(&command->spec, &text);
   }
@@ -89,6 +103,7 @@ int main(int argc, char **argv) {
   if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) return help_run(1, argv);
   if (strcmp(name, "--version") == 0) return version_run();
   if (strcmp(name, "help") == 0) return help_run(argc - 1, argv + 1);
-  const struct app_command *command = find_command(name);
-  return command ? command_run(command, argc - 1, argv + 1) : unknown_command(name);
+  int n_words;
+  const struct app_command *command = find_command(argc - 1, argv + 1, &n_words);
+  return command ? command_run(command, argc - n_words, argv + n_words) : unknown_command(name);
 }

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "app/interrupt.h"
+#include "app/sse.h"
 
 enum { ANSWER_BYTES_MAX = 256 << 20, ERROR_BYTES_MAX = 1 << 20, CONNECT_SECONDS = 10, WAIT_MS = 100 };
 
@@ -24,8 +25,7 @@ struct transfer {
 
 /* ---- answers ---- */
 
-/* The server's message in an error body of either dialect. */
-static bool server_message(const struct js *body, struct slice *out) {
+bool remote_error_message(const struct js *body, struct slice *out) {
   return js_str(js_get(js_get(body, "error"), "message"), out) || js_str(js_get(body, "message"), out) ||
          js_str(js_get(body, "error"), out);
 }
@@ -33,7 +33,8 @@ static bool server_message(const struct js *body, struct slice *out) {
 static void fail_with_body(struct transfer *t, long status) {
   struct slice message;
   struct js *body = js_parse(buf_view(&t->text), NULL);
-  if (server_message(body, &message)) error_set(t->err, ERROR_UNAVAILABLE, "The server answered %ld: %.*s", status, SLICE_ARG(message));
+  if (remote_error_message(body, &message))
+    error_set(t->err, ERROR_UNAVAILABLE, "The server answered %ld: %.*s", status, SLICE_ARG(message));
   else error_set(t->err, ERROR_UNAVAILABLE, "The server answered %ld without saying why.", status);
   if (status == 401 || status == 403) error_prefix(t->err, "Set PLINTH_TOKEN to a valid token");
   js_free(body);
@@ -57,7 +58,7 @@ static void take_event(struct transfer *t, struct slice json) {
     fail(t, "The server sent a stream event that is not JSON.");
   } else if (js_get(event, "error")) {
     t->broken = true;
-    if (server_message(event, &text)) error_set(t->err, ERROR_UNAVAILABLE, "The server ended the stream: %.*s", SLICE_ARG(text));
+    if (remote_error_message(event, &text)) error_set(t->err, ERROR_UNAVAILABLE, "The server ended the stream: %.*s", SLICE_ARG(text));
     else error_set(t->err, ERROR_UNAVAILABLE, "The server ended the stream with an error.");
   }
   if (js_str(js_get(js_get(choice, "delta"), "content"), &text) || js_str(js_get(choice, "text"), &text)) generate_print(t->printer, text);
@@ -67,16 +68,8 @@ static void take_event(struct transfer *t, struct slice json) {
 
 static void take_lines(struct transfer *t) {
   size_t from = 0;
-  const char *end;
-  while (!t->broken && from < t->text.len && (end = memchr(t->text.data + from, '\n', t->text.len - from))) {
-    struct slice line = slice_make(t->text.data + from, (size_t)(end - t->text.data) - from);
-    from += line.len + 1;
-    if (line.len && line.data[line.len - 1] == '\r') line.len--;
-    if (!slice_starts(line, SLICE("data:"))) continue;
-    line = slice_from(line, 5);
-    if (slice_starts(line, SLICE(" "))) line = slice_from(line, 1);
-    take_event(t, line);
-  }
+  struct slice event;
+  while (!t->broken && sse_next(&t->text, &from, &event)) take_event(t, event);
   buf_drop_front(&t->text, from);
 }
 
@@ -128,15 +121,14 @@ static int drive(struct transfer *t) {
   return 0;
 }
 
-/* "http://host:8080", with or without "/v1" and slashes behind it, and the path. */
-static void build_url(const char *url, const char *path, struct buf *out) {
+void remote_build_url(const char *url, const char *path, struct buf *out) {
   struct slice base = slice_cstr(url);
   while (slice_ends(base, SLICE("/"))) base.len--;
   if (slice_ends(base, SLICE("/v1"))) base.len -= 3;
   buf_printf(out, "%.*s/v1/%s", SLICE_ARG(base), path);
 }
 
-static struct curl_slist *headers(void) {
+struct curl_slist *remote_headers(void) {
   struct buf line = {0};
   const char *token = getenv("PLINTH_TOKEN");
   struct curl_slist *list = curl_slist_append(NULL, "Content-Type: application/json");
@@ -151,9 +143,9 @@ static struct curl_slist *headers(void) {
 
 static int post(struct transfer *t, const char *url, const char *path, struct slice body) {
   struct buf address = {0};
-  struct curl_slist *list = headers();
+  struct curl_slist *list = remote_headers();
   t->curl = curl_easy_init();
-  build_url(url, path, &address);
+  remote_build_url(url, path, &address);
   curl_easy_setopt(t->curl, CURLOPT_URL, address.data);
   curl_easy_setopt(t->curl, CURLOPT_PROTOCOLS_STR, "http,https");
   curl_easy_setopt(t->curl, CURLOPT_POSTFIELDS, body.data);
