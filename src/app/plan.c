@@ -243,7 +243,8 @@ static void add_json(struct buf *out, const struct plan *p) {
 }
 
 /* A model that has no form in GGUF is told as it is stored; why there are no other types is in `reason`. */
-static void add_stored_only(struct buf *out, const struct model_info *i, const struct plan_options *o, const struct error *reason) {
+static void add_stored_only(struct buf *out, const struct model_info *i, uint64_t memory_bytes, const struct plan_options *o,
+                            const struct error *reason) {
   uint64_t tokens = o->context_tokens ? o->context_tokens : i->context_tokens;
   uint64_t kv = times((tokens + KV_PAGE_TOKENS - 1) / KV_PAGE_TOKENS * KV_PAGE_TOKENS, i->kv_bytes_per_token);
   if (o->json) {
@@ -259,7 +260,7 @@ static void add_stored_only(struct buf *out, const struct model_info *i, const s
     jsonw_array_begin(&w);
     jsonw_object_begin(&w);
     jsonw_key_cstr(&w, "type", "as stored");
-    jsonw_key_int(&w, "fast_bytes", json_count(i->memory_bytes));
+    jsonw_key_int(&w, "fast_bytes", json_count(memory_bytes));
     jsonw_object_end(&w);
     jsonw_array_end(&w);
     jsonw_object_end(&w);
@@ -269,9 +270,9 @@ static void add_stored_only(struct buf *out, const struct model_info *i, const s
   buf_printf(out, "%s: %zu layers, ", i->architecture, i->n_layers);
   about_add_count(out, i->n_parameters);
   buf_add_cstr(out, " parameters\n  as stored, weights (fast)  ");
-  about_add_bytes(out, i->memory_bytes);
+  about_add_bytes(out, memory_bytes);
   buf_add_cstr(out, "\n  as stored, with KV         ");
-  about_add_bytes(out, added(i->memory_bytes, kv));
+  about_add_bytes(out, added(memory_bytes, kv));
   buf_printf(out, "\nNothing is told about other types: %s\n", reason->message);
 }
 
@@ -280,11 +281,13 @@ int plan_make(const char *path, const struct plan_options *o, struct buf *out, s
   struct file_model *file = open_file(path, &outlined_only, err);
   struct convert c = {0};
   struct model_info info;
+  uint64_t bytes = 0;
   struct error reason = {0}, second;
   int result = file ? convert_open(&c, file, &reason) : -1;
   if (file && result < 0) {
-    bool stored = !outlined_only && model_inspect(file, &info, &second) == 0 && info.memory_bytes != UINT64_MAX;
-    if (stored) add_stored_only(out, &info, o, &reason);
+    bool stored = !outlined_only && model_inspect(file, &info, &second) == 0 &&
+                  model_memory(file, &info, COMPUTE_FAST, &bytes, &second) == 0 && bytes != UINT64_MAX;
+    if (stored) add_stored_only(out, &info, bytes, o, &reason);
     else if (err) *err = reason;
     convert_close(&c);
     file_model_close(file);

@@ -73,7 +73,9 @@ static void count_tensors(const struct file_model *file, const struct checkpoint
   snprintf(info->quantization, sizeof info->quantization, "%s", method ? method : dtype_info((enum dtype)most)->name);
 }
 
-static int inspect(const struct file_model *file, const struct model_arch *arch, struct model_info *info, struct error *err) {
+/* Fills info; returns the tensors of the file, to be closed, or NULL. */
+static struct checkpoint *inspect(const struct file_model *file, const struct model_arch *arch, struct model_info *info,
+                                  struct error *err) {
   *info = (struct model_info){0};
   snprintf(info->architecture, sizeof info->architecture, "%s", arch->name);
   struct slice name = {0};
@@ -81,29 +83,37 @@ static int inspect(const struct file_model *file, const struct model_arch *arch,
   else js_str(js_get(file->config, "_name_or_path"), &name);
   snprintf(info->name, sizeof info->name, "%.*s", SLICE_ARG(name));
   struct checkpoint *c = checkpoint_open(file, err);
-  if (!c) return -1;
+  if (!c) return NULL;
   count_tensors(file, c, info);
   info->file_bytes = info->weight_bytes;
-  int result = arch->inspect(file, info, err);
-  if (result == 0) info->memory_bytes = plan_memory_bytes(file, c, info, COMPUTE_FAST);
+  if (arch->inspect(file, info, err) == 0) return c;
   checkpoint_close(c);
-  return result;
+  return NULL;
 }
 
 int model_supports(const struct file_model *file, struct error *err) { return arch_of(file, err) ? 0 : -1; }
 
 int model_inspect(const struct file_model *file, struct model_info *info, struct error *err) {
   const struct model_arch *arch = arch_of(file, err);
-  return arch ? inspect(file, arch, info, err) : -1;
+  struct checkpoint *c = arch ? inspect(file, arch, info, err) : NULL;
+  checkpoint_close(c);
+  return c ? 0 : -1;
+}
+
+int model_memory(const struct file_model *file, const struct model_info *info, enum compute_mode mode, uint64_t *ret_bytes,
+                 struct error *err) {
+  struct checkpoint *c = checkpoint_open(file, err);
+  if (!c) return -1;
+  *ret_bytes = plan_memory_bytes(file, c, info, mode);
+  checkpoint_close(c);
+  return 0;
 }
 
 /* Large memory is admitted before it is used: without this the kernel would end the process in the middle of packing. */
-static int admit(const struct file_model *file, const struct model_info *info, enum compute_mode mode, struct error *err) {
-  struct checkpoint *c = checkpoint_open(file, err);
-  if (!c) return -1;
+static int admit(const struct file_model *file, const struct checkpoint *c, const struct model_info *info, enum compute_mode mode,
+                 struct error *err) {
   uint64_t need = plan_memory_bytes(file, c, info, mode), have = mem_available_bytes();
   bool bound = checkpoint_method(c) != NULL; /* the plan says more than is needed */
-  checkpoint_close(c);
   if (bound || need <= have) return 0;
   return error_set(err, ERROR_NO_MEMORY,
                    "%s: the weights need %llu MiB of memory, but %llu MiB are free. Free some, or take a smaller quantization.", file->path,
@@ -113,7 +123,10 @@ static int admit(const struct file_model *file, const struct model_info *info, e
 struct model *model_load(const struct file_model *file, struct compute *c, const struct model_options *options, struct error *err) {
   const struct model_arch *arch = arch_of(file, err);
   struct model_info info;
-  if (!arch || inspect(file, arch, &info, err) < 0 || admit(file, &info, compute_mode_of(c), err) < 0) return NULL;
+  struct checkpoint *tensors = arch ? inspect(file, arch, &info, err) : NULL;
+  int admitted = tensors ? admit(file, tensors, &info, compute_mode_of(c), err) : -1;
+  checkpoint_close(tensors);
+  if (admitted < 0) return NULL;
   struct model_options filled = options ? *options : (struct model_options){0};
   if (!filled.rows_max) filled.rows_max = ROWS_DEFAULT;
   if (!filled.out_rows_max) filled.out_rows_max = OUT_ROWS_DEFAULT;

@@ -29,7 +29,6 @@ struct model_info {
   char quantization[32];       /* "Q4_1" : the type that holds most of the bytes */
   uint64_t weight_bytes;       /* tensors as stored */
   bool tied_head;              /* the output head is the embedding */
-  uint64_t memory_bytes;       /* weights in memory under COMPUTE_FAST, planned from the tensor list */
   uint64_t kv_bytes_per_token; /* under COMPUTE_FAST; 0 for encoders */
   enum model_pooling pooling;  /* MODEL_EMBED */
   bool normalize;              /* MODEL_EMBED: unit L2 */
@@ -61,6 +60,9 @@ uint64_t checkpoint_parameters(const struct checkpoint *c, const struct file_ten
 int model_supports(const struct file_model *file, struct error *err);
 /* Reads and checks config and tensor list; refuses an unknown architecture or unsupported value with its key. */
 int model_inspect(const struct file_model *file, struct model_info *info, struct error *err);
+/* What the weights take in memory under mode, planned from the tensor list; info is model_inspect's. UINT64_MAX when the count does not fit. */
+int model_memory(const struct file_model *file, const struct model_info *info, enum compute_mode mode, uint64_t *ret_bytes,
+                 struct error *err);
 
 struct model;
 

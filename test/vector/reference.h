@@ -18,6 +18,7 @@ struct reference {
   struct compute *compute;
   struct model *model;
   struct js *cases;
+  uint64_t planned_bytes; /* what the plan says of the weights, from the tensor list */
 };
 
 /* The cases beside the checkpoint; js_free them. */
@@ -42,7 +43,7 @@ static inline struct reference reference_open(const char *folder, const char *pa
   r.pool = pool_create(threads, &err);
   r.compute = compute_create(mode, r.pool, isa_mask, &err);
   r.model = model_load(file, r.compute, NULL, &err);
-  if (!r.model) fail_msg("%s", err.message);
+  if (!r.model || model_memory(file, model_info(r.model), mode, &r.planned_bytes, &err) < 0) fail_msg("%s", err.message);
   file_model_close(file);
   return r;
 }

@@ -102,8 +102,8 @@ static void run_together(const struct reference *c, struct prompt *prompts, size
 /* What the plan says from the tensor list is what loading comes to. */
 static void check_plan(const char *name, const char *file_name) {
   struct reference c = open_checkpoint(name, file_name, COMPUTE_FAST, COMPUTE_ISA_ALL, 1);
-  print_message("%s: planned %llu bytes of weights\n", name, (unsigned long long)model_info(c.model)->memory_bytes);
-  assert_int_equal(model_info(c.model)->memory_bytes, model_weight_bytes(c.model));
+  print_message("%s: planned %llu bytes of weights\n", name, (unsigned long long)c.planned_bytes);
+  assert_int_equal(c.planned_bytes, model_weight_bytes(c.model));
   reference_close(&c);
 }
 
