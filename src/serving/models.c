@@ -223,6 +223,15 @@ static bool is_name(const char *name) {
   return true;
 }
 
+static void order_loads(struct models *m) {
+  size_t n = 0;
+  m->in_order = mem_zalloc(m->n ? m->n : 1, sizeof *m->in_order);
+  for (size_t i = 0; i < m->n; i++)
+    if (!m->items[i].base) m->in_order[n++] = &m->items[i];
+  for (size_t i = 0; i < m->n; i++)
+    if (m->items[i].base) m->in_order[n++] = &m->items[i];
+}
+
 /* The strings of a door point into its own model, so models are opened in their final place. */
 static int open_all(struct models *m, const struct serving_model *specs, size_t n) {
   int n_readable = 0;
@@ -240,8 +249,21 @@ static int open_all(struct models *m, const struct serving_model *specs, size_t 
     model->door.index = (int)m->n++;
   }
   join_adapters(m);
+  order_loads(m);
   for (size_t i = 0; i < m->n; i++) n_readable += !m->items[i].unreadable;
   return n_readable;
+}
+
+void models_load_last(struct models *all, const struct model *m) {
+  struct model **behind = mem_zalloc(all->n, sizeof *behind);
+  size_t n = 0, n_behind = 0;
+  for (size_t i = 0; i < all->n; i++) {
+    struct model *one = all->in_order[i];
+    if (one == m || one->base == m) behind[n_behind++] = one;
+    else all->in_order[n++] = one;
+  }
+  memcpy(all->in_order + n, behind, n_behind * sizeof *behind);
+  free(behind);
 }
 
 int models_open(struct models *m, const struct serving_model *specs, size_t n, struct error *err) {
@@ -262,6 +284,7 @@ int models_open(struct models *m, const struct serving_model *specs, size_t n, s
 void models_close(struct models *m) {
   for (size_t i = 0; i < m->n; i++) close_one(&m->items[i]);
   free(m->items);
+  free(m->in_order);
   *m = (struct models){0};
 }
 

@@ -31,7 +31,8 @@ struct model {
 };
 
 struct models {
-  struct model *items; /* fixed after models_open: pointers stay */
+  struct model *items;     /* fixed after models_open: pointers stay */
+  struct model **in_order; /* [n], as they are loaded: adapters after their bases, what ended an engine after all others */
   size_t n;
 };
 
@@ -125,6 +126,8 @@ size_t models_generating(const struct models *m); /* how many share the KV memor
 /* Figures that the engine found; they win over what the files seemed to say. */
 void models_take_figures(struct model *m, const struct wire_model *figures);
 void models_fail(struct model *m, const char *sentence, size_t len);
+/* From now on m is loaded after all others, with the adapters of it behind it. */
+void models_load_last(struct models *all, const struct model *m);
 
 /* ---- principals.c ---- */
 

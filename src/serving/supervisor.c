@@ -18,9 +18,8 @@
 
 enum {
   FAILED_STARTS_MAX = 4,
-  DEATHS_OF_ONE_MAX = 5, /* engines that died with a request before it is given up */
-  LOAD_DEATHS_MAX = 3,   /* engines that ended while they loaded a model before it is left out: less than FAILED_STARTS_MAX */
-  LOAD_PHASES = 4,
+  DEATHS_OF_ONE_MAX = 5,      /* engines that died with a request before it is given up */
+  LOAD_DEATHS_MAX = 3,        /* engines that ended while they loaded a model before it is left out: less than FAILED_STARTS_MAX */
   DELAY_DOUBLINGS_MAX = 3,    /* then ten times the first: 0.5, 1, 2, 4, 5, 5, … s */
   COLLECT_MS = 20,            /* between looks for the end of a killed process */
   COLLECT_LOOKS = 10,         /* a millisecond apart, after the socket was closed */
@@ -67,25 +66,13 @@ void supervisor_forget(struct serving *s, const struct generation *g) {
   flush(s);
 }
 
-/* Adapters are loaded after their bases, and what ended an engine while it was loaded comes after all others. */
-static unsigned load_phase(const struct model *m) {
-  bool suspect = m->load_deaths || (m->base && m->base->load_deaths);
-  return 2 * suspect + (m->base != NULL);
-}
-
-/* The models in the order of their loading, with gaps (NULL): place counts up to LOAD_PHASES times their number. */
-static struct model *model_in_order(struct serving *s, size_t place) {
-  struct model *m = &s->models.items[place % s->models.n];
-  return m->unreadable || load_phase(m) != place / s->models.n ? NULL : m;
-}
-
 static void send_loads(struct serving *s) {
   size_t parts = models_generating(&s->models);
   if (parts == 0) parts = 1;
   struct wire_load load = {.kv_parts = (uint32_t)parts, .kv_bytes = (s->config.kv_mib << 20) / parts};
-  for (size_t place = 0; place < LOAD_PHASES * s->models.n; place++) {
-    const struct model *m = model_in_order(s, place);
-    if (!m) continue;
+  for (size_t i = 0; i < s->models.n; i++) {
+    const struct model *m = s->models.in_order[i];
+    if (m->unreadable) continue;
     load.model = (uint32_t)m->door.index;
     load.is_adapter = m->base != NULL;
     load.base = m->base ? (uint32_t)m->base->door.index : 0;
@@ -271,16 +258,23 @@ static void on_stall_tick(void *arg) {
 
 /* ---- life and death ---- */
 
-/* A model that ends every engine while it is loaded must not take the others along: it is left out, when another one could be loaded. */
+/* The one that the engine was loading, or was to load next. */
+static struct model *model_in_loading(struct serving *s) {
+  for (size_t i = 0; i < s->models.n; i++) {
+    struct model *m = s->models.in_order[i];
+    if (!m->unreadable && !m->loaded && m->door.state == SERVING_LOADING) return m;
+  }
+  return NULL;
+}
+
+/* A model that ends every engine while it is loaded must not take the others along: they are loaded before it, and it is left out when
+ * another one could be loaded. */
 static void blame_model(struct serving *s) {
-  struct model *m = NULL;
+  struct model *m = model_in_loading(s);
   bool any_loaded = false;
   for (size_t i = 0; i < s->models.n; i++) any_loaded |= s->models.items[i].loaded;
-  for (size_t place = 0; place < LOAD_PHASES * s->models.n && !m; place++) {
-    m = model_in_order(s, place);
-    if (m && (m->loaded || m->door.state != SERVING_LOADING)) m = NULL;
-  }
   if (!m) return;
+  models_load_last(&s->models, m);
   m->load_deaths++;
   if (!any_loaded || m->load_deaths < LOAD_DEATHS_MAX) return;
   struct error why;
