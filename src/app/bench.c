@@ -32,7 +32,7 @@ static const struct options_row rows[] = {
      .choices = "fast|f32",
      .help = "The compute mode."},
     OPTIONS_THREADS_ROW(struct bench_args, threads),
-    PATHS_MODELS_DIR_ROW(struct bench_args, models_dir, "Where models are sought by name."),
+    PATHS_MODELS_DIR_ROW(struct bench_args, models_dir, PATHS_SOUGHT),
     {.name = "json", OPTION_BOOL_TO(struct bench_args, json), .help = "Print one JSON object."},
 };
 

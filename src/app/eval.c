@@ -29,7 +29,7 @@ static const struct options_row rows[] = {
      .choices = "fast|f32",
      .help = "The mode to compare with."},
     OPTIONS_THREADS_ROW(struct eval_args, threads),
-    PATHS_MODELS_DIR_ROW(struct eval_args, models_dir, "Where models are sought by name."),
+    PATHS_MODELS_DIR_ROW(struct eval_args, models_dir, PATHS_SOUGHT),
     {.name = "json", OPTION_BOOL_TO(struct eval_args, json), .help = "Print one JSON object."},
 };
 

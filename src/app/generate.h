@@ -36,7 +36,7 @@ struct generate_sampling {
        .help =                                                                                                                          \
            "Ask the server at this address (http://localhost:8080) instead of loading a model. The environment variable "               \
            "PLINTH_TOKEN holds the token."},                                                                                            \
-      PATHS_MODELS_DIR_ROW(type_, source_.models_dir, "Where models are sought by name."),                                              \
+      PATHS_MODELS_DIR_ROW(type_, source_.models_dir, PATHS_SOUGHT),                                                                    \
       {.name = "compute",                                                                                                               \
        OPTION_STRING_TO(type_, source_.compute),                                                                                        \
        .metavar = "MODE",                                                                                                               \

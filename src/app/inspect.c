@@ -39,7 +39,7 @@ static const struct options_row rows[] = {
      .min = 0,
      .max = 1 << 30,
      .help = "With --plan: the tokens whose keys and values are held at once."},
-    PATHS_MODELS_DIR_ROW(struct inspect_args, models_dir, "Where a model that is given by its name lies."),
+    PATHS_MODELS_DIR_ROW(struct inspect_args, models_dir, PATHS_SOUGHT),
 };
 
 /* ---- text ---- */

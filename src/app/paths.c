@@ -113,10 +113,22 @@ char *paths_find_in(const char *dir, const char *name, struct error *err) {
   return path;
 }
 
+/* The installed model of exactly that name, or NULL. */
+static char *find_installed(const char *dir, const char *name) {
+  struct paths_models models = {0};
+  char *path = NULL;
+  if (strchr(name, '/') || paths_list(dir, &models, NULL) < 0) return NULL;
+  for (size_t i = 0; i < models.n && !path; i++)
+    if (strcmp(models.items[i].name, name) == 0) path = mem_strdup(models.items[i].path);
+  paths_list_free(&models);
+  return path;
+}
+
 char *paths_find_model(const char *models_dir, const char *path_or_name, struct error *err) {
-  if (fs_exists(path_or_name)) return mem_strdup(path_or_name);
   char *own = models_dir ? NULL : paths_models_dir();
-  char *path = paths_find_in(models_dir ? models_dir : own, path_or_name, err);
+  const char *dir = models_dir ? models_dir : own;
+  char *path = find_installed(dir, path_or_name);
+  if (!path) path = fs_exists(path_or_name) ? mem_strdup(path_or_name) : paths_find_in(dir, path_or_name, err);
   free(own);
   return path;
 }

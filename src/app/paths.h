@@ -13,7 +13,8 @@ char *paths_data_dir(void);   /* ${XDG_DATA_HOME:-~/.local/share}/plinth */
 char *paths_models_dir(void); /* …/models of it */
 /* The endpoint name of the model at path. */
 char *paths_model_name(const char *path);
-/* The path of the model that a user names: a path that exists, else a model of that name in models_dir (NULL: paths_models_dir()).
+/* The path of the model that a user names: the model of exactly that name in models_dir (NULL: paths_models_dir()), so that a name means
+ * the same in every working directory; else a path that exists; else a model whose name differs in case. "./NAME" is always a path.
  * NULL with ERROR_NOT_FOUND and a suggestion when there is none. */
 char *paths_find_model(const char *models_dir, const char *path_or_name, struct error *err);
 /* The same for a name only. */
@@ -32,6 +33,9 @@ int paths_list(const char *dir, struct paths_models *ret_models, struct error *e
 void paths_list_free(struct paths_models *models);
 
 /* The option of every subcommand that takes models by name. */
+#define PATHS_SOUGHT                                                                                                          \
+  "Where models are sought by name. An installed model goes before a file or folder of the same name; write ./NAME for that " \
+  "one."
 #define PATHS_MODELS_DIR_ROW(type_, member, help_)                    \
   {.name = "models-dir",                                              \
    OPTION_STRING_TO(type_, member),                                   \

@@ -47,7 +47,7 @@ static const struct options_row rows[] = {
      .help = "Compare on at most so many tokens of the text."},
     {.name = "force", .letter = 'f', OPTION_BOOL_TO(struct quantize_args, force), .help = "Replace a file that is there."},
     OPTIONS_THREADS_ROW(struct quantize_args, threads),
-    PATHS_MODELS_DIR_ROW(struct quantize_args, models_dir, "Where models are sought by name."),
+    PATHS_MODELS_DIR_ROW(struct quantize_args, models_dir, PATHS_SOUGHT),
     {.name = "json", OPTION_BOOL_TO(struct quantize_args, json), .help = "Print the certificate as one JSON object."},
 };
 

@@ -34,7 +34,7 @@ static const struct options_row rows[] = {
      .metavar = "CONTEXT.json",
      .fallback = "-",
      .help = "A JSON object whose members are the template's variables (messages, tools, add_generation_prompt, …); - for standard input."},
-    PATHS_MODELS_DIR_ROW(struct render_args, models_dir, "Where models are sought by name."),
+    PATHS_MODELS_DIR_ROW(struct render_args, models_dir, PATHS_SOUGHT),
 };
 
 static struct js *read_context(const char *input, struct error *err) {

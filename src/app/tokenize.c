@@ -38,7 +38,7 @@ static const struct options_row rows[] = {
     {.name = "jsonl",
      OPTION_BOOL_TO(struct tokenize_args, jsonl),
      .help = "Read one JSON string a line and write one array of ids a line; with --decode the other way round."},
-    PATHS_MODELS_DIR_ROW(struct tokenize_args, models_dir, "Where models are sought by name."),
+    PATHS_MODELS_DIR_ROW(struct tokenize_args, models_dir, PATHS_SOUGHT),
 };
 
 /* ---- the tokenizer ---- */

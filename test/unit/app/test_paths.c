@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -90,7 +91,7 @@ static void a_models_folder_is_listed_by_name(void **state) {
   assert_int_equal(err.code, ERROR_NOT_FOUND);
 }
 
-static void a_model_is_found_by_path_then_by_name(void **state) {
+static void a_model_is_found_by_name_and_by_path(void **state) {
   (void)state;
   struct error err;
   expect_text(paths_find_model(dir, in("notes.txt"), &err), in("notes.txt"));
@@ -103,6 +104,23 @@ static void a_model_is_found_by_path_then_by_name(void **state) {
   assert_non_null(strstr(err.message, dir));
   assert_null(paths_find_model(in("none"), "ant", &err));
   assert_non_null(strstr(err.message, "does not exist"));
+}
+
+/* What lies about in the working directory does not stand in for an installed model. */
+static void a_name_means_the_same_in_every_working_directory(void **state) {
+  (void)state;
+  struct error err;
+  char *before = getcwd(NULL, 0);
+  assert_int_equal(fs_mkdirs(in("work/zebra"), 0700, NULL), 0);
+  assert_int_equal(fs_mkdirs(in("work/Ant"), 0700, NULL), 0);
+  assert_int_equal(chdir(in("work")), 0);
+  expect_text(paths_find_model(dir, "zebra", &err), in("zebra"));
+  expect_text(paths_find_model(dir, "./zebra", &err), "./zebra");
+  expect_text(paths_find_model(dir, "zebra/", &err), "zebra/");
+  expect_text(paths_find_model(dir, "Ant", &err), "Ant"); /* it is there as written; the installed one is not */
+  assert_int_equal(chdir(before), 0);
+  expect_text(paths_find_model(dir, "Ant", &err), in("ant.gguf"));
+  free(before);
 }
 
 static void a_model_in_parts_is_listed_once(void **state) {
@@ -122,8 +140,8 @@ static void a_model_in_parts_is_listed_once(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(the_data_folder_follows_xdg),       cmocka_unit_test(an_endpoint_is_named_as_its_folder_or_file),
-      cmocka_unit_test(a_models_folder_is_listed_by_name), cmocka_unit_test(a_model_is_found_by_path_then_by_name),
-      cmocka_unit_test(a_model_in_parts_is_listed_once),
+      cmocka_unit_test(a_models_folder_is_listed_by_name), cmocka_unit_test(a_model_is_found_by_name_and_by_path),
+      cmocka_unit_test(a_model_in_parts_is_listed_once),   cmocka_unit_test(a_name_means_the_same_in_every_working_directory),
   };
   return cmocka_run_group_tests(tests, make_dir, remove_dir);
 }
