@@ -24,7 +24,7 @@ static struct local_options side_options(const struct certificate_options *o, co
 }
 
 static int read_text(const struct certificate_options *o, struct buf *text, struct error *err) {
-  if (o->text) return fs_read(o->text, TEXT_BYTES_MAX, text, err);
+  if (o->text) return fs_read_any(o->text, TEXT_BYTES_MAX, text, err);
   buf_add(text, certificate_text, certificate_text_bytes);
   return 0;
 }

@@ -149,7 +149,7 @@ int config_apply_text(struct options *o, struct slice text, const char *path, st
 
 int config_apply(struct options *o, const char *path, struct error *err) {
   struct buf text = {0};
-  int result = fs_read(path, CONFIG_BYTES_MAX, &text, err);
+  int result = fs_read_any(path, CONFIG_BYTES_MAX, &text, err);
   if (result == 0) result = config_apply_text(o, buf_view(&text), path, err);
   buf_free(&text);
   return result;

@@ -58,7 +58,7 @@ static int print_result(const struct eval_args *a, const struct compare_result *
 
 static int encode_text(struct compare_side *s, const struct eval_args *a, struct ids *ids, struct error *err) {
   struct buf text = {0};
-  int result = fs_read(a->text, TEXT_BYTES_MAX, &text, err);
+  int result = fs_read_any(a->text, TEXT_BYTES_MAX, &text, err);
   if (result == 0 && (result = input_check(buf_view(&text), err)) < 0) error_prefix(err, "%s", a->text);
   if (result == 0) result = tokenizer_encode(s->local.tokenizer, buf_view(&text), TOKENIZER_ADD_SPECIAL, ids, err);
   buf_free(&text);

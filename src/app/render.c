@@ -40,7 +40,7 @@ static const struct options_row rows[] = {
 static struct js *read_context(const char *input, struct error *err) {
   struct buf text = {0};
   bool from_stdin = strcmp(input, "-") == 0;
-  int rc = from_stdin ? input_read(INPUT_BYTES_MAX, &text, err) : fs_read(input, INPUT_BYTES_MAX, &text, err);
+  int rc = from_stdin ? input_read(INPUT_BYTES_MAX, &text, err) : fs_read_any(input, INPUT_BYTES_MAX, &text, err);
   struct js *context = rc == 0 ? js_parse(buf_view(&text), err) : NULL;
   if (rc == 0 && !context) error_prefix(err, "%s", from_stdin ? "Standard input" : input);
   buf_free(&text);
@@ -50,7 +50,7 @@ static struct js *read_context(const char *input, struct error *err) {
 static int render_template(const char *path, const struct js *context, struct buf *out, struct error *err) {
   struct buf source = {0};
   struct jinja *j = NULL;
-  int rc = fs_read(path, TEMPLATE_BYTES_MAX, &source, err);
+  int rc = fs_read_any(path, TEMPLATE_BYTES_MAX, &source, err);
   if (rc == 0 && (rc = input_check(buf_view(&source), err)) < 0) error_prefix(err, "%s", path);
   if (rc == 0) rc = (j = jinja_parse(buf_view(&source), err)) ? jinja_render(j, context, -1, NULL, out, err) : -1;
   jinja_free(j);

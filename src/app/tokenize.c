@@ -46,7 +46,7 @@ static const struct options_row rows[] = {
 static struct tokenizer *open_file(const char *path, bool json, struct error *err) {
   struct buf bytes = {0};
   struct tokenizer *t = NULL;
-  if (fs_read(path, FILE_BYTES_MAX, &bytes, err) == 0) {
+  if (fs_read_any(path, FILE_BYTES_MAX, &bytes, err) == 0) {
     t = json ? tokenizer_open_json(buf_view(&bytes), SLICE(""), err) : tokenizer_open_vocabulary(buf_view(&bytes), SLICE(""), err);
     if (!t) error_prefix(err, "%s", path);
   }

@@ -32,10 +32,14 @@ static int read_all(int fd, const char *path, size_t bytes_max, struct buf *out,
   }
 }
 
-int fs_read(const char *path, size_t bytes_max, struct buf *out, struct error *err) {
-  int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* opening a pipe that nobody writes to does not wait: it is empty */
-  if (fd < 0) return io_error(err, "open", path);
-  fcntl(fd, F_SETFL, 0);
+/* Whether what is open is a file with an end of its own. A folder passes: reading it says what it is. */
+static int check_regular(int fd, const char *path, struct error *err) {
+  struct stat st;
+  if (fstat(fd, &st) < 0) return io_error(err, "examine", path);
+  return S_ISREG(st.st_mode) || S_ISDIR(st.st_mode) ? 0 : error_set(err, ERROR_INVALID, "%s is not a regular file.", path);
+}
+
+static int read_and_close(int fd, const char *path, size_t bytes_max, struct buf *out, struct error *err) {
   size_t len_before = out->len;
   int result = read_all(fd, path, bytes_max, out, err);
   close(fd);
@@ -44,6 +48,19 @@ int fs_read(const char *path, size_t bytes_max, struct buf *out, struct error *e
     out->data[out->len] = '\0';
   }
   return result;
+}
+
+int fs_read(const char *path, size_t bytes_max, struct buf *out, struct error *err) {
+  int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* opening a pipe that nobody writes to does not wait */
+  if (fd < 0) return io_error(err, "open", path);
+  if (check_regular(fd, path, err) == 0) return read_and_close(fd, path, bytes_max, out, err);
+  close(fd);
+  return -1;
+}
+
+int fs_read_any(const char *path, size_t bytes_max, struct buf *out, struct error *err) {
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  return fd < 0 ? io_error(err, "open", path) : read_and_close(fd, path, bytes_max, out, err);
 }
 
 /* ---- writing ---- */

@@ -7,8 +7,11 @@
 #include "base/buf.h"
 #include "base/error.h"
 
-/* Appends the file's bytes to out; nothing when it fails. A file over bytes_max is refused (ERROR_TOO_LARGE). */
+/* Appends the file's bytes to out; nothing when it fails. A file over bytes_max is refused (ERROR_TOO_LARGE), and what is no regular file
+ * too (ERROR_INVALID): a pipe within a folder must not hold its reader up. */
 int fs_read(const char *path, size_t bytes_max, struct buf *out, struct error *err);
+/* The same for a path that a person names: pipes and devices are read to their end, which may wait for a writer. */
+int fs_read_any(const char *path, size_t bytes_max, struct buf *out, struct error *err);
 /* Writes to a temporary name beside path, syncs, renames: a reader sees the old bytes or the new ones. mode: e.g. 0600. */
 int fs_write_atomic(const char *path, struct slice data, unsigned mode, struct error *err);
 

@@ -1,4 +1,5 @@
 /* Tests of base/fs. SPDX-License-Identifier: Apache-2.0 */
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -56,9 +57,43 @@ static void a_file_over_the_limit_is_refused(void **state) {
   assert_int_equal(fs_write_atomic(in("large"), SLICE("12345678"), 0600, NULL), 0);
   assert_int_equal(fs_read(in("large"), 7, &b, &err), -1);
   assert_int_equal(err.code, ERROR_TOO_LARGE);
-  assert_int_equal(fs_read("/dev/zero", 200000, &b, &err), -1);
+  assert_int_equal(fs_read_any("/dev/zero", 200000, &b, &err), -1);
   assert_int_equal(err.code, ERROR_TOO_LARGE);
   assert_int_equal(b.len, 0); /* nothing was appended */
+  buf_free(&b);
+}
+
+static void a_pipe_in_a_folder_holds_no_reader_up(void **state) {
+  (void)state;
+  struct buf b = {0};
+  struct error err = {0};
+  assert_int_equal(mkfifo(in("config.json"), 0600), 0);
+  assert_int_equal(fs_read(in("config.json"), 100, &b, &err), -1);
+  assert_int_equal(err.code, ERROR_INVALID);
+  assert_non_null(strstr(err.message, "config.json is not a regular file"));
+  int both = open(in("config.json"), O_RDWR); /* somebody could write, and does not */
+  assert_true(both >= 0);
+  assert_int_equal(fs_read(in("config.json"), 100, &b, &err), -1);
+  assert_int_equal(fs_read("/dev/zero", 100, &b, &err), -1);
+  assert_int_equal(b.len, 0);
+  close(both);
+  buf_free(&b);
+}
+
+/* `--input <(command)` */
+static void a_pipe_that_a_person_names_is_read_to_its_end(void **state) {
+  (void)state;
+  struct buf b = {0};
+  struct error err = {0};
+  char path[64];
+  int ends[2];
+  assert_int_equal(pipe(ends), 0);
+  assert_int_equal(write(ends[1], "words", 5), 5);
+  close(ends[1]);
+  snprintf(path, sizeof path, "/proc/self/fd/%d", ends[0]);
+  assert_int_equal(fs_read_any(path, 100, &b, &err), 0);
+  assert_true(slice_eq(buf_view(&b), SLICE("words")));
+  close(ends[0]);
   buf_free(&b);
 }
 
@@ -159,6 +194,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(what_is_written_is_read),
       cmocka_unit_test(a_file_over_the_limit_is_refused),
+      cmocka_unit_test(a_pipe_in_a_folder_holds_no_reader_up),
+      cmocka_unit_test(a_pipe_that_a_person_names_is_read_to_its_end),
       cmocka_unit_test(failures_name_the_path_and_the_reason),
       cmocka_unit_test(a_failed_write_leaves_the_old_file_and_no_other),
       cmocka_unit_test(folders_are_made_with_their_parents),
