@@ -1,7 +1,9 @@
 /* plinth: the program; finds the subcommand and runs it. SPDX-License-Identifier: Apache-2.0
  * app.h says how a subcommand is added. */
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "app/app.h"
 #include "app/help.h"
@@ -93,7 +95,15 @@ static int command_run(const struct app_command *command, int argc, char **argv)
   return code;
 }
 
+/* Where the caller closed a standard descriptor, the next file that is opened would get its number, and what is printed would land in it.
+ * So the number is taken, by a descriptor on which reading or writing fails as it did on none. */
+static void hold_standard_descriptors(void) {
+  for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+    if (fcntl(fd, F_GETFD) < 0) (void)open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+}
+
 int main(int argc, char **argv) {
+  hold_standard_descriptors();
   if (argc < 2) {
     struct error err;
     error_set(&err, ERROR_INVALID, "Name a command.");

@@ -346,7 +346,8 @@ static void close_all(struct server *v) {
   free(v->models_dir);
 }
 
-static int say_hello(const struct server *v) {
+/* A server whose output nobody takes serves all the same; app_print says why it is not seen. */
+static void say_hello(const struct server *v) {
   struct buf text = {0};
   struct banner b = {.host = v->args->host,
                      .port = net_port(v->net),
@@ -356,9 +357,8 @@ static int say_hello(const struct server *v) {
                      .auth = !v->args->no_auth,
                      .show_token = v->args->show_token || isatty(STDOUT_FILENO)};
   banner_write(&b, &text);
-  int code = app_print(&text);
+  (void)app_print(&text);
   buf_free(&text);
-  return code;
 }
 
 static int run(const struct options *o) {
@@ -366,8 +366,11 @@ static int run(const struct options *o) {
   struct server v = {.args = a, .lock_fd = -1, .signal_fd = -1};
   struct error err = {0};
   log_setup((enum log_level)log_level_parse(a->log_level), strcmp(a->log_format, "json") == 0 ? LOG_JSON : LOG_TEXT);
-  int code = start(&v, &err) < 0 ? app_fail(&err) : say_hello(&v);
-  if (code == APP_OK) net_run(v.net);
+  int code = start(&v, &err) < 0 ? app_fail(&err) : APP_OK;
+  if (code == APP_OK) {
+    say_hello(&v);
+    net_run(v.net);
+  }
   close_all(&v);
   if (code == APP_OK) log_line(LOG_INFO, "app", "Ended.");
   return code;

@@ -59,6 +59,14 @@ def test_a_full_disk_is_told_at_the_start(start):
     assert text.startswith("plinth: ") and text.rstrip().endswith(".")
 
 
+def test_without_standard_descriptors_nothing_lands_in_a_file(start, tmp_path):
+    server = start("--show-token", data_dir=tmp_path / "data", preexec_fn=lambda: os.closerange(0, 2))
+    wait_for("readiness", lambda: server._checked() and "Every endpoint is ready" in server.log)
+    token = (tmp_path / "data/admin-token").read_bytes().strip()
+    for file in (tmp_path / "data").iterdir():
+        assert file.name == "admin-token" or token not in file.read_bytes(), file
+
+
 def test_without_auth_only_on_loopback(start, tmp_path):
     for host in ("0.0.0.0", "::", "127.example.com", "128.0.0.1"):  # a name that begins like an address may stand for any
         assert "loopback" in failed(start("--no-auth", "--host", host))
