@@ -93,7 +93,7 @@ const struct app_command complete_command = {
              "Streams what the model writes behind the prompt: the argument, or all of standard input. The prompt is taken as it is; no "
              "chat template is applied, and BOS is added only where the tokenizer does so. Nothing but the text is printed.",
          .examples = "plinth complete 'Once upon a time' --max-tokens 50\n"
-                     "plinth complete --temperature 0 --stop '\\n' < prompt.txt",
+                     "plinth complete --temperature 0 --stop Question: < prompt.txt",
          OPTIONS_ROWS(rows),
          .args_bytes = sizeof(struct complete_args)},
     .run = run,

@@ -195,7 +195,7 @@ static int run(const struct options *o) {
 
 const struct app_command models_command = {
     .spec = {.command = "models",
-             .operands = "[rm NAME | rename NAME NEW]",
+             .operands = "rm NAME | rename NAME NEW",
              .operands_max = 3,
              .summary = "List, check, rename or remove installed models",
              .description = "Lists the models of a folder: name of the endpoint, task, size on disk, window in tokens, verdict of the "

@@ -243,9 +243,16 @@ static enum options_result walk_flags(struct options *o, int argc, char **argv, 
   return OPTIONS_RUN;
 }
 
+/* The first of the required operands that was not given: they stand in `operands` with spaces between. */
+static int missing_operand(const struct options *o, struct error *err) {
+  const char *name = o->spec->operands;
+  for (size_t i = 0; i < o->n_operands && strchr(name, ' '); i++) name = strchr(name, ' ') + 1;
+  return error_set(err, ERROR_INVALID, "%.*s is missing.", (int)strcspn(name, " "), name);
+}
+
 static int check_operands(const struct options *o, struct error *err) {
   const struct options_spec *spec = o->spec;
-  if (o->n_operands < spec->operands_min) return error_set(err, ERROR_INVALID, "%s is missing.", spec->operands);
+  if (o->n_operands < spec->operands_min) return missing_operand(o, err);
   if (o->n_operands > spec->operands_max)
     return error_set(err, ERROR_INVALID, "\"%.100s\" is one argument too many.", o->operands[spec->operands_max]);
   return 0;

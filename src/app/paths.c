@@ -128,7 +128,9 @@ char *paths_find_model(const char *models_dir, const char *path_or_name, struct 
   char *own = models_dir ? NULL : paths_models_dir();
   const char *dir = models_dir ? models_dir : own;
   char *path = find_installed(dir, path_or_name);
-  if (!path) path = fs_exists(path_or_name) ? mem_strdup(path_or_name) : paths_find_in(dir, path_or_name, err);
+  if (!path && fs_exists(path_or_name)) path = mem_strdup(path_or_name);
+  else if (!path && strchr(path_or_name, '/')) error_set(err, ERROR_NOT_FOUND, "There is no file or folder %s.", path_or_name);
+  else if (!path) path = paths_find_in(dir, path_or_name, err);
   free(own);
   return path;
 }

@@ -76,7 +76,7 @@ static int run(const struct options *o) {
   struct error err = {0};
   struct buf out = {0};
   if (!a->model == !a->template) {
-    error_set(&err, ERROR_INVALID, "Name a model with --model, or a template with --template.");
+    error_set(&err, ERROR_INVALID, "Name either a model with --model or a template with --template.");
     return app_usage("render", &err);
   }
   struct js *context = read_context(a->input, &err);

@@ -66,6 +66,7 @@ static void help_and_version_are_printed(void **state) {
   expect("help --man", 0, ".TH PLINTH 1");
   expect("help help", 0, "Usage: plinth COMMAND");
   expect("help complete", 0, "Usage: plinth complete [OPTION]... [PROMPT]\n");
+  expect("help models", 0, "Usage: plinth models [OPTION]... [rm NAME | rename NAME NEW]\n");
 }
 
 /* Every command that the help lists has a help of its own. */
@@ -95,14 +96,16 @@ static void wrong_command_lines_exit_with_2(void **state) {
   expect("help inspect more", 2, "\"more\" is one argument too many");
   expect("--jsno", 2, "There is no option --jsno in front of a command.");
   expect("eval x", 2, "Name a text with --text");
-  expect("inspect", 2, "is missing");
+  expect("inspect", 2, "FILE|DIR|NAME is missing.");
+  expect("quantize", 2, "plinth: MODEL is missing.");
+  expect("quantize x", 2, "plinth: OUT.gguf is missing.");
   expect("inspect a b", 2, "one argument too many");
   expect("inspect --jsno x", 2, "did you mean --json?");
 }
 
 static void what_cannot_be_read_exits_with_1_and_says_why(void **state) {
   (void)state;
-  expect("inspect /no/such/model", 1, "plinth: There is no file");
+  expect("inspect /no/such/model", 1, "plinth: There is no file or folder /no/such/model.\n");
   expect("inspect /dev/null", 1, "not a regular file");
   expect("inspect $T", 1, "is empty");
   assert_int_equal(fs_write_atomic(in("short.gguf"), SLICE("GGUF\3\0\0\0\1"), 0600, NULL), 0);
