@@ -195,9 +195,13 @@ static int converse(struct chat *c) {
       code = APP_FAILED;
     }
   }
+  int why = errno; /* of an input that cannot be read */
   if (!leave && c->terminal) fputs("\n", stderr);
   line_close(reader);
-  return code;
+  struct error err;
+  if (!ferror(stdin)) return code;
+  error_set(&err, ERROR_IO, "Cannot read standard input: %s.", strerror(why));
+  return app_fail(&err);
 }
 
 static int prepare(struct chat *c, struct error *err) {

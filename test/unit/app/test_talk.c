@@ -136,6 +136,12 @@ static void chat_notices_a_full_disk(void **state) {
   expect_part("echo hi | \"$P\" chat -n 2 2>&1 >/dev/full", 1, "Cannot write to standard output");
 }
 
+static void chat_notices_an_input_that_cannot_be_read(void **state) {
+  NEEDS_MODELS();
+  expect_part("\"$P\" chat 2>&1 </", 1, "Cannot read standard input: Is a directory.");
+  expect_part("\"$P\" chat 2>&1 <&-", 1, "Cannot read standard input: Bad file descriptor.");
+}
+
 /* An engine of one's own needs pages for one conversation, not a quarter of the machine. */
 static void a_conversation_fits_into_half_a_gigabyte(void **state) {
   NEEDS_MODELS();
@@ -312,6 +318,7 @@ int main(void) {
       cmocka_unit_test(text_that_is_not_utf8_is_refused_everywhere),
       cmocka_unit_test(a_word_behind_a_slash_is_no_message),
       cmocka_unit_test(chat_notices_a_full_disk),
+      cmocka_unit_test(chat_notices_an_input_that_cannot_be_read),
       cmocka_unit_test(a_conversation_fits_into_half_a_gigabyte),
       cmocka_unit_test(a_model_that_cannot_be_read_is_named),
       cmocka_unit_test(a_seed_below_zero_is_refused),
