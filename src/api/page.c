@@ -35,7 +35,7 @@ static void add_curl(const struct api *a, const struct endpoint *e, const char *
   buf_add_cstr(out, " -d '{\"model\": \"");
   add_html(out, e->name);
   if (embeds) buf_add_cstr(out, "\", \"input\": \"Hello\"}'</pre>\n");
-  else if (chats) buf_add_cstr(out, "\", \"messages\": [{\"role\": \"user\", \"content\": \"Hello\"}]}'</pre>\n");
+  else if (chats) buf_add_cstr(out, "\", \"messages\": [{\"role\": \"user\", \"content\": \"Hello\"}], \"max_tokens\": 64}'</pre>\n");
   else buf_add_cstr(out, "\", \"prompt\": \"Once upon a time\", \"max_tokens\": 32}'</pre>\n");
 }
 
@@ -43,7 +43,10 @@ void page_write(const struct api *a, struct slice host, struct buf *out) {
   char name[280];
   if (plain_host(host)) snprintf(name, sizeof name, "%.*s", SLICE_ARG(host));
   else snprintf(name, sizeof name, "127.0.0.1:%d", net_port(a->net));
-  buf_add_cstr(out, "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Plinth</title></head><body>\n");
+  buf_add_cstr(out,
+               "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Plinth</title>"
+               "<style>body{font:16px/1.5 sans-serif;max-width:60em;margin:2em auto;padding:0 1em}"
+               "pre{white-space:pre-wrap;overflow-wrap:anywhere;background:#eee;padding:.5em}</style></head><body>\n");
   buf_printf(out, "<h1>Plinth %s</h1>\n<p>This server speaks the OpenAI API under <code>/v1</code> and the Databricks API under ",
              a->version);
   buf_add_cstr(out, "<code>/serving-endpoints</code> and <code>/api/2.0/serving-endpoints</code>.</p>\n");

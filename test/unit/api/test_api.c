@@ -127,6 +127,7 @@ static void the_page_shows_a_curl_line_for_every_endpoint(void **state) {
   assert_int_equal(drive_get(d, "/"), 200);
   assert_string_equal(d->x.content_type, "text/html; charset=utf-8");
   expect_line(d, "curl http://127.0.0.1:8080/v1/chat/completions -d '{\"model\": \"chat\"");
+  expect_line(d, "\"messages\": [{\"role\": \"user\", \"content\": \"Hello\"}], \"max_tokens\": 64}'</pre>"); /* the answer has an end */
   expect_line(d, "/v1/embeddings -d '{\"model\": \"embed\"");
 }
 
