@@ -26,7 +26,7 @@ static void count(struct about *a) {
     a->tensor_bytes += t->n_bytes; /* they lie in files without overlap */
     a->bytes_of[t->dtype] += t->n_bytes;
   }
-  a->file_bytes = a->file->gguf ? gguf_bytes(a->file->gguf) : a->tensor_bytes;
+  a->file_bytes = a->file->gguf ? gguf_bytes(a->file->gguf) : a->file->tensors ? safetensors_bytes(a->file->tensors) : 0;
 }
 
 static void read_text(struct about *a) {

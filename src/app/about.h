@@ -9,7 +9,7 @@ enum about_template { ABOUT_TEMPLATE_NONE, ABOUT_TEMPLATE_OK, ABOUT_TEMPLATE_BRO
 struct about {
   char *name; /* of its endpoint */
   struct file_model *file;
-  uint64_t file_bytes; /* of the .gguf file, or of all tensors */
+  uint64_t file_bytes; /* of the .gguf or .safetensors files */
   size_t n_tensors;    /* 0: a vocabulary only */
   uint64_t n_parameters;
   uint64_t tensor_bytes, bytes_of[DTYPE_COUNT]; /* as stored */

@@ -123,6 +123,7 @@ struct safetensors *safetensors_open_bytes(struct slice bytes, const char *name,
 struct safetensors *safetensors_outline(const struct file_tensor *tensors, size_t n, struct error *err);
 void safetensors_close(struct safetensors *s); /* NULL is fine */
 size_t safetensors_n_tensors(const struct safetensors *s);
+uint64_t safetensors_bytes(const struct safetensors *s); /* of all its files; 0 for an outline */
 const struct file_tensor *safetensors_tensor_at(const struct safetensors *s, size_t i);
 const struct file_tensor *safetensors_tensor(const struct safetensors *s, const char *name); /* NULL when absent */
 

@@ -433,6 +433,12 @@ void safetensors_close(struct safetensors *st) {
 
 size_t safetensors_n_tensors(const struct safetensors *st) { return st->n_tensors; }
 
+uint64_t safetensors_bytes(const struct safetensors *st) {
+  uint64_t sum = 0;
+  for (size_t i = 0; i < st->n_parts; i++) sum += st->parts[i].map.size;
+  return sum;
+}
+
 const struct file_tensor *safetensors_tensor_at(const struct safetensors *st, size_t i) {
   assert(i < st->n_tensors);
   return &st->tensors[i];

@@ -85,7 +85,6 @@ static struct checkpoint *inspect(const struct file_model *file, const struct mo
   struct checkpoint *c = checkpoint_open(file, err);
   if (!c) return NULL;
   count_tensors(file, c, info);
-  info->file_bytes = info->weight_bytes;
   if (arch->inspect(file, info, err) == 0) return c;
   checkpoint_close(c);
   return NULL;

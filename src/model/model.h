@@ -25,7 +25,7 @@ struct model_info {
   size_t context_tokens;            /* window: positions, or max_seq_length of an embedding model */
   size_t window_tokens;             /* sliding window of attention; 0: none. Pages of positions that left it are kept */
   size_t n_experts, n_experts_used; /* of a layer, and by a token; 0: dense. n_ff is of one expert */
-  uint64_t n_parameters, file_bytes;
+  uint64_t n_parameters;
   char quantization[32];       /* "Q4_1" : the type that holds most of the bytes */
   uint64_t weight_bytes;       /* tensors as stored */
   bool tied_head;              /* the output head is the embedding */

@@ -192,6 +192,7 @@ static void shards_are_read_through_their_index(void **state) {
     assert_int_equal(safetensors_tensor(s, "a")->n_bytes, 1);
     assert_int_equal(((const unsigned char *)safetensors_tensor(s, "b")->data)[2], 2);
     assert_null(safetensors_tensor(s, "extra"));
+    assert_int_equal(safetensors_bytes(s), 8 + sizeof shard_1 - 1 + 2 + 8 + sizeof shard_2 - 1 + 3); /* headers too */
     safetensors_close(s);
   }
   struct safetensors *single = safetensors_open(tree_path(&t, "model-00001-of-00002.safetensors"), NULL);
