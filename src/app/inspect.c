@@ -333,7 +333,8 @@ const struct app_command inspect_command = {
          .description =
              "Tells what a model holds without loading it: architecture and task, sizes, quantization, tokenizer, chat template and the "
              "memory it needs.\n\n"
-             "A model is a .gguf file, a folder with exactly one .gguf file, a folder with config.json and safetensors, or the name of an "
+             "A model is a .gguf file, a folder with one (or with the parts of one), a folder with config.json and safetensors, or the "
+             "name of an "
              "installed model. A file that Plinth cannot run is told about all the same, with the reason; a broken one is an error.",
          .examples = "plinth inspect smollm2-135m-instruct\nplinth inspect --json --tensors model.gguf\nplinth inspect --plan --memory-gib "
                      "24 ./dbrx-instruct",
