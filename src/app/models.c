@@ -48,7 +48,8 @@ static void read_verdict(struct entry *e, bool check) {
   if (check && e->about.file) {
     int result = intake_recheck(e->model->path, 0, cancelled, NULL, &e->manifest, &e->found, &err);
     e->has_manifest = result >= 0 && e->manifest.n_files > 0;
-    if (result == 0) e->changed = e->found;
+    if (result == 0 && e->has_manifest) e->changed = e->found;
+    else if (result == 0 && !e->trouble) e->trouble = e->found;
   } else {
     e->has_manifest = manifest_read(e->model->path, &e->manifest, &err) == 1;
     e->changed = e->has_manifest ? manifest_changed(&e->manifest, e->model->path) : NULL;

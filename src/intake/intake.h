@@ -59,7 +59,7 @@ void intake_report_free(struct intake_report *r);
 
 /* Looks at every byte of an installed model (a folder or .gguf file): hashes against its manifest. A model without one is checked as an
  * import would (but not moved) and gets one, where the folder can be written. 1: all as written down (or newly written); 0: something
- * differs, which *ret_what names (free it). */
+ * differs, or the check failed of a model without a manifest (*ret is empty then); *ret_what says what (free it). */
 int intake_recheck(const char *path, int threads, bool (*cancelled)(void *arg), void *arg, struct manifest *ret, char **ret_what,
                    struct error *err);
 

@@ -81,6 +81,7 @@ static int adopt(struct manifest *m, const char *path, int threads, const struct
     if (checks.items[i].result == INTAKE_FAILED) {
       *ret_what = mem_strdup(checks.items[i].detail);
       intake_checks_free(&checks);
+      manifest_free(m);
       return 0;
     }
   if (result == 0) record_settle(m, &checks);

@@ -159,6 +159,9 @@ static void what_cannot_be_run_is_shown_with_its_reason(void **state) {
   expect("inspect odd --models-dir $T/models --tensors", 0, "F32     [4]");
   expect("models --models-dir $T/models", 0, "odd ");
   const char *text;
+  assert_int_equal(run("models --check --models-dir $T/models", &text), 1);
+  assert_non_null(strstr(text, "the architecture \"mamba\""));
+  assert_null(strstr(text, "imported")); /* it never was */
   assert_int_equal(run("models --json --models-dir $T/models", &text), 0);
   struct js *v = js_parse(slice_cstr(text), NULL);
   struct slice s;
