@@ -12,7 +12,7 @@
 #include "base/js.h"
 #include "base/mem.h"
 #include "engine/pages.h"
-#include "intake/digest.h"
+#include "base/digest.h"
 
 enum { FORWARD_ROWS_MAX = 256, VECTORS_BYTES_MAX = 64 << 20, TOKENIZER_BYTES_MAX = 256 << 20 };
 

@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "intake/digest.h"
+#include "base/digest.h"
 #include "net/fetch.h"
 
 enum { HUB_COMMIT_BYTES = 65 };

@@ -9,7 +9,7 @@
 
 #include "base/fs.h"
 #include "base/mem.h"
-#include "intake/digest.h"
+#include "base/digest.h"
 #include "intake/intake.h"
 #include "intake/record.h"
 #include "intake/stage.h"

@@ -7,7 +7,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
-#include "intake/digest.h"
+#include "base/digest.h"
 #include "intake/known.h"
 
 bool record_is_weights(const char *path) {

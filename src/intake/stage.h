@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "intake/digest.h"
+#include "base/digest.h"
 
 struct stage {
   char *incoming, *path, *lock_path; /* owned */

@@ -1,5 +1,5 @@
 /* digest: see digest.h. SPDX-License-Identifier: Apache-2.0 */
-#include "intake/digest.h"
+#include "base/digest.h"
 
 #include <assert.h>
 #include <errno.h>

@@ -1,6 +1,8 @@
-/* digest: SHA-256 of files and texts, and git's name of a small file. Private to intake. SPDX-License-Identifier: Apache-2.0 */
-#ifndef INTAKE_DIGEST_H
-#define INTAKE_DIGEST_H
+/* digest: SHA-256 of files and texts, and git's name of a small file. SPDX-License-Identifier: Apache-2.0 */
+#ifndef BASE_DIGEST_H
+#define BASE_DIGEST_H
+#include <stdbool.h>
+
 #include "base/error.h"
 #include "base/slice.h"
 
