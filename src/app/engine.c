@@ -14,6 +14,7 @@
 
 #include "app/app.h"
 #include "app/engine_loop.h"
+#include "app/weight_cache.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -21,7 +22,7 @@
 
 struct engine_args {
   int64_t fd, threads;
-  const char *compute, *log_level, *log_format;
+  const char *compute, *log_level, *log_format, *kept_dir;
 };
 
 static const struct options_row rows[] = {
@@ -47,6 +48,10 @@ static const struct options_row rows[] = {
      .fallback = "fast",
      .choices = "fast|f32",
      .help = "How models compute."},
+    {.name = "weight-cache",
+     OPTION_STRING_TO(struct engine_args, kept_dir),
+     .metavar = "DIR",
+     .help = "Folder where packed weights are kept for the next start."},
     {.name = "log-level",
      OPTION_STRING_TO(struct engine_args, log_level),
      .metavar = "LEVEL",
@@ -74,6 +79,7 @@ struct loaded {
 
 struct host {
   struct compute *compute;
+  const char *kept_dir;
   struct loaded *loaded[WIRE_MODELS_MAX];
 };
 
@@ -118,7 +124,10 @@ static void loaded_free(struct loaded *l) {
 static int open_parts(struct loaded *l, struct host *h, const char *path, struct error *err) {
   struct file_model *file = file_model_open(path, err);
   int result = file ? 0 : -1;
-  if (result == 0 && !(l->model = model_load(file, h->compute, &(struct model_options){0}, err))) result = -1;
+  char *kept_dir = h->kept_dir ? weight_cache_path(h->kept_dir, path) : NULL;
+  struct model_options options = {.kept_dir = kept_dir};
+  if (result == 0 && !(l->model = model_load(file, h->compute, &options, err))) result = -1;
+  free(kept_dir);
   if (result == 0 && model_info(l->model)->task == MODEL_GENERATE) result = read_tokens(l, file, err);
   file_model_close(file);
   return result;
@@ -249,6 +258,7 @@ static int run(const struct options *o) {
   }
   settle();
   struct host *h = mem_zalloc(1, sizeof *h);
+  h->kept_dir = a->kept_dir;
   int result = run_host(h, a, &err);
   free(h);
   if (result == 0) return APP_OK;

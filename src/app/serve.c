@@ -18,14 +18,16 @@
 #include "app/app.h"
 #include "app/banner.h"
 #include "app/data_dir.h"
+#include "app/weight_cache.h"
 #include "app/notify.h"
 #include "app/paths.h"
 #include "base/clock.h"
+#include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
 
 struct serve_args {
-  const char *host, *data_dir, *models_dir, *compute, *log_level, *log_format;
+  const char *host, *data_dir, *models_dir, *weight_cache, *compute, *log_level, *log_format;
   int64_t port, threads, kv_mib, drain_s, request_timeout_s, stall_s;
   bool no_auth, show_token;
   struct options_list cors_origins;
@@ -66,6 +68,15 @@ static const struct options_row rows[] = {
      .env = "PLINTH_MODELS_DIR",
      .key = "models_dir",
      .help = "Every model in this folder is served under the name of its folder or .gguf file."},
+    {.name = "weight-cache",
+     TO_STRING(weight_cache),
+     .metavar = "DIR",
+     .fallback_note = "DATA/cache",
+     .env = "PLINTH_WEIGHT_CACHE",
+     .key = "weight_cache",
+     .help =
+         "Folder where weights are kept in the form that the kernels read, so that the next start is quick; it takes about as much room as "
+         "the models. \"off\": they are packed at every start."},
     {.name = "threads",
      TO_INT(threads),
      .metavar = "N",
@@ -287,9 +298,19 @@ static int open_net(struct server *v, struct error *err) {
   return v->net ? 0 : -1;
 }
 
+/* The folder for packed weights, in new memory; NULL when there shall be none. */
+static char *weight_cache_dir(const struct server *v) {
+  const char *asked = v->args->weight_cache;
+  if (!asked) return fs_join(v->data_dir, "cache");
+  return strcmp(asked, "off") == 0 ? NULL : mem_strdup(asked);
+}
+
 static int open_serving(struct server *v, const struct paths_models *models, struct error *err) {
   const struct serve_args *a = v->args;
-  const char *const engine_args[] = {"--log-level", a->log_level, "--log-format", a->log_format, NULL};
+  char *cache = weight_cache_dir(v);
+  if (cache) weight_cache_tidy(cache, models);
+  const char *const engine_args[] = {"--log-level", a->log_level, "--log-format", a->log_format, cache ? "--weight-cache" : NULL,
+                                     cache,         NULL};
   struct serving_model *specs = mem_zalloc(models->n + 1, sizeof *specs);
   for (size_t i = 0; i < models->n; i++) specs[i] = (struct serving_model){models->items[i].name, models->items[i].path};
   struct serving_config config = {.models = specs,
@@ -306,6 +327,7 @@ static int open_serving(struct server *v, const struct paths_models *models, str
                                   .store = v->store};
   v->serving = serving_create(&config, err);
   free(specs);
+  free(cache);
   return v->serving ? 0 : -1;
 }
 

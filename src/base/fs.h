@@ -3,6 +3,7 @@
 #define BASE_FS_H
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/buf.h"
 #include "base/error.h"
@@ -29,10 +30,17 @@ int fs_mkdirs(const char *path, unsigned mode, struct error *err); /* like mkdir
 /* "dir/name" in new memory; free it. */
 char *fs_join(const char *dir, const char *name);
 
+/* What tells that a file is the one that was seen earlier, without reading it. */
+struct fs_stamp {
+  uint64_t bytes, inode, device;
+  int64_t mtime_ns;
+};
+
 /* A read-only map of a whole file. */
 struct fs_map {
   const unsigned char *data; /* NULL when size is 0 */
   size_t size;
+  struct fs_stamp stamp; /* of the file that was mapped */
 };
 int fs_map_open(struct fs_map *m, const char *path, struct error *err);
 void fs_map_close(struct fs_map *m); /* leaves {0}; fine on {0} */

@@ -11,6 +11,7 @@
 
 #include "base/dtype.h"
 #include "base/error.h"
+#include "base/fs.h"
 #include "base/slice.h"
 
 enum { FILE_RANK_MAX = 4 };
@@ -87,6 +88,9 @@ size_t gguf_n_tensors(const struct gguf *g);
 const struct file_tensor *gguf_tensor_at(const struct gguf *g, size_t i);
 const struct file_tensor *gguf_tensor(const struct gguf *g, const char *name); /* NULL when absent */
 
+/* The stamps of its files, one after the other (base/fs.h). NULL stamps: how many there are. */
+size_t gguf_stamps(const struct gguf *g, struct fs_stamp *stamps);
+
 /* ---- writing GGUF, version 3 ---- */
 
 struct gguf_writer;
@@ -127,8 +131,11 @@ uint64_t safetensors_bytes(const struct safetensors *s); /* of all its files; 0 
 const struct file_tensor *safetensors_tensor_at(const struct safetensors *s, size_t i);
 const struct file_tensor *safetensors_tensor(const struct safetensors *s, const char *name); /* NULL when absent */
 
-/* Begins a file with these tensors (plain types; name, dtype, rank, shape and n_bytes count): the header is written. The caller puts the
- * data of each, in this order, and commits (base/fs.h). */
+size_t safetensors_stamps(const struct safetensors *s, struct fs_stamp *stamps); /* as gguf_stamps */
+
+/* Begins a file with these tensors (plain types; name, dtype, rank, shape and n_bytes count): the header is written, and ends at a multiple
+ * of SAFETENSORS_ALIGNMENT. The caller puts the data of each, in this order, and commits (base/fs.h). */
+enum { SAFETENSORS_ALIGNMENT = 64 };
 struct fs_writer *safetensors_write(const char *path, const struct file_tensor *const *tensors, size_t n, struct error *err);
 
 /* ---- a model on disk, whatever its container ---- */
@@ -149,6 +156,9 @@ struct file_model *file_model_open(const char *path, struct error *err);
 /* The same without mapping tensor data of safetensors (tensors stays NULL): for a reader of config, tokenizer and template. */
 struct file_model *file_model_open_text(const char *path, struct error *err);
 void file_model_close(struct file_model *m); /* NULL is fine */
+/* Names what is in the files of an opened model: by the fingerprint of its manifest where that still holds, else by size, time and inode of
+ * its files; with the bytes of config.json. SHA-256 in hex. */
+void file_model_identity(const struct file_model *m, char out[65]);
 /* By name in either container; NULL when absent. */
 const struct file_tensor *file_model_tensor(const struct file_model *m, const char *name);
 /* Parses NAME inside a Hugging Face directory ("tokenizer_config.json", "1_Pooling/config.json"). Absent: returns 0 and *ret_json is

@@ -617,6 +617,12 @@ uint64_t gguf_bytes(const struct gguf *g) {
   return sum;
 }
 
+size_t gguf_stamps(const struct gguf *g, struct fs_stamp *stamps) {
+  if (stamps) stamps[0] = g->map.stamp;
+  for (size_t i = 0; stamps && i < g->n_others; i++) stamps[1 + i] = g->others[i]->map.stamp;
+  return 1 + g->n_others;
+}
+
 size_t gguf_n_values(const struct gguf *g) { return g->n_values; }
 
 const struct gguf_value *gguf_value_at(const struct gguf *g, size_t i) {

@@ -431,6 +431,11 @@ void safetensors_close(struct safetensors *st) {
   free(st);
 }
 
+size_t safetensors_stamps(const struct safetensors *s, struct fs_stamp *stamps) {
+  for (size_t i = 0; stamps && i < s->n_parts; i++) stamps[i] = s->parts[i].map.stamp;
+  return s->n_parts;
+}
+
 size_t safetensors_n_tensors(const struct safetensors *st) { return st->n_tensors; }
 
 uint64_t safetensors_bytes(const struct safetensors *st) {

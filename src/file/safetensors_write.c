@@ -5,8 +5,6 @@
 #include "base/jsonw.h"
 #include "file/file.h"
 
-enum { HEADER_ALIGNMENT = 8 };
-
 static void write_tensor(struct jsonw *w, const struct file_tensor *t, uint64_t *at) {
   assert(dtype_info(t->dtype)->block_elements == 1);
   jsonw_key_slice(w, t->name);
@@ -36,7 +34,7 @@ struct fs_writer *safetensors_write(const char *path, const struct file_tensor *
   jsonw_object_end(&w);
   for (size_t i = 0; i < n; i++) write_tensor(&w, tensors[i], &at);
   jsonw_object_end(&w);
-  while (header.len % HEADER_ALIGNMENT) buf_add_byte(&header, ' ');
+  while ((header.len + sizeof(uint64_t)) % SAFETENSORS_ALIGNMENT) buf_add_byte(&header, ' ');
   uint64_t length = header.len;
   struct fs_writer *file = fs_writer_open(path, 0644, err);
   if (file && (fs_writer_put(file, &length, sizeof length, err) < 0 || fs_writer_put(file, header.data, header.len, err) < 0)) {

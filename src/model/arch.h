@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef MODEL_ARCH_H
 #define MODEL_ARCH_H
+#include "model/kept.h"
 #include "model/model.h"
 
 /* First member of every architecture's own struct. */
@@ -12,6 +13,7 @@ struct model {
   size_t rows_max, out_rows_max;
   size_t weight_bytes; /* in memory */
   size_t stream_bytes; /* read to decode one token */
+  struct kept *kept;   /* or NULL */
 };
 
 struct model_arch {
@@ -81,6 +83,7 @@ struct weights {
   const char *hf_prefix; /* put in front of HF names, "" for none */
   size_t bytes;          /* packed so far, in memory */
   size_t stream_bytes;   /* of matrices, read by one product each */
+  struct kept *kept;     /* where packed matrices are looked for first; or NULL */
 };
 
 /* NULL when absent. */
@@ -90,6 +93,11 @@ int weights_check_depth(const struct weights *w, const struct weight_name *name,
 /* [n_out, n_in]; row_order as in weight_source. */
 struct weight *weights_matrix(struct weights *w, const struct weight_name *name, size_t layer, size_t n_out, size_t n_in,
                               const uint32_t *row_order, bool head, struct error *err);
+/* For this file's own: the matrix out of the kept weights, or NULL; and packing with the sums of w and the kept weights brought up to date. key
+ * names the matrix within the model, tensor is for messages. */
+struct weight *weights__kept(struct weights *w, const char *key, size_t n_out, size_t n_in);
+struct weight *weights__pack(struct weights *w, const char *key, struct slice tensor, const struct weight_source *source,
+                             struct error *err);
 /* A matrix within a tensor that stacks several: the tensor, of rank 2 or 3, is seen as `rows` rows. */
 struct weight_part {
   size_t rows, begin; /* the part's rows are begin … */

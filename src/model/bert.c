@@ -82,7 +82,7 @@ static struct model *bert_load(const struct file_model *file, const struct model
                                const struct model_options *options, struct error *err) {
   struct encoder *m = mem_zalloc(1, sizeof *m);
   struct config c = config_of(file);
-  struct weights w = {.file = file, .compute = compute, .hf_prefix = hf_prefix(file)};
+  struct weights w = {.file = file, .compute = compute, .kept = options->kept, .hf_prefix = hf_prefix(file)};
   double eps = 1e-12;
   m->base.info = *s;
   if (config_epsilon_or(&c, "%s.attention.layer_norm_epsilon", "layer_norm_eps", &eps, err) < 0) {

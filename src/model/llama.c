@@ -130,7 +130,7 @@ static struct model *llama_load(const struct file_model *file, const struct mode
                                 const struct model_options *options, struct error *err) {
   struct decoder *m = mem_zalloc(1, sizeof *m);
   struct config c = config_of(file);
-  struct weights w = {.file = file, .compute = compute, .hf_prefix = hf_prefix(file)};
+  struct weights w = {.file = file, .compute = compute, .kept = options->kept, .hf_prefix = hf_prefix(file)};
   double eps = config_is_type(&c, "mixtral") ? 1e-5 : 1e-6; /* what transformers takes where config.json is silent */
   if (config_epsilon_or(&c, "%s.attention.layer_norm_rms_epsilon", "rms_norm_eps", &eps, err) < 0 ||
       !(m->inv_freq = rope_frequencies(&c, s->head_dim, err))) {

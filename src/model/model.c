@@ -130,8 +130,14 @@ struct model *model_load(const struct file_model *file, struct compute *c, const
   if (!filled.rows_max) filled.rows_max = ROWS_DEFAULT;
   if (!filled.out_rows_max) filled.out_rows_max = OUT_ROWS_DEFAULT;
   if (filled.rows_max < info.context_tokens && info.task == MODEL_EMBED) filled.rows_max = info.context_tokens;
+  filled.kept = kept_begin(filled.kept_dir, file, compute_mode_of(c));
   struct model *m = arch->load(file, &info, c, &filled, err);
-  if (!m) return NULL;
+  if (!m) {
+    kept_free(filled.kept);
+    return NULL;
+  }
+  m->kept = filled.kept;
+  kept_write(m->kept);
   m->arch = arch;
   m->info = info;
   m->compute = c;
@@ -141,8 +147,13 @@ struct model *model_load(const struct file_model *file, struct compute *c, const
 }
 
 void model_free(struct model *m) {
-  if (m) m->arch->free(m);
+  if (!m) return;
+  struct kept *kept = m->kept;
+  kept_end(kept);
+  m->arch->free(m);
+  kept_free(kept);
 }
+
 
 const struct model_info *model_info(const struct model *m) { return &m->info; }
 struct compute *model_compute(const struct model *m) { return m->compute; }

@@ -65,10 +65,13 @@ int model_memory(const struct file_model *file, const struct model_info *info, e
                  struct error *err);
 
 struct model;
+struct kept;
 
 struct model_options {
-  size_t rows_max;     /* most rows of one forward pass; 0: 512 */
-  size_t out_rows_max; /* most rows with logits in one pass; 0: 64 */
+  size_t rows_max;      /* most rows of one forward pass; 0: 512 */
+  size_t out_rows_max;  /* most rows with logits in one pass; 0: 64 */
+  const char *kept_dir; /* folder of this model's own for packed weights, written in the background for the next load; NULL: none */
+  struct kept *kept;    /* model_load's own */
 };
 
 /* Loads and repacks the weights. The file may be closed afterwards. */

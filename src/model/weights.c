@@ -78,19 +78,36 @@ static int read_shaped(const struct weights *w, const struct weight_name *name, 
   return -1;
 }
 
-struct weight *weights_matrix(struct weights *w, const struct weight_name *name, size_t layer, size_t n_out, size_t n_in,
-                              const uint32_t *row_order, bool head, struct error *err) {
-  struct checkpoint_tensor t;
-  if (read_shaped(w, name, layer, n_out, n_in, &t, err) < 0) return NULL;
-  struct weight_source source = {
-      .dtype = t.view.dtype, .data = t.view.data, .n_out = n_out, .n_in = n_in, .row_order = row_order, .head = head};
-  struct weight *packed = weight_pack(w->compute, &source, err);
+static struct weight *count(struct weights *w, struct weight *packed) {
   if (packed) {
     w->bytes += weight_bytes(packed);
     w->stream_bytes += weight_stream_bytes(packed);
-  } else {
-    error_prefix(err, "%s, tensor %.*s", w->file->path, SLICE_ARG(t.view.name));
   }
+  return packed;
+}
+
+struct weight *weights__kept(struct weights *w, const char *key, size_t n_out, size_t n_in) {
+  return count(w, kept_find(w->kept, key, n_out, n_in));
+}
+
+struct weight *weights__pack(struct weights *w, const char *key, struct slice tensor, const struct weight_source *source,
+                             struct error *err) {
+  struct weight *packed = count(w, weight_pack(w->compute, source, err));
+  if (packed) kept_add(w->kept, key, packed);
+  else error_prefix(err, "%s, tensor %.*s", w->file->path, SLICE_ARG(tensor));
+  return packed;
+}
+
+struct weight *weights_matrix(struct weights *w, const struct weight_name *name, size_t layer, size_t n_out, size_t n_in,
+                              const uint32_t *row_order, bool head, struct error *err) {
+  struct checkpoint_tensor t;
+  char key[NAME_BYTES];
+  spell_for(w, name, layer, key);
+  struct weight *kept = weights__kept(w, key, n_out, n_in);
+  if (kept || read_shaped(w, name, layer, n_out, n_in, &t, err) < 0) return kept;
+  struct weight_source source = {
+      .dtype = t.view.dtype, .data = t.view.data, .n_out = n_out, .n_in = n_in, .row_order = row_order, .head = head};
+  struct weight *packed = weights__pack(w, key, t.view.name, &source, err);
   checkpoint_release(&t);
   return packed;
 }

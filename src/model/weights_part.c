@@ -1,4 +1,5 @@
 /* weights_part: matrices out of tensors that stack several (experts, fused projections); see arch.h. SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "model/arch.h"
@@ -7,7 +8,7 @@ bool weights_part_names(const struct weights *w, const struct weight_name *name)
   return w->file->container == FILE_GGUF ? name->gguf != NULL : name->hf != NULL;
 }
 
-enum { TURN = 32 };
+enum { TURN = 32, KEY_BYTES = 256 };
 
 /* [rows, columns] turned, in new memory, by squares that a cache holds; elements of `size` bytes. */
 static unsigned char *turned(const unsigned char *from, size_t rows, size_t columns, size_t size) {
@@ -40,17 +41,10 @@ static const struct file_tensor *find_stack(const struct weights *w, const struc
   return NULL;
 }
 
-static struct weight *pack(struct weights *w, const struct file_tensor *t, const struct weight_part *part, const void *data,
-                           struct error *err) {
+static struct weight *pack(struct weights *w, const char *key, const struct file_tensor *t, const struct weight_part *part,
+                           const void *data, struct error *err) {
   struct weight_source source = {.dtype = t->dtype, .data = data, .n_out = part->n_out, .n_in = part->n_in};
-  struct weight *packed = weight_pack(w->compute, &source, err);
-  if (!packed) {
-    error_prefix(err, "%s, tensor %.*s", w->file->path, SLICE_ARG(t->name));
-    return NULL;
-  }
-  w->bytes += weight_bytes(packed);
-  w->stream_bytes += weight_stream_bytes(packed);
-  return packed;
+  return weights__pack(w, key, t->name, &source, err);
 }
 
 struct weight *weights_part(struct weights *w, const struct weight_name *name, size_t layer, const struct weight_part *part,
@@ -58,6 +52,10 @@ struct weight *weights_part(struct weights *w, const struct weight_name *name, s
   size_t columns = part->transposed ? part->n_out : part->n_in;
   const struct file_tensor *t = find_stack(w, name, layer, part, columns, err);
   if (!t) return NULL;
+  char key[KEY_BYTES];
+  snprintf(key, sizeof key, "%.*s[%zu]", (int)(t->name.len < KEY_BYTES - 32 ? t->name.len : KEY_BYTES - 32), t->name.data, part->begin);
+  struct weight *kept = weights__kept(w, key, part->n_out, part->n_in);
+  if (kept) return kept;
   uint64_t row_bytes;
   bool turns = !part->transposed || dtype_info(t->dtype)->block_elements == 1;
   if (!turns || !dtype_bytes(t->dtype, columns, &row_bytes)) {
@@ -66,10 +64,10 @@ struct weight *weights_part(struct weights *w, const struct weight_name *name, s
     return NULL;
   }
   const unsigned char *data = (const unsigned char *)t->data + row_bytes * part->begin;
-  if (!part->transposed) return pack(w, t, part, data, err);
+  if (!part->transposed) return pack(w, key, t, part, data, err);
   unsigned char *own = turned(data, part->n_in, part->n_out, dtype_info(t->dtype)->block_bytes);
   struct weight *packed = NULL;
-  if (own) packed = pack(w, t, part, own, err);
+  if (own) packed = pack(w, key, t, part, own, err);
   else error_set(err, ERROR_NO_MEMORY, "%s: there is no memory to turn the tensor %.*s.", w->file->path, SLICE_ARG(t->name));
   free(own);
   return packed;

@@ -76,6 +76,7 @@ struct weight {
   size_t n_panels, n_blocks;
   size_t panel_bytes;
   unsigned char *data; /* n_panels · panel_bytes, 64-byte aligned */
+  bool borrowed;       /* data is somebody else's */
 };
 
 /* Activations of one row and block: x ≈ d · q. What a kernel needs beside q stands next to it. */

@@ -17,6 +17,7 @@
 #include "base/dtype.h"
 #include "base/error.h"
 #include "base/pool.h"
+#include "base/slice.h"
 
 enum compute_mode {
   COMPUTE_F32,  /* everything in fp32, weights dequantized exactly, KV in fp32: the mode that is compared with Hugging Face */
@@ -59,6 +60,19 @@ struct weight_source {
  * conversion (ERROR_UNSUPPORTED) and when memory is short (ERROR_NO_MEMORY). */
 struct weight *weight_pack(struct compute *c, const struct weight_source *source, struct error *err);
 void weight_free(struct weight *w); /* NULL is fine */
+
+/* Packed bytes can be kept in a file and seen from there. A form says what they are; it means the same only under one WEIGHT_LAYOUT, which
+ * is counted up whenever anything packs otherwise than before. */
+enum { WEIGHT_LAYOUT = 1 };
+struct weight_form {
+  unsigned pack;
+  bool wide;
+  size_t n_out, n_in;
+};
+struct weight_form weight_form(const struct weight *w);
+struct slice weight_packed(const struct weight *w);
+/* A weight whose packed bytes are the caller's, 64-byte aligned, and stay while it lives. NULL when they are not of this form. */
+struct weight *weight_view(struct weight_form form, struct slice packed);
 size_t weight_n_out(const struct weight *w);
 size_t weight_n_in(const struct weight *w);
 size_t weight_bytes(const struct weight *w); /* in memory */

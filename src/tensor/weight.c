@@ -131,7 +131,7 @@ struct weight *weight_pack(struct compute *c, const struct weight_source *s, str
 
 void weight_free(struct weight *w) {
   if (!w) return;
-  munmap(w->data, w->n_panels * w->panel_bytes);
+  if (!w->borrowed) munmap(w->data, w->n_panels * w->panel_bytes);
   free(w);
 }
 

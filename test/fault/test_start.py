@@ -7,6 +7,7 @@ import signal
 import socket
 import stat
 import subprocess
+from pathlib import Path
 
 import pytest
 from server import CHAT, EMBED, MODELS, PROGRAM, wait_for
@@ -182,3 +183,37 @@ def test_too_little_memory_is_told_and_the_server_stays(start):
     status, _, text = server.complete()
     assert status == 503 and "memory" in json.loads(text)["error"]["message"].lower()
     assert server.embed()[0] == 200
+
+
+def mapped_by(server):
+    return Path(f"/proc/{server.engine()}/maps").read_text()
+
+
+def text_of(reply):
+    status, _, body = reply
+    assert status == 200, body
+    return json.loads(body)["choices"][0]["text"]
+
+
+def test_the_second_start_maps_the_weights_that_the_first_has_packed(start, tmp_path):
+    models, data = tmp_path / "models", tmp_path / "data"
+    models.mkdir()
+    for name in (CHAT, EMBED):
+        (models / name).symlink_to(MODELS / name)
+    first = start(data_dir=data, models=models).ready()
+    wait_for("the kept files", lambda: len(list(data.glob("cache/*/*.safetensors"))) == 2)
+    assert str(data / "cache") not in mapped_by(first)
+    said = text_of(first.complete())
+    first.stop()
+    second = start(data_dir=data, models=models).ready()
+    assert f"cache/{CHAT}/" in mapped_by(second) and f"cache/{EMBED}/" in mapped_by(second)
+    assert text_of(second.complete()) == said
+    second.stop()
+    (models / EMBED).unlink()
+    start(data_dir=data, models=models).ready()
+    assert [p.parent.name for p in data.glob("cache/*/*.safetensors")] == [CHAT]
+
+
+def test_without_a_weight_cache_nothing_is_kept(start, tmp_path):
+    start("--weight-cache", "off", data_dir=tmp_path / "data").ready().stop()
+    assert not (tmp_path / "data/cache").exists()
