@@ -154,7 +154,6 @@ void model_free(struct model *m) {
   kept_free(kept);
 }
 
-
 const struct model_info *model_info(const struct model *m) { return &m->info; }
 struct compute *model_compute(const struct model *m) { return m->compute; }
 size_t model_rows_max(const struct model *m) { return m->rows_max; }
