@@ -2,6 +2,7 @@
 #include "engine/engine.h"
 
 #include <assert.h>
+#include <math.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -48,12 +49,22 @@ static void init_step(struct engine *e) {
   for (int i = 0; i < threads && !embeds; i++) e->samplers[i] = sampler_create(e->info->n_vocab);
 }
 
+/* A tokenizer may know more ids than the model has rows. */
+static void copy_stop_ids(struct engine *e, const struct engine_config *config) {
+  int32_t *ids = mem_alloc(config->n_stop_ids * sizeof *ids);
+  size_t n = 0;
+  for (size_t i = 0; i < config->n_stop_ids; i++)
+    if (config->stop_ids[i] >= 0 && (size_t)config->stop_ids[i] < e->info->n_vocab) ids[n++] = config->stop_ids[i];
+  e->config.stop_ids = ids;
+  e->config.n_stop_ids = n;
+}
+
 struct engine *engine_create(const struct engine_config *config, struct error *err) {
   struct engine *e = mem_zalloc(1, sizeof *e);
   e->config = *config;
   e->model = config->model;
   e->info = model_info(config->model);
-  e->config.stop_ids = mem_dup(config->stop_ids, config->n_stop_ids * sizeof *config->stop_ids);
+  copy_stop_ids(e, config);
   size_t out_rows = model_out_rows_max(e->model);
   if (!e->config.running_max) e->config.running_max = RUNNING_DEFAULT;
   if (e->config.running_max > out_rows) e->config.running_max = out_rows;
@@ -100,6 +111,32 @@ static int check_tokens(const struct engine *e, const struct engine_request *r, 
   return 0;
 }
 
+static int check_id(const struct engine *e, int32_t id, const char *what, struct error *err) {
+  if (id >= 0 && (size_t)id < e->info->n_vocab) return 0;
+  return error_set(err, ERROR_INVALID, "%s names the token %d, but the model's vocabulary has %zu tokens.", what, id, e->info->n_vocab);
+}
+
+static int check_sampling(const struct engine *e, const struct engine_request *r, struct error *err) {
+  const struct engine_sampling *g = &r->sampling;
+  const float values[] = {g->temperature, g->top_p, g->min_p, g->repetition_penalty, g->presence_penalty, g->frequency_penalty};
+  for (size_t i = 0; i < sizeof values / sizeof values[0]; i++)
+    if (!isfinite(values[i]))
+      return error_set(err, ERROR_INVALID, "A sampling value is %g, which is no number to compute with.", (double)values[i]);
+  if (g->repetition_penalty < 0)
+    return error_set(err, ERROR_INVALID, "repetition_penalty is %g; it must be above 0.", (double)g->repetition_penalty);
+  if (g->n_biases > ENGINE_BIASES_MAX)
+    return error_set(err, ERROR_INVALID, "logit_bias names %zu tokens; at most %d are taken.", g->n_biases, ENGINE_BIASES_MAX);
+  for (size_t i = 0; i < g->n_biases; i++) {
+    if (check_id(e, g->biases[i].id, "logit_bias", err) < 0) return -1;
+    if (!isfinite(g->biases[i].bias)) return error_set(err, ERROR_INVALID, "A value of logit_bias is %g.", (double)g->biases[i].bias);
+  }
+  if (r->n_stop_ids > ENGINE_STOP_IDS_MAX)
+    return error_set(err, ERROR_INVALID, "There are %zu stop ids; at most %d are taken.", r->n_stop_ids, ENGINE_STOP_IDS_MAX);
+  for (size_t i = 0; i < r->n_stop_ids; i++)
+    if (check_id(e, r->stop_ids[i], "stop_token_ids", err) < 0) return -1;
+  return 0;
+}
+
 static int check_generation(const struct engine *e, const struct engine_request *r, struct error *err) {
   if (r->n_done >= r->n_prompt || (r->max_tokens && r->n_done >= r->max_tokens))
     return error_set(err, ERROR_INVALID, "A resumed request has %zu generated tokens among %zu, with a limit of %zu.", r->n_done,
@@ -112,6 +149,7 @@ static int check_generation(const struct engine *e, const struct engine_request 
     if (r->stops[i].len == 0) return error_set(err, ERROR_INVALID, "A stop string is empty.");
   if (r->top_logprobs > ENGINE_TOP_LOGPROBS_MAX)
     return error_set(err, ERROR_INVALID, "top_logprobs is %d; at most %d are given.", r->top_logprobs, ENGINE_TOP_LOGPROBS_MAX);
+  if (check_sampling(e, r, err) < 0) return -1;
   size_t need = sequence_pages_for(r->n_prompt + 1);
   if (need > e->pages.n_pages)
     return error_set(err, ERROR_TOO_LARGE, "The prompt needs %zu KV pages, but the engine has %zu; raise --kv-mib.", need,
@@ -128,7 +166,7 @@ static void replay_tail(struct engine *e, struct sequence *s) {
 int engine_submit(struct engine *e, const struct engine_request *r, struct error *err) {
   if (check_tokens(e, r, err) < 0) return -1;
   if (e->info->task == MODEL_GENERATE && check_generation(e, r, err) < 0) return -1;
-  struct sequence *s = sequence_create(r, e->info->context_tokens);
+  struct sequence *s = sequence_create(r, e->info->context_tokens, e->config.stop_ids, e->config.n_stop_ids);
   replay_tail(e, s);
   sequence_list_append(&e->waiting, s);
   return 0;

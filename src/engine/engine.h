@@ -17,7 +17,7 @@
 #include "base/slice.h"
 #include "model/model.h"
 
-enum { ENGINE_TOP_LOGPROBS_MAX = 20, ENGINE_STOPS_MAX = 16 };
+enum { ENGINE_TOP_LOGPROBS_MAX = 20, ENGINE_STOPS_MAX = 16, ENGINE_STOP_IDS_MAX = 128, ENGINE_BIASES_MAX = 300 };
 
 struct engine;
 
@@ -37,11 +37,22 @@ struct engine_config {
 struct engine *engine_create(const struct engine_config *config, struct error *err);
 void engine_destroy(struct engine *e); /* NULL is fine */
 
+struct engine_bias {
+  int32_t id;
+  float bias; /* finite */
+};
+
+/* sampler.h has the order in which these are applied. */
 struct engine_sampling {
-  float temperature; /* 0: greedy */
-  float top_p;       /* (0, 1]; 1: off */
-  int32_t top_k;     /* 0: off */
-  uint64_t seed;     /* with the position it determines each draw (Philox 4x32-10) */
+  float temperature;                         /* 0: greedy */
+  float top_p;                               /* (0, 1]; 1: off */
+  float min_p;                               /* [0, 1]; 0: off */
+  int32_t top_k;                             /* 0: off */
+  float repetition_penalty;                  /* above 0; 1: off, and so is 0, which nobody set */
+  float presence_penalty, frequency_penalty; /* 0: off */
+  const struct engine_bias *biases;          /* added to the logits of these ids */
+  size_t n_biases;                           /* at most ENGINE_BIASES_MAX */
+  uint64_t seed;                             /* with the position it determines each draw (Philox 4x32-10) */
 };
 
 /* All pointers are copied. */
@@ -52,13 +63,18 @@ struct engine_request {
   struct adapter *adapter; /* of the engine's model, borrowed while the request lives; NULL: the model itself */
   struct engine_sampling sampling;
   size_t max_tokens; /* 0: up to the context */
-  bool ignore_eos;
+  /* The first min_tokens tokens end nothing: ids that would end the sequence cannot be chosen, and a stop string counts from the token
+   * on that is number min_tokens + 1 and completes it; it may have begun before. max_tokens and the context end it all the same. */
+  size_t min_tokens;
+  bool ignore_eos;           /* the model's end-of-generation ids are tokens like any other */
+  const int32_t *stop_ids;   /* further ids that end the sequence, with ignore_eos too */
+  size_t n_stop_ids;         /* at most ENGINE_STOP_IDS_MAX */
   const struct slice *stops; /* stop strings, none empty; a match ends the sequence with the token that completes it */
   size_t n_stops;
   int top_logprobs;     /* -1: no logprobs; 0 … 20 alternatives beside the chosen one */
   bool prompt_logprobs; /* report the prompt's tokens too (with the same number of alternatives) */
   size_t n_done;        /* the last n_done ids of prompt were generated earlier by this request (resumption): positions of draws,
-                                  max_tokens and stop matching count them; 0 for a new one */
+                                  penalties, min_tokens, max_tokens and stop matching count them; 0 for a new one */
 };
 
 /* ERROR_INVALID: ids out of range or too long; ERROR_TOO_LARGE: can never fit the KV memory, with the numbers. */
@@ -77,11 +93,12 @@ struct engine_logprob {
 struct engine_event {
   uint64_t id;
   enum engine_event_kind kind;
-  int32_t token;             /* chosen id; an end-of-generation id comes with finish ENGINE_STOP and is no text */
-  bool is_eos;               /* token is an end-of-generation id that ended the sequence */
+  int32_t token;             /* chosen id; one that ends the sequence comes with finish ENGINE_STOP and is no text */
+  bool is_eos;               /* token is an end-of-generation or stop id that ended the sequence */
   enum engine_finish finish; /* the last event of a sequence says how it ended */
-  float logprob;             /* of token, under the model's distribution (temperature 1, no filter); NAN for the first prompt token */
-  int n_top;                 /* alternatives, most likely first */
+  float
+      logprob; /* of token, under the model's own distribution: before bias, penalties, temperature and filters; NAN for the first prompt token */
+  int n_top;                        /* alternatives, most likely first */
   const struct engine_logprob *top; /* borrowed until the next step */
   const float *embedding;           /* ENGINE_EMBEDDING: [n_embd], borrowed until the next step */
 };

@@ -4,10 +4,11 @@
 #define ENGINE_SEQUENCE_H
 #include "base/buf.h"
 #include "engine/engine.h"
+#include "engine/tally.h"
 
 struct sequence {
   struct sequence *next;         /* in the waiting or the running list */
-  struct engine_request request; /* its prompt and stops point into this sequence */
+  struct engine_request request; /* its lists point into this sequence */
   int32_t *tokens;               /* [n_tokens] prompt, then what was generated */
   size_t n_tokens, cap_tokens;
   size_t n_prompt;     /* tokens not generated here: request.n_prompt - request.n_done */
@@ -19,15 +20,24 @@ struct sequence {
   struct slice *stops;   /* [request.n_stops] copies */
   size_t stop_bytes_max; /* longest stop string */
   struct buf tail;       /* last bytes of the generated text, enough to see a stop string */
+  int32_t *end_ids;      /* [n_end_ids] what ends it: the model's end-of-generation ids unless ignored, and request.stop_ids */
+  size_t n_end_ids;
+  bool penalized;     /* a penalty is set: … */
+  struct tally tally; /* … of its tokens; without the prompt's when only the generated ones count */
   /* of the step under way */
   size_t n_rows; /* rows in this step; 0: none */
   bool samples;  /* the last row's logits choose a token */
 };
 
-struct sequence *sequence_create(const struct engine_request *r, size_t context_tokens);
+/* eos_ids: the model's end-of-generation ids. */
+struct sequence *sequence_create(const struct engine_request *r, size_t context_tokens, const int32_t *eos_ids, size_t n_eos_ids);
 void sequence_destroy(struct sequence *s);
+/* A token that was generated. */
 void sequence_add_token(struct sequence *s, int32_t token);
-/* Takes the bytes of a new token into account; true when a stop string is complete now. */
+/* Whether the next token may end the sequence, and whether the last one that was added did by its id. */
+bool sequence_may_end(const struct sequence *s);
+bool sequence_ended_by(const struct sequence *s, int32_t token);
+/* Takes the bytes of a new token into account; true when they complete a stop string. */
 bool sequence_completes_stop(struct sequence *s, struct slice bytes);
 /* Pages for n positions. */
 size_t sequence_pages_for(size_t n_positions);

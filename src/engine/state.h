@@ -9,7 +9,7 @@
 /* One row of logits and what is to be learned from it. */
 struct scored {
   struct sequence *sequence;
-  const float *logits;
+  float *logits;
   bool prompt;     /* the token is known: report its logprob */
   size_t position; /* of the token */
   int32_t token;
@@ -19,7 +19,7 @@ struct scored {
 };
 
 struct engine {
-  struct engine_config config; /* stop_ids is our copy */
+  struct engine_config config; /* stop_ids is our copy, without those that the vocabulary lacks */
   struct model *model;
   const struct model_info *info;
   struct kv_layout kv;

@@ -146,17 +146,18 @@ static struct plan make_plan(struct engine *e) {
 static void score_row(void *job, int tile, int worker) {
   struct engine *e = job;
   struct scored *x = &e->scored[tile];
-  const struct engine_request *r = &x->sequence->request;
-  if (!x->prompt) x->token = sampler_choose(e->samplers[worker], x->logits, &r->sampling, x->position);
+  const struct sequence *s = x->sequence;
+  const struct engine_request *r = &s->request;
+  struct sampler_choice choice = {.sampling = &r->sampling,
+                                  .tally = s->penalized ? &s->tally : NULL,
+                                  .banned = s->end_ids,
+                                  .n_banned = sequence_may_end(s) ? 0 : s->n_end_ids,
+                                  .position = x->position};
+  if (!x->prompt) x->token = sampler_choose(e->samplers[worker], x->logits, &choice);
   x->n_top = r->top_logprobs > 0 ? r->top_logprobs : 0;
+  if ((size_t)x->n_top > e->info->n_vocab) x->n_top = (int)e->info->n_vocab;
   x->logprob = NAN;
   if (r->top_logprobs >= 0 || x->prompt) x->logprob = sampler_logprobs(e->samplers[worker], x->logits, x->token, x->top, x->n_top);
-}
-
-static bool ends_generation(const struct engine *e, int32_t token) {
-  for (size_t i = 0; i < e->config.n_stop_ids; i++)
-    if (e->config.stop_ids[i] == token) return true;
-  return false;
 }
 
 static enum engine_finish finish_of(struct engine *e, struct sequence *s, int32_t token, bool is_eos) {
@@ -198,8 +199,8 @@ static void accept_token(struct engine *e, const struct scored *x) {
   struct sequence *s = x->sequence;
   report_lone_token(e, s);
   struct engine_event *event = add_scored_event(e, x, ENGINE_TOKEN);
-  event->is_eos = !s->request.ignore_eos && ends_generation(e, x->token);
   sequence_add_token(s, x->token);
+  event->is_eos = sequence_ended_by(s, x->token);
   event->finish = finish_of(e, s, x->token, event->is_eos);
   if (event->finish == ENGINE_RUNNING) return;
   e->stats.finished++;

@@ -78,10 +78,25 @@ static size_t prompt_of(uint64_t id, int32_t *prompt) {
   return n;
 }
 
+/* Every third request has penalties, every fourth a bias, some must go on for a while. */
+static void add_extras(uint64_t id, struct engine_request *r) {
+  static const struct engine_bias biases[] = {{7, 2.5f}, {11, -100}, {300, 1.25f}};
+  static const int32_t stop_ids[] = {41, 42, 43};
+  struct engine_sampling *g = &r->sampling;
+  if (id % 3 == 1) g->repetition_penalty = 1.15f;
+  if (id % 3 == 2) g->presence_penalty = 0.4f;
+  if (id % 6 == 3) g->frequency_penalty = 0.3f;
+  if (id % 7 == 5) g->min_p = 0.02f;
+  if (id % 4 == 0) g->biases = biases, g->n_biases = 3;
+  r->min_tokens = id % 5 == 2 ? 70 : 0;
+  if (r->min_tokens) r->stop_ids = stop_ids, r->n_stop_ids = 3;
+}
+
 static struct engine_request request_of(uint64_t id, int32_t *prompt) {
   struct engine_request r = {.id = id, .prompt = prompt, .max_tokens = 70, .top_logprobs = 2};
   r.n_prompt = prompt_of(id, prompt);
   r.sampling = (struct engine_sampling){.temperature = id % 3 ? 0.9f : 0, .top_p = id % 2 ? 0.9f : 1, .top_k = id % 5 ? 0 : 40, .seed = id};
+  add_extras(id, &r);
   return r;
 }
 
@@ -276,6 +291,95 @@ static void end_of_generation_ids_stop_unless_ignored(void **state) {
   rig_close(&rig);
 }
 
+static void ids_of_the_request_end_it_too(void **state) {
+  (void)state;
+  struct rig rig = rig_open((struct rig_options){.mode = COMPUTE_FAST});
+  struct outcome whole[1] = {0}, cut[1] = {0};
+  struct engine_request r = {.prompt = (int32_t[]){1, 2}, .n_prompt = 2, .max_tokens = 9, .top_logprobs = -1};
+  submit(&rig, &r);
+  collect(&rig, whole);
+  r.stop_ids = &whole[0].tokens[4];
+  r.n_stop_ids = 1;
+  r.ignore_eos = true;
+  submit(&rig, &r);
+  collect(&rig, cut);
+  assert_int_equal(cut[0].finish, ENGINE_STOP);
+  assert_true(cut[0].n <= 5 && cut[0].tokens[cut[0].n - 1] == whole[0].tokens[4]);
+  rig_close(&rig);
+}
+
+static void before_min_tokens_nothing_ends_and_what_would_end_does_not_come(void **state) {
+  (void)state;
+  struct rig rig = rig_open((struct rig_options){.mode = COMPUTE_FAST});
+  struct outcome o[2] = {0};
+  int32_t stop_ids[ENGINE_STOP_IDS_MAX];
+  for (int i = 0; i < ENGINE_STOP_IDS_MAX; i++) stop_ids[i] = i; /* a good part of the vocabulary */
+  struct engine_request r = {.prompt = (int32_t[]){1, 2},
+                             .n_prompt = 2,
+                             .max_tokens = 60,
+                             .min_tokens = 20,
+                             .top_logprobs = -1,
+                             .sampling = {.temperature = 1, .top_p = 1, .seed = 3},
+                             .stop_ids = stop_ids,
+                             .n_stop_ids = ENGINE_STOP_IDS_MAX};
+  submit(&rig, &r);
+  r.id = 1;
+  r.n_stop_ids = 0;
+  struct slice stops[] = {SLICE("a"), SLICE("e"), SLICE("i"), SLICE("o"), SLICE("u")};
+  r.stops = stops;
+  r.n_stops = 5;
+  submit(&rig, &r);
+  collect(&rig, o);
+  assert_true(o[0].finish == ENGINE_STOP && o[0].n > 20 && o[0].tokens[o[0].n - 1] < ENGINE_STOP_IDS_MAX);
+  for (size_t i = 0; i < 20; i++) assert_true(o[0].tokens[i] >= ENGINE_STOP_IDS_MAX);
+  assert_true(o[1].finish == ENGINE_STOP && o[1].n > 20);
+  rig_close(&rig);
+}
+
+/* Greedy text of a small model repeats itself; a penalty ends that, and the logprobs stay the model's own. */
+static void penalties_bias_and_bans_do_not_touch_logprobs(void **state) {
+  (void)state;
+  struct rig rig = rig_open((struct rig_options){.mode = COMPUTE_FAST});
+  struct outcome plain[2] = {0}, penalized[2] = {0};
+  struct engine_request r = {.prompt = (int32_t[]){1, 2, 3}, .n_prompt = 3, .max_tokens = 1, .top_logprobs = 0};
+  submit(&rig, &r);
+  collect(&rig, plain);
+  const struct engine_bias bias = {plain[0].tokens[0], 100};
+  r.sampling = (struct engine_sampling){.repetition_penalty = 1.5f, .presence_penalty = 2, .biases = &bias, .n_biases = 1};
+  submit(&rig, &r);
+  collect(&rig, penalized);
+  assert_int_equal(penalized[0].tokens[0], plain[0].tokens[0]);
+  assert_memory_equal(&penalized[0].logprobs[0], &plain[0].logprobs[0], sizeof(float));
+  const struct engine_bias ban = {plain[0].tokens[0], -100};
+  r.sampling.biases = &ban;
+  r.id = 1;
+  submit(&rig, &r);
+  collect(&rig, penalized);
+  assert_int_not_equal(penalized[1].tokens[0], plain[0].tokens[0]);
+  assert_true(penalized[1].logprobs[0] < plain[0].logprobs[0]);
+  rig_close(&rig);
+}
+
+static void a_frequency_penalty_ends_repetition(void **state) {
+  (void)state;
+  struct rig rig = rig_open((struct rig_options){.mode = COMPUTE_FAST});
+  struct outcome o[2] = {0};
+  for (uint64_t id = 0; id < 2; id++) {
+    struct engine_request r = {.id = id, .prompt = (int32_t[]){1, 2, 3}, .n_prompt = 3, .max_tokens = 100, .top_logprobs = -1};
+    r.sampling = (struct engine_sampling){.frequency_penalty = id ? 2 : 0, .biases = &(struct engine_bias){9, 4}, .n_biases = 1};
+    submit(&rig, &r);
+  }
+  collect(&rig, o);
+  int most[2] = {0};
+  for (int id = 0; id < 2; id++) {
+    int count[TINY_VOCAB] = {0};
+    for (size_t i = 0; i < o[id].n; i++)
+      if (++count[o[id].tokens[i]] > most[id]) most[id] = count[o[id].tokens[i]];
+  }
+  assert_true(most[1] * 3 < most[0]);
+  rig_close(&rig);
+}
+
 /* ---- logprobs ---- */
 
 static void prompt_logprobs_equal_those_of_generation(void **state) {
@@ -371,6 +475,32 @@ static void bad_requests_are_refused_with_the_numbers(void **state) {
   rig_close(&rig);
 }
 
+static void sampling_refused(struct rig *rig, struct engine_request r, const char *words) {
+  struct error err;
+  r.prompt = (int32_t[]){1};
+  r.n_prompt = 1;
+  assert_int_equal(engine_submit(rig->engine, &r, &err), -1);
+  assert_int_equal(err.code, ERROR_INVALID);
+  if (!strstr(err.message, words)) fail_msg("%s", err.message);
+}
+
+static void sampling_that_cannot_be_computed_is_refused(void **state) {
+  (void)state;
+  struct rig rig = rig_open((struct rig_options){.mode = COMPUTE_FAST});
+  static const struct engine_bias many[ENGINE_BIASES_MAX + 1], far[] = {{TINY_VOCAB, 1}}, odd[] = {{1, INFINITY}};
+  static const int32_t ids[ENGINE_STOP_IDS_MAX + 1], below[] = {-1};
+  sampling_refused(&rig, (struct engine_request){.sampling = {.min_p = NAN}}, "no number");
+  sampling_refused(&rig, (struct engine_request){.sampling = {.presence_penalty = INFINITY}}, "no number");
+  sampling_refused(&rig, (struct engine_request){.sampling = {.repetition_penalty = -1}}, "above 0");
+  sampling_refused(&rig, (struct engine_request){.sampling = {.biases = many, .n_biases = ENGINE_BIASES_MAX + 1}}, "at most 300");
+  sampling_refused(&rig, (struct engine_request){.sampling = {.biases = far, .n_biases = 1}}, "320 tokens");
+  sampling_refused(&rig, (struct engine_request){.sampling = {.biases = odd, .n_biases = 1}}, "inf");
+  sampling_refused(&rig, (struct engine_request){.stop_ids = ids, .n_stop_ids = ENGINE_STOP_IDS_MAX + 1}, "at most 128");
+  sampling_refused(&rig, (struct engine_request){.stop_ids = below, .n_stop_ids = 1}, "token -1");
+  assert_false(engine_busy(rig.engine));
+  rig_close(&rig);
+}
+
 static void too_little_kv_memory_is_an_error_with_the_numbers(void **state) {
   (void)state;
   struct rig rig = rig_open((struct rig_options){.mode = COMPUTE_FAST});
@@ -393,10 +523,15 @@ int main(void) {
       cmocka_unit_test(without_max_tokens_the_context_ends_it_with_length),
       cmocka_unit_test(a_stop_string_ends_the_sequence_with_the_token_that_completes_it),
       cmocka_unit_test(end_of_generation_ids_stop_unless_ignored),
+      cmocka_unit_test(ids_of_the_request_end_it_too),
+      cmocka_unit_test(before_min_tokens_nothing_ends_and_what_would_end_does_not_come),
+      cmocka_unit_test(penalties_bias_and_bans_do_not_touch_logprobs),
+      cmocka_unit_test(a_frequency_penalty_ends_repetition),
       cmocka_unit_test(prompt_logprobs_equal_those_of_generation),
       cmocka_unit_test(waiting_sequences_start_in_order_when_pages_are_free),
       cmocka_unit_test(cancel_takes_effect_within_one_step_and_frees_pages),
       cmocka_unit_test(bad_requests_are_refused_with_the_numbers),
+      cmocka_unit_test(sampling_that_cannot_be_computed_is_refused),
       cmocka_unit_test(too_little_kv_memory_is_an_error_with_the_numbers),
   };
   int failed = cmocka_run_group_tests(tests, NULL, NULL);
