@@ -17,6 +17,8 @@ static unsigned touch_message(const struct wire_message *m) {
     case WIRE_SUBMIT:
       for (size_t i = 0; i < m->submit.n_prompt; i++) sum += (unsigned)m->submit.prompt[i];
       for (size_t i = 0; i < m->submit.n_stops; i++) sum += touch(m->submit.stops[i]);
+      sum += touch(slice_make(m->submit.stop_ids, m->submit.n_stop_ids * sizeof *m->submit.stop_ids));
+      sum += touch(slice_make(m->submit.biases, m->submit.n_biases * sizeof *m->submit.biases));
       return sum;
     case WIRE_MODEL_READY: return touch(m->ready.architecture) + touch(m->ready.quantization);
     case WIRE_MODEL_FAILED: return touch(m->failed.message);

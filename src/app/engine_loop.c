@@ -48,12 +48,26 @@ static void queue_load(struct state *l, const struct wire_load *load) {
 
 static void submit(struct state *l, const struct wire_submit *m) {
   struct error err = {0};
+  struct engine_bias biases[WIRE_BIASES_MAX];
+  for (size_t i = 0; i < m->n_biases; i++) biases[i] = (struct engine_bias){m->biases[i].id, m->biases[i].bias};
   struct engine_request r = {.id = m->id,
                              .prompt = m->prompt,
                              .n_prompt = m->n_prompt,
-                             .sampling = {.temperature = m->temperature, .top_p = m->top_p, .top_k = m->top_k, .seed = m->seed},
+                             .sampling = {.temperature = m->temperature,
+                                          .top_p = m->top_p,
+                                          .min_p = m->min_p,
+                                          .top_k = m->top_k,
+                                          .repetition_penalty = m->repetition_penalty,
+                                          .presence_penalty = m->presence_penalty,
+                                          .frequency_penalty = m->frequency_penalty,
+                                          .biases = biases,
+                                          .n_biases = m->n_biases,
+                                          .seed = m->seed},
                              .max_tokens = m->max_tokens,
+                             .min_tokens = m->min_tokens,
                              .ignore_eos = m->ignore_eos,
+                             .stop_ids = m->stop_ids,
+                             .n_stop_ids = m->n_stop_ids,
                              .stops = m->stops,
                              .n_stops = m->n_stops,
                              .top_logprobs = m->top_logprobs,

@@ -21,11 +21,15 @@ static void copy_ask(struct wire_submit *to, const struct wire_submit *from) {
   struct slice *stops = mem_zalloc(from->n_stops + 1, sizeof *stops);
   for (size_t i = 0; i < from->n_stops; i++) stops[i] = slice_make(mem_dup(from->stops[i].data, from->stops[i].len), from->stops[i].len);
   to->stops = stops;
+  to->stop_ids = mem_dup(from->stop_ids, from->n_stop_ids * sizeof *from->stop_ids);
+  to->biases = mem_dup(from->biases, from->n_biases * sizeof *from->biases);
 }
 
 static void generation_free(struct generation *g) {
   for (size_t i = 0; i < g->ask.n_stops; i++) free((void *)g->ask.stops[i].data);
   free((void *)g->ask.stops);
+  free((void *)g->ask.stop_ids);
+  free((void *)g->ask.biases);
   free((void *)g->ask.prompt);
   ids_free(&g->tokens);
   free(g);

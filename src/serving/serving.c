@@ -129,6 +129,9 @@ void serving_work(struct serving *s, void (*work)(void *arg), void (*done)(void 
 
 /* ---- generations ---- */
 
+/* Of presence, frequency and repetition; the api allows less. Within it no logit becomes infinite. */
+static const double PENALTY_MAX = 100;
+
 static int check_free(struct serving *s, const struct model *m, struct error *err) {
   if (s->draining) {
     *err = s->refusal;
@@ -145,16 +148,9 @@ static int check_free(struct serving *s, const struct model *m, struct error *er
   return 0;
 }
 
-static int check_request(const struct serving_request *r, struct error *err) {
-  if (r->n_prompt == 0) return error_set(err, ERROR_INVALID, "The prompt has no tokens; send at least one.");
-  if (r->n_prompt > WIRE_PROMPT_MAX)
-    return error_set(err, ERROR_INVALID, "The prompt has %zu tokens; %d are the most.", r->n_prompt, WIRE_PROMPT_MAX);
-  if (!(r->temperature >= 0) || r->temperature > 1e6)
-    return error_set(err, ERROR_INVALID, "temperature is %g; it must be 0 or more.", r->temperature);
-  if (!(r->top_p > 0 && r->top_p <= 1)) return error_set(err, ERROR_INVALID, "top_p is %g; it must be above 0 and at most 1.", r->top_p);
-  if (r->top_k < 0) return error_set(err, ERROR_INVALID, "top_k is %lld; it must be 0 or more.", (long long)r->top_k);
-  if (r->top_logprobs > SERVING_TOP_LOGPROBS_MAX)
-    return error_set(err, ERROR_INVALID, "top_logprobs is %d; %d are the most.", r->top_logprobs, SERVING_TOP_LOGPROBS_MAX);
+static int check_stops(const struct serving_request *r, struct error *err) {
+  if (r->n_stop_ids > WIRE_STOP_IDS_MAX)
+    return error_set(err, ERROR_INVALID, "There are %zu stop ids; %d are the most.", r->n_stop_ids, WIRE_STOP_IDS_MAX);
   if (r->n_stops > WIRE_STOPS_MAX)
     return error_set(err, ERROR_INVALID, "There are %zu stop strings; %d are the most.", r->n_stops, WIRE_STOPS_MAX);
   for (size_t i = 0; i < r->n_stops; i++) {
@@ -165,6 +161,40 @@ static int check_request(const struct serving_request *r, struct error *err) {
   return 0;
 }
 
+static int check_penalty(const char *name, double value, struct error *err) {
+  return fabs(value) <= PENALTY_MAX
+             ? 0
+             : error_set(err, ERROR_INVALID, "%s is %g; it must be from -%g to %g.", name, value, PENALTY_MAX, PENALTY_MAX);
+}
+
+static int check_sampling(const struct serving_request *r, struct error *err) {
+  if (!(r->temperature >= 0) || r->temperature > 1e6)
+    return error_set(err, ERROR_INVALID, "temperature is %g; it must be 0 or more.", r->temperature);
+  if (!(r->top_p > 0 && r->top_p <= 1)) return error_set(err, ERROR_INVALID, "top_p is %g; it must be above 0 and at most 1.", r->top_p);
+  if (!(r->min_p >= 0 && r->min_p <= 1)) return error_set(err, ERROR_INVALID, "min_p is %g; it must be from 0 to 1.", r->min_p);
+  if (r->top_k < 0) return error_set(err, ERROR_INVALID, "top_k is %lld; it must be 0 or more.", (long long)r->top_k);
+  if (r->repetition_penalty != 0 && !(r->repetition_penalty >= 1 / PENALTY_MAX && r->repetition_penalty <= PENALTY_MAX))
+    return error_set(err, ERROR_INVALID, "repetition_penalty is %g; it must be from %g to %g.", r->repetition_penalty, 1 / PENALTY_MAX,
+                     PENALTY_MAX);
+  if (check_penalty("presence_penalty", r->presence_penalty, err) < 0) return -1;
+  if (check_penalty("frequency_penalty", r->frequency_penalty, err) < 0) return -1;
+  if (r->n_biases > WIRE_BIASES_MAX)
+    return error_set(err, ERROR_INVALID, "logit_bias names %zu tokens; %d are the most.", r->n_biases, WIRE_BIASES_MAX);
+  for (size_t i = 0; i < r->n_biases; i++)
+    if (!isfinite(r->biases[i].bias)) return error_set(err, ERROR_INVALID, "A value of logit_bias is %g.", (double)r->biases[i].bias);
+  return 0;
+}
+
+static int check_request(const struct serving_request *r, struct error *err) {
+  if (r->n_prompt == 0) return error_set(err, ERROR_INVALID, "The prompt has no tokens; send at least one.");
+  if (r->n_prompt > WIRE_PROMPT_MAX)
+    return error_set(err, ERROR_INVALID, "The prompt has %zu tokens; %d are the most.", r->n_prompt, WIRE_PROMPT_MAX);
+  if (check_sampling(r, err) < 0) return -1;
+  if (r->top_logprobs > SERVING_TOP_LOGPROBS_MAX)
+    return error_set(err, ERROR_INVALID, "top_logprobs is %d; %d are the most.", r->top_logprobs, SERVING_TOP_LOGPROBS_MAX);
+  return check_stops(r, err);
+}
+
 static uint32_t clamp_u32(size_t v) { return v > UINT32_MAX ? UINT32_MAX : (uint32_t)v; }
 
 struct generation *serving_generate(struct serving *s, const struct serving_request *r,
@@ -173,19 +203,30 @@ struct generation *serving_generate(struct serving *s, const struct serving_requ
   struct error ours; /* the checks write to it in full, whether the caller wants it or not */
   if (!err) err = &ours;
   if (check_free(s, m, err) < 0 || check_request(r, err) < 0) return NULL;
+  struct wire_bias biases[WIRE_BIASES_MAX];
+  for (size_t i = 0; i < r->n_biases; i++) biases[i] = (struct wire_bias){r->biases[i].id, r->biases[i].bias};
   struct wire_submit ask = {.model = (uint32_t)m->door.index,
                             .temperature = (float)r->temperature,
                             .top_p = fmaxf((float)r->top_p, FLT_MIN), /* above 0 stays above 0 */
+                            .min_p = (float)r->min_p,
                             .top_k = r->top_k > INT32_MAX ? INT32_MAX : (int32_t)r->top_k,
+                            .repetition_penalty = r->repetition_penalty == 0 ? 1 : (float)r->repetition_penalty,
+                            .presence_penalty = (float)r->presence_penalty,
+                            .frequency_penalty = (float)r->frequency_penalty,
                             .seed = r->seed,
                             .max_tokens = clamp_u32(r->max_tokens),
+                            .min_tokens = clamp_u32(r->min_tokens),
                             .top_logprobs = r->top_logprobs < 0 ? -1 : r->top_logprobs,
                             .ignore_eos = r->ignore_eos,
                             .prompt_logprobs = r->prompt_logprobs,
                             .prompt = r->prompt,
                             .n_prompt = r->n_prompt,
                             .stops = r->stops,
-                            .n_stops = r->n_stops};
+                            .n_stops = r->n_stops,
+                            .stop_ids = r->stop_ids,
+                            .n_stop_ids = r->n_stop_ids,
+                            .biases = biases,
+                            .n_biases = r->n_biases};
   struct generation *g = generations_add(s, m, &ask, r->timeout_ms ? r->timeout_ms : s->config.request_timeout_ms);
   g->on_event = on_event;
   g->arg = arg;

@@ -107,7 +107,7 @@ void serving_work(struct serving *s, void (*work)(void *arg), void (*done)(void 
 
 /* ---- generations ---- */
 
-enum { SERVING_TOP_LOGPROBS_MAX = 20 };
+enum { SERVING_TOP_LOGPROBS_MAX = 20, SERVING_STOP_IDS_MAX = 128, SERVING_BIASES_MAX = 300 };
 
 struct serving_logprob {
   int32_t id;
@@ -120,25 +120,37 @@ enum serving_finish { SERVING_RUNNING, SERVING_STOP, SERVING_LENGTH };
 struct serving_event {
   enum serving_event_kind kind;
   int32_t token;
-  bool is_eos;                /* an end-of-generation token: no text */
+  bool is_eos;                /* an end-of-generation or stop id that ended the sequence: no text */
   enum serving_finish finish; /* not SERVING_RUNNING on the last event */
-  float logprob;              /* NAN for the first prompt token */
+  float logprob;              /* under the model's own distribution; NAN for the first prompt token */
   int n_top;
   const struct serving_logprob *top; /* borrowed for the call */
   const float *embedding;            /* n_embd values, borrowed for the call */
   const struct error *error; /* SERVING_ERROR: the last event; ERROR_UNAVAILABLE: the engine died; ERROR_TIMEOUT; what the engine says */
 };
 
-/* What is asked of the engine. Everything is copied. */
+struct serving_bias {
+  int32_t id;
+  float bias;
+};
+
+/* What is asked of the engine. Everything is copied. doc/design/engine.md says what the sampling does, and in which order. */
 struct serving_request {
   const struct endpoint *endpoint;
   const int32_t *prompt;
   size_t n_prompt;
-  double temperature, top_p;
-  int64_t top_k; /* 0: off */
+  double temperature, top_p, min_p;
+  int64_t top_k;                              /* 0: off */
+  double repetition_penalty;                  /* above 0; 1: off, and so is 0, which nobody set */
+  double presence_penalty, frequency_penalty; /* 0: off */
+  const struct serving_bias *biases;          /* finite, at most SERVING_BIASES_MAX */
+  size_t n_biases;
   uint64_t seed;
   size_t max_tokens; /* 0: up to the context */
+  size_t min_tokens; /* so many tokens end nothing */
   bool ignore_eos;
+  const int32_t *stop_ids; /* at most SERVING_STOP_IDS_MAX */
+  size_t n_stop_ids;
   const struct slice *stops;
   size_t n_stops;
   int top_logprobs; /* -1: none */

@@ -81,7 +81,7 @@ struct generation {
   bool internal;          /* the proof of an endpoint; not counted and not refused */
   bool gone;              /* out of list and table; memory only waits for the end of a callback */
   unsigned deaths;        /* engine processes that ended while they had it */
-  struct wire_submit ask; /* owns prompt and stops: a later process can be asked the same */
+  struct wire_submit ask; /* owns its lists: a later process can be asked the same */
   struct ids tokens;      /* generated so far; with ask all that is needed to go on elsewhere */
   struct loop_timer *timer;
   unsigned timeout_ms;

@@ -106,6 +106,7 @@ static void prove(struct serving *s, struct model *m) {
   const int32_t prompt[1] = {bos >= 0 && (uint32_t)bos < m->n_vocab ? bos : 0};
   struct wire_submit ask = {.model = (uint32_t)m->door.index,
                             .top_p = 1,
+                            .repetition_penalty = 1,
                             .max_tokens = 1,
                             .top_logprobs = -1,
                             .ignore_eos = true,

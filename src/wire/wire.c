@@ -95,20 +95,33 @@ void wire_put_load(struct buf *out, const struct wire_load *m) {
 void wire_put_submit(struct buf *out, const struct wire_submit *m) {
   assert(m->n_prompt > 0 && m->n_prompt <= WIRE_PROMPT_MAX && m->n_done <= m->n_prompt && m->n_stops <= WIRE_STOPS_MAX);
   assert(m->top_logprobs >= -1 && m->top_logprobs <= WIRE_TOP_MAX);
+  assert(m->n_stop_ids <= WIRE_STOP_IDS_MAX && m->n_biases <= WIRE_BIASES_MAX);
   size_t begin = frame_begin(out, WIRE_SUBMIT);
   put(out, m->id, 8);
   put(out, m->model, 4);
   put_f32(out, m->temperature);
   put_f32(out, m->top_p);
+  put_f32(out, m->min_p);
   put(out, (uint32_t)m->top_k, 4);
+  put_f32(out, m->repetition_penalty);
+  put_f32(out, m->presence_penalty);
+  put_f32(out, m->frequency_penalty);
   put(out, m->seed, 8);
   put(out, m->max_tokens, 4);
+  put(out, m->min_tokens, 4);
   put(out, m->n_done, 4);
   put(out, (uint64_t)(m->top_logprobs + 1), 1);
   put(out, (m->ignore_eos ? 1u : 0) | (m->prompt_logprobs ? 2u : 0), 1);
   put(out, m->n_stops, 2);
+  put(out, m->n_stop_ids, 2);
+  put(out, m->n_biases, 2);
   put(out, m->n_prompt, 4);
   put_i32s(out, m->prompt, m->n_prompt);
+  put_i32s(out, m->stop_ids, m->n_stop_ids);
+  for (size_t i = 0; i < m->n_biases; i++) {
+    put(out, (uint32_t)m->biases[i].id, 4);
+    put_f32(out, m->biases[i].bias);
+  }
   for (size_t i = 0; i < m->n_stops; i++) {
     assert(m->stops[i].len > 0 && m->stops[i].len <= WIRE_STOP_BYTES_MAX);
     put_text(out, m->stops[i]);
@@ -280,39 +293,49 @@ static int decode_load(struct reader *r, struct wire_load *m, struct error *err)
   return check_model(m->model, err);
 }
 
-static int check_submit(const struct wire_submit *m, struct error *err) {
-  if (!(m->temperature >= 0) || isinf(m->temperature))
-    return error_set(err, ERROR_CORRUPT, "The frame's temperature is %g.", (double)m->temperature);
-  if (!(m->top_p > 0 && m->top_p <= 1)) return error_set(err, ERROR_CORRUPT, "The frame's top_p is %g.", (double)m->top_p);
+static int bad_real(const char *what, float value, struct error *err) {
+  return error_set(err, ERROR_CORRUPT, "The frame's %s is %g.", what, (double)value);
+}
+
+static int check_sampling(const struct wire_submit *m, struct error *err) {
+  if (!(m->temperature >= 0) || isinf(m->temperature)) return bad_real("temperature", m->temperature, err);
+  if (!(m->top_p > 0 && m->top_p <= 1)) return bad_real("top_p", m->top_p, err);
+  if (!(m->min_p >= 0 && m->min_p <= 1)) return bad_real("min_p", m->min_p, err);
+  if (!(m->repetition_penalty > 0) || isinf(m->repetition_penalty)) return bad_real("repetition penalty", m->repetition_penalty, err);
+  if (!isfinite(m->presence_penalty)) return bad_real("presence penalty", m->presence_penalty, err);
+  if (!isfinite(m->frequency_penalty)) return bad_real("frequency penalty", m->frequency_penalty, err);
   if (m->top_k < 0) return error_set(err, ERROR_CORRUPT, "The frame's top_k is %d.", m->top_k);
+  return 0;
+}
+
+static int check_submit(const struct wire_submit *m, struct error *err) {
+  if (check_sampling(m, err) < 0) return -1;
   if (m->top_logprobs > WIRE_TOP_MAX) return bad_value("number of logprobs", (uint64_t)m->top_logprobs, err);
   if (m->n_stops > WIRE_STOPS_MAX) return bad_value("number of stop strings", m->n_stops, err);
+  if (m->n_stop_ids > WIRE_STOP_IDS_MAX) return bad_value("number of stop ids", m->n_stop_ids, err);
+  if (m->n_biases > WIRE_BIASES_MAX) return bad_value("number of biases", m->n_biases, err);
   if (m->n_prompt == 0 || m->n_prompt > WIRE_PROMPT_MAX) return bad_value("prompt length", m->n_prompt, err);
   if (m->n_done > m->n_prompt) return bad_value("number of tokens done", m->n_done, err);
   return check_model(m->model, err);
 }
 
-static int decode_submit(struct reader *r, struct arena *scratch, struct wire_submit *m, struct error *err) {
-  m->id = get(r, 8);
-  m->model = get_u32(r);
-  m->temperature = get_f32(r);
-  m->top_p = get_f32(r);
-  m->top_k = (int32_t)get_u32(r);
-  m->seed = get(r, 8);
-  m->max_tokens = get_u32(r);
-  m->n_done = get_u32(r);
-  m->top_logprobs = (int)get(r, 1) - 1;
-  unsigned flags = (unsigned)get(r, 1);
-  m->ignore_eos = flags & 1;
-  m->prompt_logprobs = flags & 2;
-  m->n_stops = (size_t)get(r, 2);
-  m->n_prompt = get_count(r, 4);
-  if (r->failed) return 0; /* the caller says that the body is too short */
-  if (flags > 3) return bad_value("flags", flags, err);
-  if (check_submit(m, err) < 0) return -1;
-  int32_t *prompt = arena_array(scratch, m->n_prompt, sizeof *prompt);
-  for (size_t i = 0; i < m->n_prompt; i++) prompt[i] = (int32_t)get_u32(r);
-  m->prompt = prompt;
+static const int32_t *get_i32s(struct reader *r, struct arena *scratch, size_t n) {
+  int32_t *v = arena_array(scratch, n, sizeof *v);
+  for (size_t i = 0; i < n; i++) v[i] = (int32_t)get_u32(r);
+  return v;
+}
+
+/* The lists behind the numbers, whose counts were checked. */
+static int decode_lists(struct reader *r, struct arena *scratch, struct wire_submit *m, struct error *err) {
+  m->prompt = get_i32s(r, scratch, m->n_prompt);
+  m->stop_ids = get_i32s(r, scratch, m->n_stop_ids);
+  struct wire_bias *biases = arena_array(scratch, m->n_biases, sizeof *biases);
+  for (size_t i = 0; i < m->n_biases; i++) {
+    biases[i].id = (int32_t)get_u32(r);
+    biases[i].bias = get_f32(r);
+    if (!isfinite(biases[i].bias)) return bad_real("bias of a token", biases[i].bias, err);
+  }
+  m->biases = biases;
   struct slice *stops = arena_array(scratch, m->n_stops, sizeof *stops);
   for (size_t i = 0; i < m->n_stops; i++) {
     stops[i] = get_text(r, WIRE_STOP_BYTES_MAX);
@@ -320,6 +343,33 @@ static int decode_submit(struct reader *r, struct arena *scratch, struct wire_su
   }
   m->stops = stops;
   return 0;
+}
+
+static int decode_submit(struct reader *r, struct arena *scratch, struct wire_submit *m, struct error *err) {
+  m->id = get(r, 8);
+  m->model = get_u32(r);
+  m->temperature = get_f32(r);
+  m->top_p = get_f32(r);
+  m->min_p = get_f32(r);
+  m->top_k = (int32_t)get_u32(r);
+  m->repetition_penalty = get_f32(r);
+  m->presence_penalty = get_f32(r);
+  m->frequency_penalty = get_f32(r);
+  m->seed = get(r, 8);
+  m->max_tokens = get_u32(r);
+  m->min_tokens = get_u32(r);
+  m->n_done = get_u32(r);
+  m->top_logprobs = (int)get(r, 1) - 1;
+  unsigned flags = (unsigned)get(r, 1);
+  m->ignore_eos = flags & 1;
+  m->prompt_logprobs = flags & 2;
+  m->n_stops = (size_t)get(r, 2);
+  m->n_stop_ids = (size_t)get(r, 2);
+  m->n_biases = (size_t)get(r, 2);
+  m->n_prompt = get_count(r, 4);
+  if (r->failed) return 0; /* the caller says that the body is too short */
+  if (flags > 3) return bad_value("flags", flags, err);
+  return check_submit(m, err) < 0 ? -1 : decode_lists(r, scratch, m, err);
 }
 
 static int decode_ready(struct reader *r, struct wire_model *m, struct error *err) {

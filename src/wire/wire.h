@@ -21,7 +21,7 @@
 #include "base/slice.h"
 
 enum {
-  WIRE_VERSION = 1,
+  WIRE_VERSION = 2,
   WIRE_HEADER_BYTES = 8,
   WIRE_BODY_BYTES_MAX = 32 << 20,
   WIRE_STEP_BYTES_SOFT = 4 << 20, /* a step with more goes out in several frames */
@@ -29,6 +29,8 @@ enum {
   WIRE_PROMPT_MAX = 4 << 20, /* token ids */
   WIRE_STOPS_MAX = 16,
   WIRE_STOP_BYTES_MAX = 4096,
+  WIRE_STOP_IDS_MAX = 128,
+  WIRE_BIASES_MAX = 300,
   WIRE_TOP_MAX = 20,
   WIRE_EMBD_MAX = 65536,
   WIRE_TEXT_MAX = 4096, /* bytes of a path or a sentence */
@@ -55,21 +57,34 @@ struct wire_load {
   struct slice path;
 };
 
+struct wire_bias {
+  int32_t id;
+  float bias; /* finite */
+};
+
 struct wire_submit {
   uint64_t id; /* unique among those alive */
   uint32_t model;
-  float temperature; /* finite, >= 0 */
-  float top_p;       /* (0, 1] */
-  int32_t top_k;     /* >= 0 */
+  float temperature;                         /* finite, >= 0 */
+  float top_p;                               /* (0, 1] */
+  float min_p;                               /* [0, 1] */
+  int32_t top_k;                             /* >= 0 */
+  float repetition_penalty;                  /* finite, > 0 */
+  float presence_penalty, frequency_penalty; /* finite */
   uint64_t seed;
   uint32_t max_tokens; /* 0: up to the context */
-  uint32_t n_done;     /* <= n_prompt */
-  int top_logprobs;    /* -1 … WIRE_TOP_MAX */
+  uint32_t min_tokens;
+  uint32_t n_done;  /* <= n_prompt */
+  int top_logprobs; /* -1 … WIRE_TOP_MAX */
   bool ignore_eos, prompt_logprobs;
   const int32_t *prompt;
   size_t n_prompt;
   const struct slice *stops; /* none empty */
   size_t n_stops;
+  const int32_t *stop_ids;
+  size_t n_stop_ids;
+  const struct wire_bias *biases;
+  size_t n_biases;
 };
 
 struct wire_cancel {

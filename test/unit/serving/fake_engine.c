@@ -17,11 +17,14 @@
 #include "base/fs.h"
 #include "base/mem.h"
 
-enum { DIE_AT_ONCE = 901, DIE_AFTER_3, NONSENSE_AFTER_3, HANG, REFUSE, BAD_TOKEN };
+enum { DIE_AT_ONCE = 901, DIE_AFTER_3, NONSENSE_AFTER_3, HANG, REFUSE, BAD_TOKEN, TELL_SAMPLING };
 enum { N_VOCAB = 1000, N_EMBD = 4, CONTEXT = 128, RUNNING_MAX = 64 };
+
+enum { N_TOLD = 18 };
 
 struct sequence {
   uint64_t id;
+  int32_t told[N_TOLD]; /* the sampling that came, for TELL_SAMPLING */
   int32_t last;
   size_t n_prompt, n_tokens, max_tokens;
 };
@@ -40,6 +43,30 @@ static int fd = 3;
 
 void engine_destroy(struct engine *e) { free(e); }
 
+/* Each value as a token id. */
+static void tell(int32_t told[N_TOLD], const struct engine_request *r) {
+  const struct engine_sampling *g = &r->sampling;
+  const double values[N_TOLD] = {(double)g->temperature * 100,
+                                 (double)g->top_p * 100,
+                                 (double)g->min_p * 100,
+                                 (double)g->top_k,
+                                 (double)g->repetition_penalty * 100,
+                                 (double)g->presence_penalty * 100 + 200,
+                                 (double)g->frequency_penalty * 100 + 200,
+                                 (double)(g->seed % 900),
+                                 (double)r->min_tokens,
+                                 r->ignore_eos,
+                                 (double)r->n_stop_ids,
+                                 r->n_stop_ids ? r->stop_ids[r->n_stop_ids - 1] : 0,
+                                 (double)g->n_biases,
+                                 g->n_biases ? g->biases[0].id : 0,
+                                 g->n_biases ? (double)g->biases[0].bias * 2 + 200 : 0,
+                                 (double)r->n_stops,
+                                 r->n_stops ? (double)r->stops[0].len : 0,
+                                 (double)r->max_tokens};
+  for (int i = 0; i < N_TOLD; i++) told[i] = (int32_t)(values[i] + 0.5);
+}
+
 int engine_submit(struct engine *e, const struct engine_request *r, struct error *err) {
   int32_t last = r->prompt[r->n_prompt - r->n_done - 1];
   if (last == REFUSE) return error_set(err, ERROR_TOO_LARGE, "This prompt needs 9 pages, but there are 8.");
@@ -52,6 +79,7 @@ int engine_submit(struct engine *e, const struct engine_request *r, struct error
                                          .n_prompt = r->n_prompt - r->n_done,
                                          .n_tokens = r->n_done,
                                          .max_tokens = r->max_tokens && r->max_tokens < most ? r->max_tokens : most};
+  tell(e->running[e->n - 1].told, r);
   return 0;
 }
 
@@ -79,6 +107,7 @@ static struct engine_event step_one(const struct engine *e, struct sequence *s) 
   s->n_tokens++;
   bool ends = s->n_tokens == s->max_tokens;
   int32_t token = s->last == BAD_TOKEN ? N_VOCAB : (int32_t)((size_t)s->last + s->n_tokens) % 900;
+  if (s->last == TELL_SAMPLING) token = s->told[(s->n_tokens - 1) % N_TOLD];
   return (struct engine_event){.id = s->id, .token = token, .finish = ends ? ENGINE_LENGTH : ENGINE_RUNNING, .logprob = -1};
 }
 

@@ -2,6 +2,7 @@
  *
  * The engine is fake_engine.c: the real loop over engines that count. What it does is chosen by the last token of a prompt. */
 #include <errno.h>
+#include <math.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -337,6 +338,19 @@ static void requests_that_no_engine_could_take_are_refused_at_once(void **state)
   r = good;
   r.top_p = 0;
   assert_null(serving_generate(p->s, &r, on_event, NULL, &err));
+  for (int i = 0; i < 6; i++) {
+    const struct serving_bias bias = {1, INFINITY};
+    r = good;
+    if (i == 0) r.min_p = 1.5;
+    if (i == 1) r.repetition_penalty = -1;
+    if (i == 2) r.presence_penalty = INFINITY;
+    if (i == 3) r.frequency_penalty = NAN;
+    if (i == 4) r.biases = &bias, r.n_biases = 1;
+    if (i == 5) r.stop_ids = &last, r.n_stop_ids = SERVING_STOP_IDS_MAX + 1;
+    err = (struct error){0};
+    assert_null(serving_generate(p->s, &r, on_event, NULL, &err));
+    assert_int_equal(err.code, ERROR_INVALID);
+  }
   r = good;
   r.stops = empty;
   r.n_stops = 1;
@@ -387,6 +401,44 @@ static void one_that_resumes_goes_on_after_every_death_as_if_nothing_had_happene
   run_until_n_done(p, 2);
   assert_counted(&a, 1, 40);
   assert_counted(&b, 500, 30);
+  struct serving_stats stats;
+  serving_stats(p->s, &stats);
+  assert_true(stats.engine_restarts >= 1);
+}
+
+/* The engine that goes on is asked the very same: the seed, too, which a request without one was given. */
+static void all_of_the_sampling_reaches_every_engine(void **state) {
+  struct place *p = *state;
+  enum { TELL_SAMPLING = 907 };
+  const char *const args[] = {"--delay-ms", "5", "--parrot", p->pid_file, NULL};
+  const int32_t prompt[] = {TELL_SAMPLING}, stop_ids[] = {4, 77};
+  const struct serving_bias biases[] = {{55, -12.5f}, {56, 1}};
+  const struct slice stops[] = {{"abc", 3}};
+  const int32_t told[] = {70, 90, 5, 40, 110, 150, 225, 123, 6, 1, 2, 77, 2, 55, 175, 1, 3, 36};
+  begin(p, "words", args);
+  struct asked a = {.p = p, .on_token = kill_engine_twice};
+  struct serving_request r = request_of(p, "words", prompt, 36);
+  r.temperature = 0.7;
+  r.top_p = 0.9;
+  r.min_p = 0.05;
+  r.top_k = 40;
+  r.repetition_penalty = 1.1;
+  r.presence_penalty = -0.5;
+  r.frequency_penalty = 0.25;
+  r.seed = 900000000123u;
+  r.min_tokens = 6;
+  r.ignore_eos = true;
+  r.stop_ids = stop_ids;
+  r.n_stop_ids = 2;
+  r.biases = biases;
+  r.n_biases = 2;
+  r.stops = stops;
+  r.n_stops = 1;
+  r.resumes = true;
+  assert_non_null(serving_generate(p->s, &r, on_event, &a, NULL));
+  run_until_n_done(p, 1);
+  assert_int_equal(a.n, 36);
+  for (size_t i = 0; i < 36; i++) assert_int_equal(a.tokens[i], told[i % 18]);
   struct serving_stats stats;
   serving_stats(p->s, &stats);
   assert_true(stats.engine_restarts >= 1);
@@ -695,6 +747,7 @@ int main(void) {
       CASE(requests_that_no_engine_could_take_are_refused_at_once),
       CASE(after_a_kill_the_begun_end_with_an_error_and_the_waiting_are_served),
       CASE(one_that_resumes_goes_on_after_every_death_as_if_nothing_had_happened),
+      CASE(all_of_the_sampling_reaches_every_engine),
       CASE(requests_that_had_not_begun_survive_the_death_of_the_engine),
       CASE(a_request_that_kills_every_engine_is_given_up_and_the_others_go_on),
       CASE(an_engine_that_sends_nonsense_is_replaced),

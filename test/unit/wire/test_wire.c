@@ -25,13 +25,20 @@ static struct wire_message decode_one(const struct buf *bytes, struct arena *scr
 
 static const int32_t prompt[] = {1, 0, 49151, -7};
 static const struct slice stops[] = {{"\n", 1}, {"END\0x", 5}};
+static const int32_t stop_ids[] = {2, 49151, -1};
+static const struct wire_bias biases[] = {{0, -100}, {49151, 0.5f}};
 static const struct wire_submit submit_sample = {.id = 0xFEDCBA9876543210u,
                                                  .model = 3,
                                                  .temperature = 0.75f,
                                                  .top_p = 0.9f,
+                                                 .min_p = 0.05f,
                                                  .top_k = 40,
+                                                 .repetition_penalty = 1.1f,
+                                                 .presence_penalty = -2,
+                                                 .frequency_penalty = 0.25f,
                                                  .seed = UINT64_MAX - 1,
                                                  .max_tokens = 17,
+                                                 .min_tokens = 5,
                                                  .n_done = 2,
                                                  .top_logprobs = 20,
                                                  .ignore_eos = true,
@@ -39,7 +46,11 @@ static const struct wire_submit submit_sample = {.id = 0xFEDCBA9876543210u,
                                                  .prompt = prompt,
                                                  .n_prompt = 4,
                                                  .stops = stops,
-                                                 .n_stops = 2};
+                                                 .n_stops = 2,
+                                                 .stop_ids = stop_ids,
+                                                 .n_stop_ids = 3,
+                                                 .biases = biases,
+                                                 .n_biases = 2};
 
 static void a_submission_arrives_as_it_was_sent(void **state) {
   (void)state;
@@ -50,8 +61,14 @@ static void a_submission_arrives_as_it_was_sent(void **state) {
   assert_true(m.id == submit_sample.id && m.model == 3 && m.seed == submit_sample.seed);
   assert_true(m.temperature == 0.75f && m.top_p == 0.9f && m.top_k == 40);
   assert_true(m.max_tokens == 17 && m.n_done == 2 && m.top_logprobs == 20 && m.ignore_eos && m.prompt_logprobs);
+  assert_true(m.min_p == 0.05f && m.repetition_penalty == 1.1f && m.presence_penalty == -2 && m.frequency_penalty == 0.25f);
+  assert_int_equal(m.min_tokens, 5);
   assert_int_equal(m.n_prompt, 4);
   assert_memory_equal(m.prompt, prompt, sizeof prompt);
+  assert_int_equal(m.n_stop_ids, 3);
+  assert_memory_equal(m.stop_ids, stop_ids, sizeof stop_ids);
+  assert_int_equal(m.n_biases, 2);
+  assert_memory_equal(m.biases, biases, sizeof biases);
   assert_int_equal(m.n_stops, 2);
   assert_true(slice_eq(m.stops[0], stops[0]) && slice_eq(m.stops[1], stops[1]));
   buf_free(&bytes);
@@ -249,30 +266,78 @@ static void a_frame_of_another_version_or_above_the_limit_is_refused_from_its_he
   struct wire_frame frame;
   struct error err = {0};
   size_t used;
-  assert_int_equal(wire_frame_get(slice_make("\0\0\0\0\4\2\0\0", 8), &frame, &used, &err), -1);
-  assert_non_null(strstr(err.message, "version 2"));
-  assert_int_equal(wire_frame_get(slice_make("\0\0\0\0\4\1\0\1", 8), &frame, &used, &err), -1);
-  assert_int_equal(wire_frame_get(slice_make("\1\0\0\2\4\1\0\0", 8), &frame, &used, &err), -1);
+  assert_int_equal(wire_frame_get(slice_make("\0\0\0\0\4\1\0\0", 8), &frame, &used, &err), -1);
+  assert_non_null(strstr(err.message, "version 1"));
+  assert_int_equal(wire_frame_get(slice_make("\0\0\0\0\4\2\0\1", 8), &frame, &used, &err), -1);
+  assert_int_equal(wire_frame_get(slice_make("\1\0\0\2\4\2\0\0", 8), &frame, &used, &err), -1);
   assert_non_null(strstr(err.message, "33554433"));
-  assert_int_equal(wire_frame_get(slice_make("\1\0\0\0\4\1\0", 7), &frame, &used, &err), 0);
-  assert_int_equal(wire_frame_get(slice_make("\1\0\0\0\4\1\0\0", 8), &frame, &used, &err), 0);
+  assert_int_equal(wire_frame_get(slice_make("\1\0\0\0\4\2\0", 7), &frame, &used, &err), 0);
+  assert_int_equal(wire_frame_get(slice_make("\1\0\0\0\4\2\0\0", 8), &frame, &used, &err), 0);
+}
+
+static void expect_refused(const struct wire_submit *m, const char *words) {
+  struct buf bytes = {0};
+  struct arena scratch = {0};
+  struct wire_frame frame;
+  struct wire_message got;
+  struct error err = {0};
+  size_t used;
+  wire_put_submit(&bytes, m);
+  assert_int_equal(wire_frame_get(buf_view(&bytes), &frame, &used, NULL), 1);
+  assert_int_equal(wire_decode(&frame, &scratch, &got, &err), -1);
+  if (!strstr(err.message, words)) fail_msg("\"%s\" does not say \"%s\"", err.message, words);
+  buf_free(&bytes);
+  arena_free(&scratch);
 }
 
 static void sampling_that_the_engine_could_not_use_is_refused(void **state) {
   (void)state;
-  const float temperatures[] = {-1, NAN, INFINITY, 1, 1, 1, 1}, top_ps[] = {1, 1, 1, 0, -0.5f, 1.5f, NAN};
-  for (size_t i = 0; i < sizeof temperatures / sizeof *temperatures; i++) {
+  struct wire_submit m = submit_sample;
+  const struct {
+    float *at;
+    const char *name;
+    float bad[4];
+  } cases[] = {{&m.temperature, "temperature", {-1, NAN, INFINITY, -INFINITY}},
+               {&m.top_p, "top_p", {0, -0.5f, 1.5f, NAN}},
+               {&m.min_p, "min_p", {-0.1f, 1.1f, NAN, INFINITY}},
+               {&m.repetition_penalty, "repetition penalty", {0, -1, NAN, INFINITY}},
+               {&m.presence_penalty, "presence penalty", {NAN, INFINITY, -INFINITY, NAN}},
+               {&m.frequency_penalty, "frequency penalty", {NAN, INFINITY, -INFINITY, NAN}}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    float good = *cases[i].at;
+    for (int k = 0; k < 4; k++) {
+      *cases[i].at = cases[i].bad[k];
+      expect_refused(&m, cases[i].name);
+    }
+    *cases[i].at = good;
+  }
+  const struct wire_bias odd[] = {{1, 1}, {2, NAN}};
+  m.biases = odd;
+  expect_refused(&m, "bias");
+}
+
+/* The counts stand behind flags, at these offsets of the body. */
+static void lists_above_their_limits_are_refused(void **state) {
+  (void)state;
+  enum { STOPS_AT = 62, STOP_IDS_AT = 64, BIASES_AT = 66 };
+  static const struct {
+    size_t at, max;
+    const char *name;
+  } cases[] = {
+      {STOPS_AT, WIRE_STOPS_MAX, "stop strings"}, {STOP_IDS_AT, WIRE_STOP_IDS_MAX, "stop ids"}, {BIASES_AT, WIRE_BIASES_MAX, "biases"}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     struct buf bytes = {0};
     struct arena scratch = {0};
-    struct wire_submit s = submit_sample;
     struct wire_frame frame;
     struct wire_message m;
+    struct error err = {0};
     size_t used;
-    s.temperature = temperatures[i];
-    s.top_p = top_ps[i];
-    wire_put_submit(&bytes, &s);
+    wire_put_submit(&bytes, &submit_sample);
+    bytes.data[WIRE_HEADER_BYTES + cases[i].at] = (char)((cases[i].max + 1) & 255);
+    bytes.data[WIRE_HEADER_BYTES + cases[i].at + 1] = (char)((cases[i].max + 1) >> 8);
     assert_int_equal(wire_frame_get(buf_view(&bytes), &frame, &used, NULL), 1);
-    assert_int_equal(wire_decode(&frame, &scratch, &m, NULL), -1);
+    assert_int_equal(wire_decode(&frame, &scratch, &m, &err), -1);
+    if (!strstr(err.message, cases[i].name)) fail_msg("%s", err.message);
     buf_free(&bytes);
     arena_free(&scratch);
   }
@@ -299,6 +364,7 @@ int main(void) {
       cmocka_unit_test(a_flipped_bit_gives_a_message_or_an_error),
       cmocka_unit_test(a_frame_of_another_version_or_above_the_limit_is_refused_from_its_header),
       cmocka_unit_test(sampling_that_the_engine_could_not_use_is_refused),
+      cmocka_unit_test(lists_above_their_limits_are_refused),
       cmocka_unit_test(an_error_without_a_code_still_arrives_as_an_error),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
