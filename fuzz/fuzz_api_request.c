@@ -33,8 +33,21 @@ static void check_texts(const struct request *q) {
     for (size_t k = 0; k < q->texts[i].n_ids; k++) require(q->texts[i].ids[k] >= 0 && q->texts[i].ids[k] < N_VOCAB);
 }
 
+static void check_sampling(const struct request *q) {
+  require(q->temperature >= 0 && q->temperature <= 2 && q->top_p > 0 && q->top_p <= 1 && q->top_k >= 0 && q->min_p >= 0 && q->min_p <= 1);
+  require(q->presence_penalty >= -2 && q->presence_penalty <= 2 && q->frequency_penalty >= -2 && q->frequency_penalty <= 2);
+  require(q->repetition_penalty > 0 && q->repetition_penalty <= 100);
+  require(q->n_biases <= REQUEST_BIASES_MAX && q->n_stop_ids <= REQUEST_STOP_IDS_MAX);
+  for (size_t i = 0; i < q->n_biases; i++) {
+    const struct serving_bias *b = &q->biases[i];
+    require(b->id >= 0 && b->id < N_VOCAB && b->bias >= -100 && b->bias <= 100 && (i == 0 || b->id > b[-1].id));
+  }
+  for (size_t i = 0; i < q->n_stop_ids; i++) require(q->stop_ids[i] >= 0 && q->stop_ids[i] < N_VOCAB);
+  require(!q->max_tokens || q->min_tokens <= q->max_tokens);
+}
+
 static void check_request(const struct request *q, const struct request_rules *rules) {
-  require(q->temperature >= 0 && q->temperature <= 2 && q->top_p > 0 && q->top_p <= 1 && q->top_k >= 0);
+  check_sampling(q);
   require(q->n >= 1 && q->n <= REQUEST_N_MAX && q->n * q->n_texts <= REQUEST_BATCH_MAX);
   require(q->n_stops <= REQUEST_STOPS_MAX && q->top_logprobs <= SERVING_TOP_LOGPROBS_MAX);
   for (size_t i = 0; i < q->n_stops; i++) require(q->stops[i].len > 0);

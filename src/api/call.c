@@ -328,6 +328,9 @@ static void on_event(void *arg, const struct serving_event *event) {
 
 /* ---- asking the engine ---- */
 
+/* Seeds made here have so many bits, which a double holds: they survive a client that reads numbers as JavaScript does. */
+enum { SEED_BITS = 53 };
+
 /* Choice 0 draws with the caller's seed, so that n = 1 gives the first of n; the others with seeds made from it (SplitMix64). A seed of the
  * caller's is that of every prompt; without one the prompts of a batch draw apart, even when they are the same. */
 static uint64_t seed_of(uint64_t seed, size_t choice) {
@@ -335,7 +338,13 @@ static uint64_t seed_of(uint64_t seed, size_t choice) {
   uint64_t z = seed + choice * 0x9e3779b97f4a7c15u;
   z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
   z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-  return z ^ (z >> 31);
+  return (z ^ (z >> 31)) >> (64 - SEED_BITS);
+}
+
+static uint64_t random_seed(void) {
+  uint64_t seed = 0;
+  if (getrandom(&seed, sizeof seed, 0) != sizeof seed) seed = clock_ns();
+  return seed >> (64 - SEED_BITS);
 }
 
 /* What is left of the time limit, at least a millisecond: the engine's side then says that it has passed. */
@@ -353,10 +362,19 @@ static int submit(struct call *c, struct choice *ch) {
       .n_prompt = p->ids.len,
       .temperature = q->temperature,
       .top_p = q->top_p,
+      .min_p = q->min_p,
       .top_k = q->top_k,
-      .seed = seed_of(c->seed, q->has_seed ? ch->index % q->n : ch->index),
+      .repetition_penalty = q->repetition_penalty,
+      .presence_penalty = q->presence_penalty,
+      .frequency_penalty = q->frequency_penalty,
+      .biases = q->biases,
+      .n_biases = q->n_biases,
+      .seed = ch->seed,
       .max_tokens = p->max_tokens,
+      .min_tokens = q->min_tokens,
       .ignore_eos = q->ignore_eos,
+      .stop_ids = q->stop_ids,
+      .n_stop_ids = q->n_stop_ids,
       .stops = q->stops,
       .n_stops = q->n_stops,
       .top_logprobs = q->top_logprobs,
@@ -386,18 +404,18 @@ static void start_choices(struct call *c) {
   bool embeds = q->kind == REQUEST_EMBEDDING;
   c->n_choices = c->prompts.n * q->n;
   c->choices = mem_zalloc(c->n_choices, sizeof *c->choices);
+  uint64_t seed = q->has_seed ? q->seed : random_seed();
   for (size_t i = 0; i < c->n_choices; i++) {
     struct choice *ch = &c->choices[i];
     ch->call = c;
     ch->index = i;
     ch->prompt_index = i / q->n;
+    ch->seed = seed_of(seed, q->has_seed ? i % q->n : i);
     if (!embeds) choice_init(ch, q, &c->model, &c->prompts.list[ch->prompt_index]);
   }
   for (size_t i = 0; i < c->prompts.n; i++) c->prompt_tokens += c->prompts.list[i].ids.len;
   if (embeds) c->vectors = mem_zalloc(c->n_choices * c->model.n_embd, sizeof *c->vectors);
-  c->seed = q->seed;
   metrics_tokens(c->api->metrics, c->model.index, c->prompt_tokens, 0);
-  if (!q->has_seed && getrandom(&c->seed, sizeof c->seed, 0) != sizeof c->seed) c->seed = clock_ns();
   run(c);
 }
 

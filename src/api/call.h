@@ -39,7 +39,6 @@ struct call {
 
   struct choice *choices;
   size_t n_choices, n_submitted, n_alive, n_done;
-  uint64_t seed;
   size_t prompt_tokens;
   float *vectors; /* REQUEST_EMBEDDING: [n_choices, n_embd] */
 

@@ -86,6 +86,7 @@ void choice_token(struct choice *c, const struct request *q, const struct servin
     detok_push(&c->detok, event->token, &c->piece);
     if (q->top_logprobs >= 0) keep(c, event, start_of(c, before.pending, before.n_pending, event->token));
     c->raw_bytes += c->piece.len;
+    c->filter.dormant = c->completion_tokens <= q->min_tokens;
     if (c->piece.len) stop_filter_push(&c->filter, buf_view(&c->piece), &c->text);
   }
   if (event->finish != SERVING_RUNNING) choice_finish(c, q, event->finish);

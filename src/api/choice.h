@@ -22,6 +22,7 @@ struct choice_token {
 struct choice {
   struct call *call;
   size_t index, prompt_index;
+  uint64_t seed;
   struct generation *generation; /* NULL before and after */
   bool done;
   enum serving_finish finish;

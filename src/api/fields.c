@@ -2,6 +2,7 @@
 #include "api/fields.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/jsonw.h"
@@ -174,7 +175,118 @@ int fields_top_p(struct reader *r, const char *name, const struct js *v) {
   return read_real(r, name, v, fits_top_p, "above 0 and at most 1", &r->out->top_p);
 }
 
-int fields_top_k(struct reader *r, const char *name, const struct js *v) { return read_int(r, name, v, 1, INT32_MAX, &r->out->top_k); }
+/* Databricks takes 1 and more; clients of vLLM, which speak OpenAI's dialect, send 0 or -1 for all tokens. */
+int fields_top_k(struct reader *r, const char *name, const struct js *v) {
+  int64_t k = 0;
+  if (read_int(r, name, v, r->rules->dialect == DIALECT_OPENAI ? -1 : 1, INT32_MAX, &k) != 0) return -1;
+  r->out->top_k = k > 0 ? k : 0;
+  return 0;
+}
+
+static bool fits_share(double x) { return x >= 0 && x <= 1; }
+static bool fits_penalty(double x) { return x >= -2 && x <= 2; }
+/* Above 0 by its meaning; the limits keep every logit finite. */
+static bool fits_repetition(double x) { return x >= 0.01 && x <= 100; }
+static bool fits_bias(double x) { return x >= -100 && x <= 100; }
+
+int fields_min_p(struct reader *r, const char *name, const struct js *v) {
+  return read_real(r, name, v, fits_share, "from 0 to 1", &r->out->min_p);
+}
+
+int fields_presence_penalty(struct reader *r, const char *name, const struct js *v) {
+  return read_real(r, name, v, fits_penalty, "from -2 to 2", &r->out->presence_penalty);
+}
+
+int fields_frequency_penalty(struct reader *r, const char *name, const struct js *v) {
+  return read_real(r, name, v, fits_penalty, "from -2 to 2", &r->out->frequency_penalty);
+}
+
+int fields_repetition_penalty(struct reader *r, const char *name, const struct js *v) {
+  return read_real(r, name, v, fits_repetition, "from 0.01 to 100", &r->out->repetition_penalty);
+}
+
+/* A token id as the key of an object: decimal digits without a sign or a leading zero, so that each id has one spelling. */
+static bool read_id_key(struct slice key, int64_t *out) {
+  int64_t id = 0;
+  if (key.len == 0 || key.len > 10 || (key.data[0] == '0' && key.len > 1)) return false;
+  for (size_t i = 0; i < key.len; i++) {
+    if (key.data[i] < '0' || key.data[i] > '9') return false;
+    id = id * 10 + (key.data[i] - '0');
+  }
+  *out = id;
+  return true;
+}
+
+static int read_bias(struct reader *r, const char *name, struct slice key, const struct js *v, struct serving_bias *out) {
+  int64_t id = 0;
+  double bias = 0;
+  int shown = (int)(key.len < 40 ? key.len : 40);
+  if (!read_id_key(key, &id))
+    return fault_field(r->fault, "invalid_value", name, "`%s` must have token ids as its keys, not '%.*s'.", name, shown, key.data);
+  if (id >= r->rules->n_vocab)
+    return fault_field(r->fault, "invalid_value", name, "`%s` names the token id %lld, which is not in the vocabulary (0 to %d).", name,
+                       (long long)id, (int)r->rules->n_vocab - 1);
+  if (!js_real(v, &bias))
+    return fault_field(r->fault, "invalid_type", name, "`%s` must give a number for the token id %lld, not %s.", name, (long long)id,
+                       js_type_name(v));
+  if (!fits_bias(bias))
+    return fault_field(r->fault, "invalid_value", name, "`%s` must be from -100 to 100 for the token id %lld, not %.12g.", name,
+                       (long long)id, bias);
+  *out = (struct serving_bias){(int32_t)id, (float)bias};
+  return 0;
+}
+
+static int by_id(const void *a, const void *b) {
+  int32_t x = ((const struct serving_bias *)a)->id, y = ((const struct serving_bias *)b)->id;
+  return (x > y) - (x < y);
+}
+
+int fields_logit_bias(struct reader *r, const char *name, const struct js *v) {
+  if (js_type(v) != JS_OBJECT) return wrong_type(r, name, "an object", v);
+  size_t n = js_len(v), at = 0;
+  if (n > REQUEST_BIASES_MAX)
+    return fault_field(r->fault, "invalid_value", name, "`%s` may name at most %d tokens, not %zu.", name, (int)REQUEST_BIASES_MAX, n);
+  struct serving_bias *biases = arena_array(&r->out->arena, n, sizeof *biases);
+  for (void *it = js_iter(v); it; it = js_iter_next(v, it)) {
+    struct slice key;
+    const struct js *value;
+    js_iter_get(it, &key, &value);
+    if (read_bias(r, name, key, value, &biases[at++]) != 0) return -1;
+  }
+  if (n) qsort(biases, n, sizeof *biases, by_id);
+  r->out->biases = biases;
+  r->out->n_biases = n;
+  return 0;
+}
+
+int fields_min_tokens(struct reader *r, const char *name, const struct js *v) {
+  int64_t n = 0;
+  if (read_int(r, name, v, 0, INT32_MAX, &n) != 0) return -1;
+  r->out->min_tokens = (size_t)n;
+  return 0;
+}
+
+int fields_stop_token_ids(struct reader *r, const char *name, const struct js *v) {
+  if (js_type(v) != JS_ARRAY) return wrong_type(r, name, "a list of token ids", v);
+  size_t n = js_len(v);
+  if (n > REQUEST_STOP_IDS_MAX)
+    return fault_field(r->fault, "invalid_value", name, "`%s` may hold at most %d ids, not %zu.", name, (int)REQUEST_STOP_IDS_MAX, n);
+  int32_t *ids = arena_array(&r->out->arena, n, sizeof *ids);
+  for (size_t i = 0; i < n; i++) {
+    int64_t id = 0;
+    char param[64];
+    snprintf(param, sizeof param, "%s[%zu]", name, i);
+    if (read_int(r, param, js_at(v, i), 0, (int64_t)r->rules->n_vocab - 1, &id) != 0) return -1;
+    ids[i] = (int32_t)id;
+  }
+  r->out->stop_ids = ids;
+  r->out->n_stop_ids = n;
+  return 0;
+}
+
+int fields_return_sampling(struct reader *r, const char *name, const struct js *v) {
+  return read_bool(r, name, v, &r->out->return_sampling);
+}
 
 int fields_max_tokens(struct reader *r, const char *name, const struct js *v) {
   int64_t n = 0;

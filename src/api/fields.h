@@ -24,7 +24,8 @@ typedef int fields_fn(struct reader *r, const char *name, const struct js *v);
 
 fields_fn fields_model, fields_strict, fields_user, fields_noted_string, fields_noted_map;
 fields_fn fields_stream, fields_stream_options, fields_n, fields_temperature, fields_top_p, fields_top_k, fields_max_tokens, fields_stop;
-fields_fn fields_seed, fields_ignore_eos, fields_response_format;
+fields_fn fields_min_p, fields_presence_penalty, fields_frequency_penalty, fields_repetition_penalty, fields_logit_bias;
+fields_fn fields_min_tokens, fields_stop_token_ids, fields_seed, fields_ignore_eos, fields_return_sampling, fields_response_format;
 fields_fn fields_chat_logprobs, fields_top_logprobs, fields_completion_logprobs, fields_tools, fields_tool_choice, fields_text_messages;
 fields_fn fields_template_kwargs, fields_generation_prompt, fields_continue_final, fields_trust_content;
 fields_fn fields_text_list, fields_suffix, fields_echo, fields_error_behavior, fields_raw_prompt;

@@ -99,13 +99,21 @@ static void truncate_to_fit(const struct endpoint *e, struct prompt *p) {
   if (p->max_tokens > context - p->ids.len) p->max_tokens = context - p->ids.len;
 }
 
+/* A reply that ends before min_tokens because the context is full would not be what was asked for. */
+static int fit_min_tokens(const struct request *q, const struct endpoint *e, const struct prompt *p, struct fault *f) {
+  if (p->ids.len + q->min_tokens <= e->context_tokens) return 0;
+  return fault_field(f, "context_length_exceeded", "min_tokens",
+                     "The prompt has %zu tokens and `min_tokens` is %zu: together they are more than the context of %zu tokens.",
+                     p->ids.len, q->min_tokens, e->context_tokens);
+}
+
 static int fit(const struct request *q, const struct endpoint *e, enum dialect dialect, struct prompt *p, struct fault *f) {
   if (p->ids.len == 0)
     return fault_field(f, "invalid_value", q->kind == REQUEST_CHAT ? "messages" : "prompt",
                        "The prompt is empty: it has no token to begin from.");
   p->max_tokens = q->prompt_only ? 1 : q->max_tokens;
   size_t needed = p->ids.len + (p->max_tokens ? p->max_tokens : 1);
-  if (needed <= e->context_tokens) return 0;
+  if (needed <= e->context_tokens) return q->truncate ? 0 : fit_min_tokens(q, e, p, f);
   if (!q->truncate) return too_long(q, p->ids.len, p->max_tokens, e->context_tokens, dialect, f);
   truncate_to_fit(e, p);
   return 0;

@@ -5,6 +5,7 @@
 #include "api/reply.h"
 
 #include "api/logprobs.h"
+#include "api/sampling.h"
 #include "base/jsonw.h"
 
 static bool openai(const struct call *c) { return c->dialect == DIALECT_OPENAI; }
@@ -53,6 +54,7 @@ static void write_choice(struct call *c, struct choice *ch, struct jsonw *w) {
   }
   write_logprobs(c, ch, 0, ch->n_tokens, w);
   jsonw_key_cstr(w, "finish_reason", choice_finish_name(ch->finish));
+  sampling_write(c, ch, w);
   jsonw_object_end(w);
 }
 
@@ -169,6 +171,7 @@ static void write_event(struct call *c, struct choice *ch, struct slice text, bo
   if (first < end) write_logprobs(c, ch, first, end, &w);
   else jsonw_key_null(&w, "logprobs");
   jsonw_key_cstr(&w, "finish_reason", choice_finish_name(finish));
+  if (finish != SERVING_RUNNING) sampling_write(c, ch, &w);
   jsonw_object_end(&w);
   jsonw_array_end(&w);
   event_end(c, &w);

@@ -31,11 +31,19 @@ static const struct field fields[] = {
     {"temperature", GENERATES, fields_temperature},
     {"top_p", GENERATES, fields_top_p},
     {"top_k", GENERATES, fields_top_k},
+    {"min_p", GENERATES, fields_min_p},
+    {"presence_penalty", GENERATES, fields_presence_penalty},
+    {"frequency_penalty", GENERATES, fields_frequency_penalty},
+    {"repetition_penalty", GENERATES, fields_repetition_penalty},
+    {"logit_bias", GENERATES, fields_logit_bias},
     {"max_tokens", GENERATES, fields_max_tokens},
     {"max_completion_tokens", GENERATES, fields_max_tokens},
+    {"min_tokens", GENERATES, fields_min_tokens},
     {"stop", GENERATES, fields_stop},
+    {"stop_token_ids", GENERATES, fields_stop_token_ids},
     {"seed", GENERATES, fields_seed},
     {"ignore_eos", GENERATES, fields_ignore_eos},
+    {"return_sampling", GENERATES, fields_return_sampling},
     {"response_format", GENERATES, fields_response_format},
     {"logprobs", REQUEST_CHAT, fields_chat_logprobs},
     {"top_logprobs", REQUEST_CHAT, fields_top_logprobs},
@@ -161,6 +169,13 @@ static int check_max_tokens(const struct reader *r) {
   return 0;
 }
 
+static int check_min_tokens(const struct reader *r) {
+  const struct request *q = r->out;
+  if (!r->has_max_tokens || q->min_tokens <= (size_t)r->max_tokens) return 0;
+  return fault_field(r->fault, "invalid_value", "min_tokens", "`min_tokens` (%zu) must be at most `%s` (%lld).", q->min_tokens,
+                     r->max_tokens_name, (long long)r->max_tokens);
+}
+
 static int check_logprobs(const struct reader *r) {
   if (r->out->kind != REQUEST_CHAT || r->top_logprobs < 0) return 0;
   if (r->out->top_logprobs < 0) return fault_field(r->fault, "invalid_value", "top_logprobs", "`top_logprobs` needs \"logprobs\": true.");
@@ -201,7 +216,7 @@ static int check_together(struct reader *r) {
   if (r->stream_options && !q->stream)
     return fault_field(r->fault, "invalid_value", "stream_options", "`stream_options` is only for \"stream\": true.");
   if (check_required(r) != 0 || check_max_tokens(r) != 0 || check_logprobs(r) != 0) return -1;
-  if (check_batch(r) != 0) return -1;
+  if (check_min_tokens(r) != 0 || check_batch(r) != 0) return -1;
   if (q->kind == REQUEST_EMBEDDING) return check_embedding(r);
   if (q->kind == REQUEST_COMPLETION) return check_completion(r);
   if (q->kind == REQUEST_CHAT) return fields_text_context(r);
@@ -209,7 +224,7 @@ static int check_together(struct reader *r) {
 }
 
 int request_read(const struct js *body, const struct request_rules *rules, struct request *out, struct fault *f) {
-  *out = (struct request){.n = 1, .temperature = 1, .top_p = 1, .top_logprobs = -1};
+  *out = (struct request){.n = 1, .temperature = 1, .top_p = 1, .repetition_penalty = 1, .top_logprobs = -1};
   if (request_read_kind(body, rules, &out->kind, f) != 0) return -1;
   /* On the routes of completions the prompt is taken as it is; invocations follow databricks' default and wrap it. */
   out->raw_prompt = rules->route != ROUTE_INVOCATIONS || rules->task != SERVING_CHAT;

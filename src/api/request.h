@@ -20,6 +20,8 @@ enum request_kind { REQUEST_CHAT = 1, REQUEST_COMPLETION = 2, REQUEST_EMBEDDING 
 enum {
   REQUEST_STOPS_MAX = 16,
   REQUEST_STOP_BYTES_MAX = 1024,
+  REQUEST_STOP_IDS_MAX = SERVING_STOP_IDS_MAX,
+  REQUEST_BIASES_MAX = SERVING_BIASES_MAX,
   REQUEST_N_MAX = 128,      /* choices of one prompt */
   REQUEST_BATCH_MAX = 2048, /* prompts or inputs, and choices in all */
   REQUEST_DATABRICKS_PROMPTS_MAX = 16,
@@ -51,16 +53,23 @@ struct request {
 
   bool stream, include_usage;
   size_t n;
-  double temperature, top_p;
+  double temperature, top_p, min_p;
   int64_t top_k; /* 0: off */
+  double repetition_penalty, presence_penalty, frequency_penalty;
+  const struct serving_bias *biases; /* each id once, ascending */
+  size_t n_biases;
   uint64_t seed;
   bool has_seed;
   size_t max_tokens; /* 0: up to the context, unless prompt_only */
   bool prompt_only;  /* max_tokens was 0, with echo: the prompt and its logprobs, nothing more */
+  size_t min_tokens; /* at most max_tokens, when that is set */
   bool ignore_eos;
+  const int32_t *stop_ids; /* in [0, n_vocab) */
+  size_t n_stop_ids;
   const struct slice *stops;
   size_t n_stops;
-  int top_logprobs; /* -1: no logprobs */
+  int top_logprobs;     /* -1: no logprobs */
+  bool return_sampling; /* the reply names the values that it was made with */
 
   struct slice context; /* REQUEST_CHAT: the template's context as JSON text */
   bool continue_final;  /* the reply goes on with the last message */

@@ -9,14 +9,14 @@ void stop_filter_init(struct stop_filter *f, const struct slice *stops, size_t n
   *f = (struct stop_filter){.stops = stops, .n_stops = n_stops};
 }
 
-/* Where the stop string that is complete first begins; text.len when there is none. Of two that end together the longer one
- * counts. So the result does not depend on how the text was cut into pushes. */
-static size_t first_stop(const struct stop_filter *f, struct slice text) {
+/* Where the stop string begins that is complete first, behind the n_old bytes that were there before; text.len when there is none. Of two
+ * that end together the longer one counts. So the result does not depend on how the text was cut into pushes. */
+static size_t first_stop(const struct stop_filter *f, struct slice text, size_t n_old) {
   size_t first = text.len, first_end = text.len + 1;
   for (size_t i = 0; i < f->n_stops; i++) {
     struct slice stop = f->stops[i];
-    size_t span = first_end < text.len ? first_end : text.len;
-    const char *hit = span >= stop.len ? memmem(text.data, span, stop.data, stop.len) : NULL;
+    size_t from = n_old >= stop.len ? n_old - stop.len + 1 : 0, to = first_end < text.len ? first_end : text.len;
+    const char *hit = to >= from + stop.len ? memmem(text.data + from, to - from, stop.data, stop.len) : NULL;
     if (!hit) continue;
     size_t begin = (size_t)(hit - text.data), end = begin + stop.len;
     if (end == first_end && begin > first) continue;
@@ -45,9 +45,10 @@ void stop_filter_push(struct stop_filter *f, struct slice text, struct buf *out)
     buf_add_slice(out, text);
     return;
   }
+  size_t n_old = f->held.len;
   buf_add_slice(&f->held, text);
   struct slice all = buf_view(&f->held);
-  size_t stop = first_stop(f, all);
+  size_t stop = f->dormant ? all.len : first_stop(f, all, n_old);
   if (stop < all.len) {
     buf_add(out, all.data, stop);
     buf_clear(&f->held);

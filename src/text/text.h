@@ -88,6 +88,7 @@ struct stop_filter {
   size_t n_stops;
   struct buf held; /* owned */
   bool stopped;    /* a stop string was completed; nothing is emitted any more */
+  bool dormant;    /* the caller's to change: text that is pushed meanwhile completes none, but may begin one */
 };
 void stop_filter_init(struct stop_filter *f, const struct slice *stops, size_t n_stops);
 /* Appends to out the text that is certain not to be part of a stop string. A completed stop string and all after it are dropped. */

@@ -223,6 +223,8 @@ struct generation *serving_generate(struct serving *s, const struct serving_requ
   if (f->n_asked < 256) f->seeds[f->n_asked] = r->seed;
   f->n_asked++;
   f->last = *r;
+  f->bias = r->n_biases ? r->biases[0] : (struct serving_bias){0};
+  f->stop_id = r->n_stop_ids ? r->stop_ids[0] : -1;
   if (++f->n_alive > f->n_alive_max) f->n_alive_max = f->n_alive;
   struct generation *g = mem_zalloc(1, sizeof *g);
   *g = (struct generation){.s = s,

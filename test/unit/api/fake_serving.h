@@ -22,7 +22,9 @@ struct fake_serving {
   struct error dies_with;
   bool blind; /* the engine does not stop at stop strings: the api has to */
   size_t n_steps, n_alive, n_alive_max, n_cancelled, n_asked;
-  struct serving_request last; /* its pointers are dead; figures only */
+  struct serving_request last; /* its pointers are dead; figures only, and … */
+  struct serving_bias bias;    /* … the first of its biases, */
+  int32_t stop_id;             /* … the first of its stop ids */
   uint64_t seeds[256];         /* of what was asked, in order */
   struct endpoint endpoints[4];
   size_t late_figures; /* looks at "chat" or "embed" until their window is known */

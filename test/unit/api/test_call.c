@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/jsonw.h"
+
 #define CHAT "\"messages\": [{\"role\": \"user\", \"content\": \"hi\"}]"
 
 /* ---- chats ---- */
@@ -176,6 +178,126 @@ static void sampling_reaches_the_engine(void **state) {
   const struct serving_request *r = &d->engine->last;
   assert_true(r->temperature == 0.5 && r->top_p == 0.25 && r->top_k == 9 && r->ignore_eos && r->max_tokens == 3 && r->top_logprobs == -1);
   assert_true(r->timeout_ms > 500000 && r->timeout_ms <= 600000);
+}
+
+static void all_of_the_sampling_reaches_the_engine(void **state) {
+  struct drive *d = *state;
+  const char *const paths[] = {"/v1/chat/completions", "/serving-endpoints/chat/completions"};
+  for (int i = 0; i < 2; i++) {
+    drive_post(d, paths[i],
+               "{\"model\": \"chat\", \"min_p\": 0.125, \"presence_penalty\": 0.5, \"frequency_penalty\": -0.5, "
+               "\"repetition_penalty\": 1.25, \"logit_bias\": {\"72\": -7}, \"stop_token_ids\": [9, 10], \"min_tokens\": 2, "
+               "\"strict_fields\": true, " CHAT "}");
+    const struct serving_request *r = &d->engine->last;
+    assert_true(r->min_p == 0.125 && r->presence_penalty == 0.5 && r->frequency_penalty == -0.5 && r->repetition_penalty == 1.25);
+    assert_true(r->n_biases == 1 && d->engine->bias.id == 72 && d->engine->bias.bias == -7);
+    assert_true(r->n_stop_ids == 2 && d->engine->stop_id == 9 && r->min_tokens == 2);
+  }
+}
+
+static void expect_sampling(const struct js *choice, uint64_t seed) {
+  double x;
+  drive_type(choice, "sampling.top_k", JS_NULL);
+  assert_true(js_real(drive_at(choice, "sampling.temperature"), &x) && x == 0.7);
+  assert_true(js_real(drive_at(choice, "sampling.top_p"), &x) && x == 1);
+  assert_true(js_real(drive_at(choice, "sampling.repetition_penalty"), &x) && x == 1);
+  assert_true(js_real(js_get(drive_at(choice, "sampling.logit_bias"), "72"), &x) && x == -7.5);
+  drive_int(choice, "sampling.seed", (int64_t)seed);
+  drive_int(choice, "sampling.max_tokens", FAKE_CONTEXT - 20);
+  drive_int(choice, "sampling.min_tokens", 3);
+  drive_str(choice, "sampling.stop.0", "zz");
+  drive_int(choice, "sampling.stop_token_ids.0", 9);
+  drive_type(choice, "sampling.ignore_eos", JS_FALSE);
+}
+
+static void a_reply_says_what_it_was_made_with_when_asked(void **state) {
+  struct drive *d = *state;
+  const char *const paths[] = {"/v1/chat/completions", "/serving-endpoints/chat/completions"};
+  for (int i = 0; i < 4; i++) {
+    char body[512];
+    snprintf(body, sizeof body,
+             "{\"model\": \"chat\", \"temperature\": 0.7, \"logit_bias\": {\"72\": -7.5}, \"stop\": \"zz\", \"stop_token_ids\": "
+             "[9], \"min_tokens\": 3, \"n\": 2, \"return_sampling\": true, \"stream\": %s, " CHAT "}",
+             i / 2 ? "true" : "false");
+    d->engine->n_asked = 0;
+    assert_int_equal(drive_post(d, paths[i % 2], body), 200);
+    if (i / 2 == 0) {
+      for (size_t k = 0; k < 2; k++) expect_sampling(js_at(js_get(d->reply, "choices"), k), d->engine->seeds[k]);
+      continue;
+    }
+    size_t seen = 0;
+    for (size_t k = 0; k < d->n_events; k++) {
+      const struct js *choice = drive_at(d->events[k], "choices.0");
+      bool last = js_type(js_get(choice, "finish_reason")) == JS_STRING;
+      if (!last) drive_type(choice, "sampling", JS_NONE);
+      else expect_sampling(choice, d->engine->seeds[seen++]);
+    }
+    assert_int_equal(seen, 2);
+  }
+  drive_post(d, "/v1/chat/completions", "{\"model\": \"chat\", " CHAT "}");
+  drive_type(d->reply, "choices.0.sampling", JS_NONE);
+}
+
+/* A seed that is made here survives a client whose numbers are doubles. */
+static void seeds_that_were_not_asked_for_have_53_bits(void **state) {
+  struct drive *d = *state;
+  for (int i = 0; i < 20; i++) {
+    d->engine->n_asked = 0;
+    drive_post(d, "/v1/chat/completions", "{\"model\": \"chat\", \"n\": 4, \"max_tokens\": 1, " CHAT "}");
+    for (int k = 0; k < 4; k++) assert_true(d->engine->seeds[k] < (uint64_t)1 << 53);
+  }
+}
+
+static void what_one_reply_says_makes_the_same_request_again(void **state) {
+  struct drive *d = *state;
+  drive_post(d, "/v1/completions",
+             "{\"model\": \"base\", \"prompt\": [\"a\", \"b\"], \"n\": 2, \"max_tokens\": 4, \"return_sampling\": true}");
+  for (size_t i = 0; i < 4; i++) {
+    struct buf body = {0};
+    struct jsonw w = {.out = &body};
+    uint64_t seed = d->engine->seeds[i];
+    const struct js *sampling = js_get(js_at(js_get(d->reply, "choices"), i), "sampling");
+    jsonw_object_begin(&w);
+    jsonw_key_cstr(&w, "model", "base");
+    jsonw_key_cstr(&w, "prompt", i < 2 ? "a" : "b");
+    for (void *it = js_iter(sampling); it; it = js_iter_next(sampling, it)) {
+      struct slice key;
+      const struct js *v;
+      js_iter_get(it, &key, &v);
+      jsonw_key_slice(&w, key);
+      jsonw_value(&w, v);
+    }
+    jsonw_key_bool(&w, "strict_fields", true);
+    jsonw_object_end(&w);
+    struct js *first = d->reply;
+    d->reply = NULL;
+    assert_int_equal(drive_post(d, "/v1/completions", body.data), 200);
+    assert_true(d->engine->last.seed == seed && d->engine->last.max_tokens == 4 && d->engine->last.temperature == 1);
+    js_free(d->reply);
+    d->reply = first;
+    buf_free(&body);
+  }
+}
+
+static void stop_strings_end_nothing_before_min_tokens(void **state) {
+  struct drive *d = *state;
+  d->engine->blind = true;
+  d->engine->says = "one two one two";
+  drive_post(d, "/v1/chat/completions", "{\"model\": \"chat\", \"stop\": [\"two\", \"ne t\"], \"min_tokens\": 7, " CHAT "}");
+  drive_str(d->reply, "choices.0.message.content", "one two o");
+  drive_int(d->reply, "usage.completion_tokens", 13);
+  d->engine->says = "one two three";
+  drive_post(d, "/v1/chat/completions", "{\"model\": \"chat\", \"stop\": \"two\", \"min_tokens\": 6, " CHAT "}");
+  drive_str(d->reply, "choices.0.message.content", "one "); /* begun before, completed by the seventh */
+  drive_int(d->reply, "usage.completion_tokens", 7);
+}
+
+static void min_tokens_must_fit_into_the_context(void **state) {
+  struct drive *d = *state;
+  drive_refused(d, "/v1/chat/completions", "{\"model\": \"chat\", \"min_tokens\": 45, " CHAT "}", "min_tokens",
+                "20 tokens and `min_tokens` is 45");
+  drive_post(d, "/v1/chat/completions", "{\"model\": \"chat\", \"min_tokens\": 44, " CHAT "}");
+  assert_int_equal(d->engine->last.min_tokens, 44);
 }
 
 static void logprobs_of_a_chat_are_an_entry_for_each_token(void **state) {
@@ -528,8 +650,8 @@ static void a_client_with_a_big_body_may_leave_at_any_moment(void **state) {
 
 static void ignored_fields_are_named_on_streams_too(void **state) {
   struct drive *d = *state;
-  drive_post(d, "/v1/chat/completions", "{\"model\": \"chat\", \"stream\": true, \"logit_bias\": {}, \"presence_penalty\": 0, " CHAT "}");
-  assert_string_equal(fake_net_header(&d->x, "X-Plinth-Ignored-Fields"), "logit_bias, presence_penalty");
+  drive_post(d, "/v1/chat/completions", "{\"model\": \"chat\", \"stream\": true, \"best_of\": {}, \"length_penalty\": 0, " CHAT "}");
+  assert_string_equal(fake_net_header(&d->x, "X-Plinth-Ignored-Fields"), "best_of, length_penalty");
 }
 
 /* ---- what goes wrong ---- */
@@ -636,6 +758,12 @@ int main(void) {
       DRIVEN(without_a_seed_each_request_draws_its_own),
       DRIVEN(without_a_seed_the_prompts_of_a_batch_draw_apart),
       DRIVEN(sampling_reaches_the_engine),
+      DRIVEN(all_of_the_sampling_reaches_the_engine),
+      DRIVEN(a_reply_says_what_it_was_made_with_when_asked),
+      DRIVEN(seeds_that_were_not_asked_for_have_53_bits),
+      DRIVEN(what_one_reply_says_makes_the_same_request_again),
+      DRIVEN(stop_strings_end_nothing_before_min_tokens),
+      DRIVEN(min_tokens_must_fit_into_the_context),
       DRIVEN(logprobs_of_a_chat_are_an_entry_for_each_token),
       DRIVEN(logprobs_of_a_stream_come_with_their_text),
       DRIVEN(a_completion_takes_the_prompt_as_it_is),

@@ -64,7 +64,9 @@ static void defaults_are_those_of_both_dialects(void **state) {
   struct got g;
   read_chat(&g, "");
   expect_ok(&g);
-  assert_true(g.q.temperature == 1 && g.q.top_p == 1 && g.q.top_k == 0 && g.q.n == 1);
+  assert_true(g.q.temperature == 1 && g.q.top_p == 1 && g.q.top_k == 0 && g.q.n == 1 && g.q.min_p == 0);
+  assert_true(g.q.repetition_penalty == 1 && g.q.presence_penalty == 0 && g.q.frequency_penalty == 0);
+  assert_true(g.q.n_biases == 0 && g.q.n_stop_ids == 0 && g.q.min_tokens == 0 && !g.q.return_sampling);
   assert_int_equal(g.q.max_tokens, 0);
   assert_int_equal(g.q.top_logprobs, -1);
   assert_false(g.q.stream || g.q.has_seed || g.q.ignore_eos || g.q.include_usage);
@@ -94,6 +96,104 @@ static void every_field_of_a_chat_is_taken(void **state) {
   request_free(&g.q);
 }
 
+static void every_field_of_the_sampling_is_taken(void **state) {
+  (void)state;
+  struct got g;
+  read_chat(&g,
+            "\"min_p\": 0.25, \"presence_penalty\": -2, \"frequency_penalty\": 2, \"repetition_penalty\": 1.5, \"min_tokens\": 9, "
+            "\"max_tokens\": 9, \"logit_bias\": {\"99\": 100, \"0\": -100, \"7\": 0.5}, \"stop_token_ids\": [0, 99, 5, 5], "
+            "\"return_sampling\": true, \"strict_fields\": true");
+  expect_ok(&g);
+  assert_true(g.q.min_p == 0.25 && g.q.presence_penalty == -2 && g.q.frequency_penalty == 2 && g.q.repetition_penalty == 1.5);
+  assert_true(g.q.min_tokens == 9 && g.q.return_sampling);
+  assert_int_equal(g.q.n_biases, 3);
+  assert_true(g.q.biases[0].id == 0 && g.q.biases[0].bias == -100 && g.q.biases[1].id == 7 && g.q.biases[1].bias == 0.5f);
+  assert_true(g.q.biases[2].id == 99 && g.q.biases[2].bias == 100);
+  assert_int_equal(g.q.n_stop_ids, 4);
+  assert_true(g.q.stop_ids[1] == 99 && g.q.stop_ids[3] == 5);
+  assert_null(g.q.ignored);
+  request_free(&g.q);
+  read_chat(&g, "\"logit_bias\": {}, \"stop_token_ids\": [], \"min_tokens\": 7");
+  expect_ok(&g);
+  assert_true(g.q.n_biases == 0 && g.q.n_stop_ids == 0 && g.q.min_tokens == 7);
+  request_free(&g.q);
+}
+
+static void sampling_out_of_range_is_refused_by_name(void **state) {
+  (void)state;
+  chat_refused("\"min_p\": 1.01", "min_p", "from 0 to 1, not 1.01");
+  chat_refused("\"min_p\": -1", "min_p", "from 0 to 1");
+  chat_refused("\"presence_penalty\": 2.5", "presence_penalty", "from -2 to 2, not 2.5");
+  chat_refused("\"frequency_penalty\": -2.01", "frequency_penalty", "from -2 to 2");
+  chat_refused("\"frequency_penalty\": \"1\"", "frequency_penalty", "a number, not string");
+  chat_refused("\"repetition_penalty\": 0", "repetition_penalty", "from 0.01 to 100, not 0");
+  chat_refused("\"repetition_penalty\": 1e9", "repetition_penalty", "from 0.01 to 100");
+  chat_refused("\"min_tokens\": -1", "min_tokens", "from 0 to");
+  chat_refused("\"min_tokens\": 1.5", "min_tokens", "an integer");
+  chat_refused("\"min_tokens\": 10, \"max_tokens\": 9", "min_tokens", "`min_tokens` (10) must be at most `max_tokens` (9)");
+  chat_refused("\"max_completion_tokens\": 9, \"min_tokens\": 10", "min_tokens", "at most `max_completion_tokens` (9)");
+  chat_refused("\"stop_token_ids\": 5", "stop_token_ids", "a list of token ids, not integer");
+  chat_refused("\"stop_token_ids\": [1, 100]", "stop_token_ids[1]", "from 0 to 99, not 100");
+  chat_refused("\"stop_token_ids\": [-1]", "stop_token_ids[0]", "from 0 to 99");
+  chat_refused("\"stop_token_ids\": [\"a\"]", "stop_token_ids[0]", "an integer, not string");
+  chat_refused("\"return_sampling\": 1", "return_sampling", "true or false");
+  chat_refused("\"logit_bias\": []", "logit_bias", "an object, not array");
+  chat_refused("\"logit_bias\": {\"100\": 1}", "logit_bias", "the token id 100, which is not in the vocabulary (0 to 99)");
+  chat_refused("\"logit_bias\": {\"5\": 100.5}", "logit_bias", "from -100 to 100 for the token id 5, not 100.5");
+  chat_refused("\"logit_bias\": {\"5\": null}", "logit_bias", "a number for the token id 5, not null");
+  const char *const keys[] = {"", "05", "+5", "-1", " 5", "5 ", "5.0", "x", "99999999999"};
+  for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+    char more[64];
+    snprintf(more, sizeof more, "\"logit_bias\": {\"%s\": 1}", keys[i]);
+    chat_refused(more, "logit_bias", "token ids as its keys");
+  }
+}
+
+static void long_lists_of_ids_are_refused(void **state) {
+  (void)state;
+  struct request_rules rules = rules_of(ROUTE_COMPLETIONS, SERVING_CHAT, DIALECT_OPENAI);
+  rules.n_vocab = 1000;
+  for (int n = 300; n <= 301; n++) {
+    struct got g;
+    struct buf body = {0};
+    buf_add_cstr(&body, "{\"prompt\": \"x\", \"logit_bias\": {");
+    for (int i = 0; i < n; i++) buf_printf(&body, "%s\"%d\": 1", i ? ", " : "", i);
+    buf_add_cstr(&body, "}}");
+    read_with(&g, &rules, body.data);
+    if (n == 300) expect_ok(&g), request_free(&g.q);
+    else expect_fault(&g, "logit_bias", "at most 300 tokens, not 301");
+    buf_free(&body);
+  }
+  for (int n = 128; n <= 129; n++) {
+    struct got g;
+    struct buf body = {0};
+    buf_add_cstr(&body, "{\"prompt\": \"x\", \"stop_token_ids\": [1");
+    for (int i = 1; i < n; i++) buf_add_cstr(&body, ", 1");
+    buf_add_cstr(&body, "]}");
+    read_with(&g, &rules, body.data);
+    if (n == 128) expect_ok(&g), request_free(&g.q);
+    else expect_fault(&g, "stop_token_ids", "at most 128 ids, not 129");
+    buf_free(&body);
+  }
+}
+
+/* What vLLM's clients send for "all tokens"; Databricks' documentation begins at 1. */
+static void top_k_may_be_off_in_openais_dialect(void **state) {
+  (void)state;
+  struct got g;
+  for (int k = -1; k <= 1; k++) {
+    char body[64];
+    snprintf(body, sizeof body, "{\"prompt\": \"x\", \"top_k\": %d}", k);
+    read_completion(&g, DIALECT_OPENAI, body);
+    expect_ok(&g);
+    assert_int_equal(g.q.top_k, k > 0 ? k : 0);
+    request_free(&g.q);
+    read_completion(&g, DIALECT_DATABRICKS, body);
+    if (k <= 0) expect_fault(&g, "top_k", "from 1 to");
+    else expect_ok(&g), request_free(&g.q);
+  }
+}
+
 static void null_counts_as_absent(void **state) {
   (void)state;
   struct got g;
@@ -101,7 +201,9 @@ static void null_counts_as_absent(void **state) {
             "\"stream\": null, \"n\": null, \"temperature\": null, \"top_p\": null, \"top_k\": null, \"max_tokens\": null, \"stop\": null, "
             "\"seed\": null,"
             "\"logprobs\": null, \"top_logprobs\": null, \"stream_options\": null, \"response_format\": null, \"tools\": null, "
-            "\"tool_choice\": null, \"user\": null");
+            "\"tool_choice\": null, \"user\": null, \"min_p\": null, \"presence_penalty\": null, \"frequency_penalty\": null, "
+            "\"repetition_penalty\": null, \"logit_bias\": null, \"stop_token_ids\": null, \"min_tokens\": null, "
+            "\"return_sampling\": null");
   expect_ok(&g);
   assert_true(g.q.temperature == 1 && g.q.n == 1 && g.q.n_stops == 0);
   request_free(&g.q);
@@ -114,7 +216,7 @@ static void values_out_of_range_are_refused_by_name(void **state) {
   chat_refused("\"temperature\": \"1\"", "temperature", "a number, not string");
   chat_refused("\"top_p\": 0", "top_p", "above 0 and at most 1, not 0");
   chat_refused("\"top_p\": 1.01", "top_p", "above 0");
-  chat_refused("\"top_k\": 0", "top_k", "from 1 to");
+  chat_refused("\"top_k\": -2", "top_k", "from -1 to");
   chat_refused("\"top_k\": 1.5", "top_k", "an integer, not number");
   chat_refused("\"max_tokens\": 0", "max_tokens", "from 1 to");
   chat_refused("\"max_tokens\": -1", "max_tokens", "from 1 to");
@@ -175,10 +277,10 @@ static void unknown_fields_are_named_once(void **state) {
   (void)state;
   struct got g;
   read_chat(&g,
-            "\"logit_bias\": {}, \"store\": true, \"a, b\\r\\nX: y\": 1, \"stream\": true, \"stream_options\": {\"pace\": 1}, "
+            "\"best_of\": {}, \"store\": true, \"a, b\\r\\nX: y\": 1, \"stream\": true, \"stream_options\": {\"pace\": 1}, "
             "\"client_request_id\": \"7\", \"\": 0");
   expect_ok(&g);
-  assert_string_equal(g.q.ignored, "logit_bias, store, a%2C%20b%0D%0AX:%20y, stream_options.pace, client_request_id, \"\"");
+  assert_string_equal(g.q.ignored, "best_of, store, a%2C%20b%0D%0AX:%20y, stream_options.pace, client_request_id, \"\"");
   request_free(&g.q);
 }
 
@@ -478,6 +580,10 @@ int main(void) {
       cmocka_unit_test(defaults_are_those_of_both_dialects),
       cmocka_unit_test(every_field_of_a_chat_is_taken),
       cmocka_unit_test(null_counts_as_absent),
+      cmocka_unit_test(every_field_of_the_sampling_is_taken),
+      cmocka_unit_test(sampling_out_of_range_is_refused_by_name),
+      cmocka_unit_test(long_lists_of_ids_are_refused),
+      cmocka_unit_test(top_k_may_be_off_in_openais_dialect),
       cmocka_unit_test(values_out_of_range_are_refused_by_name),
       cmocka_unit_test(stop_is_a_string_or_a_short_list),
       cmocka_unit_test(what_cannot_be_done_yet_is_refused_and_not_ignored),

@@ -85,6 +85,36 @@ static void without_stop_strings_all_text_passes(void **state) {
   expect(NULL, 0, "anything", "anything", false);
 }
 
+static void push(struct stop_filter *f, bool dormant, const char *text, struct buf *out) {
+  f->dormant = dormant;
+  stop_filter_push(f, slice_cstr(text), out);
+}
+
+static void what_came_while_dormant_completes_no_stop_string_but_may_begin_one(void **state) {
+  (void)state;
+  struct slice stops[] = {SLICE("abc"), SLICE("b"), SLICE("xyz")};
+  struct stop_filter f;
+  struct buf out = {0};
+  stop_filter_init(&f, stops, 3);
+  push(&f, true, "0abc1b", &out);
+  assert_true(!f.stopped && slice_eq(buf_view(&out), SLICE("0abc1b")));
+  push(&f, true, "ab", &out); /* is held, with a whole stop string in it */
+  push(&f, false, "!xy", &out);
+  assert_true(!f.stopped && slice_eq(buf_view(&out), SLICE("0abc1bab!")));
+  push(&f, true, "z-xy", &out);
+  assert_true(!f.stopped && slice_eq(buf_view(&out), SLICE("0abc1bab!xyz-")));
+  push(&f, false, "z more", &out);
+  assert_true(f.stopped && slice_eq(buf_view(&out), SLICE("0abc1bab!xyz-")));
+  stop_filter_free(&f);
+  buf_clear(&out);
+  stop_filter_init(&f, stops, 2);
+  push(&f, true, "ab", &out);
+  push(&f, false, "c", &out);
+  assert_true(f.stopped && out.len == 0);
+  stop_filter_free(&f);
+  buf_free(&out);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(text_is_cut_before_a_stop_string_however_it_arrives),
@@ -92,6 +122,7 @@ int main(void) {
       cmocka_unit_test(the_stop_string_that_is_complete_first_counts),
       cmocka_unit_test(what_may_become_a_stop_string_is_held_back),
       cmocka_unit_test(without_stop_strings_all_text_passes),
+      cmocka_unit_test(what_came_while_dormant_completes_no_stop_string_but_may_begin_one),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
