@@ -14,10 +14,16 @@ struct generate_source {
 };
 
 struct generate_sampling {
-  double temperature, top_p;
-  int64_t top_k, seed, max_tokens;
-  struct options_list stops;
-  bool seeded; /* --seed was given: set by generate_settle */
+  double temperature, top_p, min_p, presence_penalty, frequency_penalty, repetition_penalty;
+  int64_t top_k, seed, max_tokens, min_tokens;
+  struct options_list stops, stop_id_texts, bias_texts;
+  bool ignore_eos;
+  /* Set by generate_settle. */
+  bool seeded; /* --seed was given */
+  int32_t stop_ids[ENGINE_STOP_IDS_MAX];
+  size_t n_stop_ids;
+  struct engine_bias biases[ENGINE_BIASES_MAX];
+  size_t n_biases;
 };
 
 /* Rows for a struct type_ with a member of each kind. */
@@ -46,55 +52,105 @@ struct generate_sampling {
        .help = "fast: integer dot products with 8-bit activations. f32: everything in fp32."},                                          \
       OPTIONS_THREADS_ROW(type_, source_.threads)
 
-#define GENERATE_SAMPLING_ROWS(type_, sampling_)                                              \
-  {.name = "temperature",                                                                     \
-   .letter = 't',                                                                             \
-   OPTION_REAL_TO(type_, sampling_.temperature),                                              \
-   .metavar = "T",                                                                            \
-   .fallback = "0.7",                                                                         \
-   .ranged = true,                                                                            \
-   .min = 0,                                                                                  \
-   .max = 2,                                                                                  \
-   .help = "How freely tokens are drawn; 0 always takes the most likely one."},               \
-      {.name = "top-p",                                                                       \
-       OPTION_REAL_TO(type_, sampling_.top_p),                                                \
-       .metavar = "P",                                                                        \
-       .fallback = "0.95",                                                                    \
-       .ranged = true,                                                                        \
-       .min = 0.000001,                                                                       \
-       .max = 1,                                                                              \
-       .help = "Draw from the most likely tokens that together have this probability."},      \
-      {.name = "top-k",                                                                       \
-       OPTION_INT_TO(type_, sampling_.top_k),                                                 \
-       .metavar = "K",                                                                        \
-       .fallback = "0",                                                                       \
-       .ranged = true,                                                                        \
-       .min = 0,                                                                              \
-       .max = 1 << 30,                                                                        \
-       .help = "Draw from the K most likely tokens; 0: from all."},                           \
-      {.name = "seed",                                                                        \
-       OPTION_INT_TO(type_, sampling_.seed),                                                  \
-       .metavar = "N",                                                                        \
-       .fallback_note = "a random one",                                                       \
-       .ranged = true,                                                                        \
-       .min = 0,                                                                              \
-       .max = 0x1p63,                                                                         \
-       .help = "The same seed gives the same text."},                                         \
-      {.name = "max-tokens",                                                                  \
-       .letter = 'n',                                                                         \
-       OPTION_INT_TO(type_, sampling_.max_tokens),                                            \
-       .metavar = "N",                                                                        \
-       .fallback = "0",                                                                       \
-       .ranged = true,                                                                        \
-       .min = 0,                                                                              \
-       .max = 1 << 30,                                                                        \
-       .help = "Stop after so many tokens; 0: when the model ends, or the context is full."}, \
-      {.name = "stop",                                                                        \
-       OPTION_LIST_TO(type_, sampling_.stops),                                                \
-       .metavar = "TEXT",                                                                     \
+#define GENERATE_SAMPLING_ROWS(type_, sampling_)                                                                                      \
+  {.name = "temperature",                                                                                                             \
+   .letter = 't',                                                                                                                     \
+   OPTION_REAL_TO(type_, sampling_.temperature),                                                                                      \
+   .metavar = "T",                                                                                                                    \
+   .fallback = "0.7",                                                                                                                 \
+   .ranged = true,                                                                                                                    \
+   .min = 0,                                                                                                                          \
+   .max = 2,                                                                                                                          \
+   .help = "How freely tokens are drawn; 0 always takes the most likely one."},                                                       \
+      {.name = "top-p",                                                                                                               \
+       OPTION_REAL_TO(type_, sampling_.top_p),                                                                                        \
+       .metavar = "P",                                                                                                                \
+       .fallback = "0.95",                                                                                                            \
+       .ranged = true,                                                                                                                \
+       .min = 0.000001,                                                                                                               \
+       .max = 1,                                                                                                                      \
+       .help = "Draw from the most likely tokens that together have this probability."},                                              \
+      {.name = "top-k",                                                                                                               \
+       OPTION_INT_TO(type_, sampling_.top_k),                                                                                         \
+       .metavar = "K",                                                                                                                \
+       .fallback = "0",                                                                                                               \
+       .ranged = true,                                                                                                                \
+       .min = 0,                                                                                                                      \
+       .max = 1 << 30,                                                                                                                \
+       .help = "Draw from the K most likely tokens; 0: from all."},                                                                   \
+      {.name = "min-p",                                                                                                               \
+       OPTION_REAL_TO(type_, sampling_.min_p),                                                                                        \
+       .metavar = "P",                                                                                                                \
+       .fallback = "0",                                                                                                               \
+       .ranged = true,                                                                                                                \
+       .min = 0,                                                                                                                      \
+       .max = 1,                                                                                                                      \
+       .help = "Draw from tokens that are at least P times as likely as the most likely one."},                                       \
+      {.name = "repetition-penalty",                                                                                                  \
+       OPTION_REAL_TO(type_, sampling_.repetition_penalty),                                                                           \
+       .metavar = "R",                                                                                                                \
+       .fallback = "1",                                                                                                               \
+       .ranged = true,                                                                                                                \
+       .min = 0.01,                                                                                                                   \
+       .max = 100,                                                                                                                    \
+       .help = "Above 1 it makes tokens less likely that prompt or text has already."},                                               \
+      {.name = "presence-penalty",                                                                                                    \
+       OPTION_REAL_TO(type_, sampling_.presence_penalty),                                                                             \
+       .metavar = "X",                                                                                                                \
+       .fallback = "0",                                                                                                               \
+       .ranged = true,                                                                                                                \
+       .min = -2,                                                                                                                     \
+       .max = 2,                                                                                                                      \
+       .help = "Above 0 it makes tokens less likely that the generated text has already."},                                           \
+      {.name = "frequency-penalty",                                                                                                   \
+       OPTION_REAL_TO(type_, sampling_.frequency_penalty),                                                                            \
+       .metavar = "X",                                                                                                                \
+       .fallback = "0",                                                                                                               \
+       .ranged = true,                                                                                                                \
+       .min = -2,                                                                                                                     \
+       .max = 2,                                                                                                                      \
+       .help = "The same, for each time that the text has them."},                                                                    \
+      {.name = "logit-bias",                                                                                                          \
+       OPTION_LIST_TO(type_, sampling_.bias_texts),                                                                                   \
+       .metavar = "ID=X",                                                                                                             \
+       .help = "Add X (-100 to 100) to the logit of the token with this id; may be given several times. plinth tokenize shows ids."}, \
+      {.name = "seed",                                                                                                                \
+       OPTION_INT_TO(type_, sampling_.seed),                                                                                          \
+       .metavar = "N",                                                                                                                \
+       .fallback_note = "a random one",                                                                                               \
+       .ranged = true,                                                                                                                \
+       .min = 0,                                                                                                                      \
+       .max = 0x1p63,                                                                                                                 \
+       .help = "The same seed gives the same text."},                                                                                 \
+      {.name = "max-tokens",                                                                                                          \
+       .letter = 'n',                                                                                                                 \
+       OPTION_INT_TO(type_, sampling_.max_tokens),                                                                                    \
+       .metavar = "N",                                                                                                                \
+       .fallback = "0",                                                                                                               \
+       .ranged = true,                                                                                                                \
+       .min = 0,                                                                                                                      \
+       .max = 1 << 30,                                                                                                                \
+       .help = "Stop after so many tokens; 0: when the model ends, or the context is full."},                                         \
+      {.name = "min-tokens",                                                                                                          \
+       OPTION_INT_TO(type_, sampling_.min_tokens),                                                                                    \
+       .metavar = "N",                                                                                                                \
+       .fallback = "0",                                                                                                               \
+       .ranged = true,                                                                                                                \
+       .min = 0,                                                                                                                      \
+       .max = 1 << 30,                                                                                                                \
+       .help = "The first N tokens end nothing."},                                                                                    \
+      {.name = "ignore-eos", OPTION_BOOL_TO(type_, sampling_.ignore_eos), .help = "Go on when the model ends."},                      \
+      {.name = "stop-token-id",                                                                                                       \
+       OPTION_LIST_TO(type_, sampling_.stop_id_texts),                                                                                \
+       .metavar = "ID",                                                                                                               \
+       .help = "Stop at the token with this id; may be given several times."},                                                        \
+      {.name = "stop",                                                                                                                \
+       OPTION_LIST_TO(type_, sampling_.stops),                                                                                        \
+       .metavar = "TEXT",                                                                                                             \
        .help = "Stop in front of this text; may be given several times."}
 
-/* Draws a seed when none was given. Fails for stop strings that are empty or too many. */
+/* Draws a seed when none was given, and reads the lists. Fails for stop strings that are empty, ids that are none, values out of range, and
+ * too many of them. */
 int generate_settle(const struct options *o, struct generate_sampling *s, struct error *err);
 
 /* Loads the model that the source names, or the first installed one of the task. */

@@ -5,6 +5,7 @@
 #include "app/remote.h"
 
 #include <curl/curl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -180,6 +181,35 @@ struct js *remote_call(const char *url, const char *path, struct slice body, str
   return answer;
 }
 
+static void write_stops(struct jsonw *w, const struct generate_sampling *s) {
+  if (s->stops.n) {
+    jsonw_key(w, "stop");
+    jsonw_array_begin(w);
+    for (size_t i = 0; i < s->stops.n; i++) jsonw_cstr(w, s->stops.items[i]);
+    jsonw_array_end(w);
+  }
+  if (s->n_stop_ids) {
+    jsonw_key(w, "stop_token_ids");
+    jsonw_array_begin(w);
+    for (size_t i = 0; i < s->n_stop_ids; i++) jsonw_int(w, s->stop_ids[i]);
+    jsonw_array_end(w);
+  }
+}
+
+static void write_biases(struct jsonw *w, const struct generate_sampling *s) {
+  if (!s->n_biases) return;
+  jsonw_key(w, "logit_bias");
+  jsonw_object_begin(w);
+  for (size_t i = 0; i < s->n_biases; i++) {
+    char id[16];
+    snprintf(id, sizeof id, "%d", (int)s->biases[i].id);
+    jsonw_key(w, id);
+    jsonw_float(w, s->biases[i].bias);
+  }
+  jsonw_object_end(w);
+}
+
+/* What is at its default is left out: another server may not know it. */
 void remote_begin_body(struct jsonw *w, const char *model, const struct generate_sampling *s) {
   jsonw_object_begin(w);
   jsonw_key_cstr(w, "model", model);
@@ -188,11 +218,14 @@ void remote_begin_body(struct jsonw *w, const char *model, const struct generate
   jsonw_key_real(w, "temperature", s->temperature);
   jsonw_key_real(w, "top_p", s->top_p);
   if (s->top_k) jsonw_key_int(w, "top_k", s->top_k);
+  if (s->min_p > 0) jsonw_key_real(w, "min_p", s->min_p);
+  if (s->repetition_penalty != 1) jsonw_key_real(w, "repetition_penalty", s->repetition_penalty);
+  if (s->presence_penalty != 0) jsonw_key_real(w, "presence_penalty", s->presence_penalty);
+  if (s->frequency_penalty != 0) jsonw_key_real(w, "frequency_penalty", s->frequency_penalty);
+  write_biases(w, s);
   if (s->seeded) jsonw_key_int(w, "seed", s->seed);
   if (s->max_tokens) jsonw_key_int(w, "max_tokens", s->max_tokens);
-  if (!s->stops.n) return;
-  jsonw_key(w, "stop");
-  jsonw_array_begin(w);
-  for (size_t i = 0; i < s->stops.n; i++) jsonw_cstr(w, s->stops.items[i]);
-  jsonw_array_end(w);
+  if (s->min_tokens) jsonw_key_int(w, "min_tokens", s->min_tokens);
+  if (s->ignore_eos) jsonw_key_bool(w, "ignore_eos", true);
+  write_stops(w, s);
 }

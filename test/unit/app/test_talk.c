@@ -113,6 +113,31 @@ static void complete_takes_its_prompt_from_the_argument_or_standard_input(void *
   expect_part("\"$P\" complete < /dev/null 2>&1", 1, "prompt is empty");
 }
 
+/* 7042 is " Paris", 30 a full stop. */
+static void complete_takes_every_field_of_the_sampling(void **state) {
+  NEEDS_MODELS();
+  expect_part("\"$P\" complete -t 0 -n 4 --logit-bias 7042=-100 --logit-bias 1=0.5 'The capital of France is' | grep -c Paris", 1, "0");
+  expect("\"$P\" complete -t 0 -n 20 --stop-token-id 30 'The capital of France is'", 0, " Paris");
+  expect_part("\"$P\" complete -t 0 -n 20 --stop-token-id 30 --min-tokens 3 'The capital of France is'", 0, " Paris");
+  expect_part("\"$P\" complete -t 0 -n 20 --stop . --min-tokens 2 'The capital of France is'", 0, " Paris.");
+  expect_part("\"$P\" complete -n 9 --seed 1 --min-p 1 --presence-penalty -1 --frequency-penalty -0.5 'The capital of France is'", 0,
+              " Paris.");
+  expect_part("\"$P\" complete -t 0 -n 3 --repetition-penalty 0.01 'Paris is Paris is Paris is'", 0, " Paris is Paris");
+}
+
+static void sampling_that_is_none_is_refused_with_a_sentence(void **state) {
+  (void)state;
+  expect_part("\"$P\" complete --logit-bias 1 x 2>&1", 2, "\"1\" is no bias");
+  expect_part("\"$P\" complete --logit-bias -1=1 x 2>&1", 2, "is no bias");
+  expect_part("\"$P\" complete --logit-bias 1=2x x 2>&1", 2, "is no bias");
+  expect_part("\"$P\" complete --logit-bias 1=nan x 2>&1", 2, "from -100 to 100");
+  expect_part("\"$P\" complete --logit-bias 1=1 --logit-bias 1=2 x 2>&1", 2, "two biases");
+  expect_part("\"$P\" complete --stop-token-id 1.5 x 2>&1", 2, "\"1.5\" is no id");
+  expect_part("\"$P\" complete --min-tokens 5 -n 4 x 2>&1", 2, "--min-tokens (5) must be at most --max-tokens (4)");
+  expect_part("\"$P\" complete --presence-penalty 3 x 2>&1", 2, "presence-penalty");
+  expect_part("\"$P\" complete --repetition-penalty 0 x 2>&1", 2, "repetition-penalty");
+}
+
 /* Tokenizers would take U+FFFD for such bytes: the answer would be to another text. */
 static void text_that_is_not_utf8_is_refused_everywhere(void **state) {
   NEEDS_MODELS();
@@ -314,6 +339,8 @@ int main(void) {
       cmocka_unit_test(render_says_what_is_wrong),
       cmocka_unit_test(render_uses_a_models_own_template),
       cmocka_unit_test(complete_takes_its_prompt_from_the_argument_or_standard_input),
+      cmocka_unit_test(complete_takes_every_field_of_the_sampling),
+      cmocka_unit_test(sampling_that_is_none_is_refused_with_a_sentence),
       cmocka_unit_test(the_same_seed_gives_the_same_text),
       cmocka_unit_test(text_that_is_not_utf8_is_refused_everywhere),
       cmocka_unit_test(a_word_behind_a_slash_is_no_message),
