@@ -89,6 +89,7 @@ static void the_first_tokens_end_nothing(void **state) {
     assert_false(sequence_ended_by(s, 77));
     assert_false(sequence_may_end(s));
     assert_false(completes(s, SLICE("a"))); /* the third: a stop string may begin here */
+    assert_false(sequence_ended_by(s, 77));
     assert_true(sequence_may_end(s));
     assert_true(completes(s, SLICE("b")));
     assert_true(sequence_ended_by(s, 77));
