@@ -119,3 +119,18 @@ def start_plinth():
     yield start
     for s in servers:
         s.stop()
+
+
+@pytest.fixture(params=["/v1", "/serving-endpoints"])
+def client(plinth, request):
+    """OpenAI's client on both dialects, each in its turn."""
+    import openai  # not in every environment whose tests share this file
+
+    return openai.OpenAI(base_url=plinth.url + request.param, api_key=plinth.token, max_retries=0)
+
+
+@pytest.fixture
+def v1(plinth):
+    import openai
+
+    return openai.OpenAI(base_url=plinth.url + "/v1", api_key=plinth.token, max_retries=0)

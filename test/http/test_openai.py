@@ -12,16 +12,6 @@ from conftest import CHAT, EMBED
 RIVERS = [{"role": "user", "content": "Name three rivers."}]
 
 
-@pytest.fixture(params=["/v1", "/serving-endpoints"])
-def client(plinth, request):
-    return openai.OpenAI(base_url=plinth.url + request.param, api_key=plinth.token, max_retries=0)
-
-
-@pytest.fixture
-def v1(plinth):
-    return openai.OpenAI(base_url=plinth.url + "/v1", api_key=plinth.token, max_retries=0)
-
-
 def joined(stream):
     return "".join(c.choices[0].delta.content or "" for c in stream if c.choices)
 

@@ -14,16 +14,6 @@ PARIS, FULL_STOP = 7042, 30  # token ids of SmolLM2: " Paris" and "."
 GREET = [{"role": "user", "content": "Say hello."}]
 
 
-@pytest.fixture(params=["/v1", "/serving-endpoints"])
-def client(plinth, request):
-    return openai.OpenAI(base_url=plinth.url + request.param, api_key=plinth.token, max_retries=0)
-
-
-@pytest.fixture
-def v1(plinth):
-    return openai.OpenAI(base_url=plinth.url + "/v1", api_key=plinth.token, max_retries=0)
-
-
 def complete(client, prompt=FRANCE, **more):
     known = {"max_tokens", "n", "seed", "temperature", "top_p", "stop", "logprobs", "logit_bias", "presence_penalty", "frequency_penalty", "stream"}
     ask = {"max_tokens": 12, "temperature": 0, **{k: v for k, v in more.items() if k in known}}
