@@ -92,6 +92,7 @@ static double median_of(struct bench *b, measurement *measure, struct error *err
 }
 
 static double measure_prefill(struct bench *b, struct error *err) {
+  engine_flush(b->engine); /* the last run's pages would make this one too easy */
   if (submit(b, 0, (size_t)b->args->prompt_tokens, 1, err) < 0) return -1;
   return (double)b->args->prompt_tokens / drain(b);
 }
@@ -175,8 +176,11 @@ static void write_text(const struct bench *b, struct buf *out) {
 static int run(const struct options *o) {
   struct bench b = {.args = o->args};
   struct error err;
-  struct local_options local = {
-      .model = o->operands[0], .models_dir = b.args->models_dir, .compute = b.args->compute, .threads = (int)b.args->threads};
+  struct local_options local = {.model = o->operands[0],
+                                .models_dir = b.args->models_dir,
+                                .compute = b.args->compute,
+                                .threads = (int)b.args->threads,
+                                .speculation = ENGINE_SPECULATE_OFF};
   int code = APP_FAILED;
   if (local_open(&b.local, &local, &err) < 0 || !(b.engine = local_engine(&b.local, 0, &err)) || measure_all(&b, &err) < 0) {
     app_fail(&err);

@@ -49,7 +49,7 @@ static int load_with_base(struct local *l, const char *path, const struct local_
 }
 
 int local_open(struct local *l, const struct local_options *o, struct error *err) {
-  *l = (struct local){0};
+  *l = (struct local){.speculation = o->speculation};
   char *path = paths_find_model(o->models_dir, o->model, err);
   int result = !path ? -1 : file_is_adapter(path) ? load_with_base(l, path, o, err) : load_path(l, path, NULL, o, err);
   if (path) l->name = paths_model_name(path);
@@ -75,7 +75,8 @@ static struct slice token_bytes(void *ctx, int32_t id) {
 }
 
 struct engine *local_engine(struct local *l, size_t contexts, struct error *err) {
-  struct engine_config config = {.model = l->model, .token_bytes = token_bytes, .token_bytes_ctx = l->tokenizer};
+  struct engine_config config = {
+      .model = l->model, .speculation = l->speculation, .token_bytes = token_bytes, .token_bytes_ctx = l->tokenizer};
   size_t pages = (l->info->context_tokens + KV_PAGE_TOKENS - 1) / KV_PAGE_TOKENS;
   if (l->info->task == MODEL_GENERATE) config.kv_bytes_max = (uint64_t)contexts * pages * model_kv_layout(l->model).page_bytes;
   config.stop_ids = tokenizer_stop_ids(l->tokenizer, &config.n_stop_ids);

@@ -10,12 +10,14 @@ struct local_options {
   const char *compute;           /* "fast" or "f32" */
   int threads;                   /* 0: the cores that may be used */
   size_t rows_max, out_rows_max; /* 0: the model's defaults */
+  enum engine_speculation speculation;
 };
 
 struct local {
   struct pool *pool;
   struct compute *compute;
   struct model *model;
+  enum engine_speculation speculation;
   struct adapter *adapter; /* NULL, or what every sequence goes through */
   const struct model_info *info;
   struct tokenizer *tokenizer;

@@ -10,12 +10,7 @@
 #include "engine/state.h"
 
 enum { RUNNING_DEFAULT = 64, PREFILL_ROWS_DEFAULT = 256 };
-
-static struct sequence *find(const struct sequence_list *l, uint64_t id) {
-  struct sequence *s = l->first;
-  while (s && s->request.id != id) s = s->next;
-  return s;
-}
+static const double SLOWDOWN_DEFAULT = 2;
 
 /* ---- creation ---- */
 
@@ -43,6 +38,7 @@ static void init_step(struct engine *e) {
   e->offsets = mem_alloc((rows + 1) * sizeof *e->offsets);
   e->out_rows = mem_alloc(out_rows * sizeof *e->out_rows);
   e->scored = mem_alloc(out_rows * sizeof *e->scored);
+  e->runs = mem_alloc(out_rows * sizeof *e->runs);
   e->logits = mem_aligned(64, (embeds ? rows * e->info->n_embd : out_rows * e->info->n_vocab) * sizeof *e->logits);
   int threads = pool_threads(compute_pool(model_compute(e->model)));
   e->samplers = mem_zalloc((size_t)threads + 1, sizeof(struct sampler *)); /* ends with NULL */
@@ -59,28 +55,38 @@ static void copy_stop_ids(struct engine *e, const struct engine_config *config) 
   e->config.n_stop_ids = n;
 }
 
+static void init_sched(struct engine *e) {
+  const struct engine_config *from = &e->config;
+  struct sched_config config = {.running_max = from->running_max ? from->running_max : RUNNING_DEFAULT,
+                                .rows_max = model_rows_max(e->model),
+                                .out_rows_max = model_out_rows_max(e->model),
+                                .prefill_rows_max = from->prefill_rows_max ? from->prefill_rows_max : PREFILL_ROWS_DEFAULT,
+                                .slowdown = from->slowdown > 0 ? from->slowdown : SLOWDOWN_DEFAULT,
+                                .speculation = from->speculation};
+  if (config.running_max > config.out_rows_max) config.running_max = config.out_rows_max;
+  if (config.running_max > config.rows_max) config.running_max = config.rows_max;
+  for (int i = 0; i < ENGINE_CLASSES; i++) config.weights[i] = from->class_weights[i] > 0 ? from->class_weights[i] : 1 << i;
+  sched_init(&e->sched, &config, e->info->task == MODEL_GENERATE ? &e->pages : NULL);
+}
+
 struct engine *engine_create(const struct engine_config *config, struct error *err) {
   struct engine *e = mem_zalloc(1, sizeof *e);
   e->config = *config;
   e->model = config->model;
   e->info = model_info(config->model);
   copy_stop_ids(e, config);
-  size_t out_rows = model_out_rows_max(e->model);
-  if (!e->config.running_max) e->config.running_max = RUNNING_DEFAULT;
-  if (e->config.running_max > out_rows) e->config.running_max = out_rows;
-  if (!e->config.prefill_rows_max) e->config.prefill_rows_max = PREFILL_ROWS_DEFAULT;
   if (e->info->task == MODEL_GENERATE && init_pages(e, err) < 0) {
     engine_destroy(e);
     return NULL;
   }
+  init_sched(e);
   init_step(e);
   return e;
 }
 
 void engine_destroy(struct engine *e) {
   if (!e) return;
-  while (e->waiting.first) engine__finish(e, &e->waiting, e->waiting.first);
-  while (e->running.first) engine__finish(e, &e->running, e->running.first);
+  sched_deinit(&e->sched);
   for (size_t i = 0; e->samplers && e->samplers[i]; i++) sampler_destroy(e->samplers[i]);
   pages_deinit(&e->pages);
   void *memory[] = {(void *)e->config.stop_ids,
@@ -91,6 +97,7 @@ void engine_destroy(struct engine *e) {
                     e->offsets,
                     e->logits,
                     e->scored,
+                    e->runs,
                     e->samplers,
                     e->events};
   for (size_t i = 0; i < sizeof memory / sizeof memory[0]; i++) free(memory[i]);
@@ -163,30 +170,36 @@ static void replay_tail(struct engine *e, struct sequence *s) {
     sequence_completes_stop(s, e->config.token_bytes(e->config.token_bytes_ctx, s->tokens[i]));
 }
 
-int engine_submit(struct engine *e, const struct engine_request *r, struct error *err) {
-  if (check_tokens(e, r, err) < 0) return -1;
-  if (e->info->task == MODEL_GENERATE && check_generation(e, r, err) < 0) return -1;
-  struct sequence *s = sequence_create(r, e->info->context_tokens, e->config.stop_ids, e->config.n_stop_ids);
-  replay_tail(e, s);
-  sequence_list_append(&e->waiting, s);
+static int check_place(const struct engine *e, const struct engine_request *r, struct error *err) {
+  if (r->class >= ENGINE_CLASSES) return error_set(err, ERROR_INVALID, "The class is %u; %d is the highest.", r->class, ENGINE_CLASSES - 1);
+  if (sched_find(&e->sched, r->id))
+    return error_set(err, ERROR_INVALID, "There is a request with the id %llu already.", (unsigned long long)r->id);
   return 0;
 }
 
-void engine__finish(struct engine *e, struct sequence_list *l, struct sequence *s) {
-  for (size_t i = 0; i < s->n_pages; i++) pages_give(&e->pages, s->pages[i]);
-  sequence_list_remove(l, s);
+int engine_submit(struct engine *e, const struct engine_request *r, struct error *err) {
+  if (check_tokens(e, r, err) < 0 || check_place(e, r, err) < 0) return -1;
+  if (e->info->task == MODEL_GENERATE && check_generation(e, r, err) < 0) return -1;
+  struct sequence *s = sequence_create(r, e->info->context_tokens, e->config.stop_ids, e->config.n_stop_ids);
+  replay_tail(e, s);
+  sched_add(&e->sched, s, engine__clock_ns(e));
+  return 0;
+}
+
+void engine__finish(struct engine *e, struct sequence *s) {
+  e->finished++;
+  sched_remove(&e->sched, s);
   sequence_destroy(s);
 }
 
 void engine_cancel(struct engine *e, uint64_t id) {
-  struct sequence *s = find(&e->waiting, id);
-  if (s) {
-    engine__finish(e, &e->waiting, s);
-    return;
-  }
-  s = find(&e->running, id);
-  if (s) engine__finish(e, &e->running, s);
+  struct sequence *s = sched_find(&e->sched, id);
+  if (!s) return;
+  sched_remove(&e->sched, s);
+  sequence_destroy(s);
 }
+
+void engine_flush(struct engine *e) { sched_flush(&e->sched); }
 
 /* ---- steps ---- */
 
@@ -200,25 +213,44 @@ struct engine_event *engine__add_event(struct engine *e) {
   return event;
 }
 
-bool engine_busy(const struct engine *e) { return e->waiting.n + e->running.n > 0; }
+uint64_t engine__clock_ns(const struct engine *e) { return e->config.clock_ns ? e->config.clock_ns(e->config.clock_ctx) : clock_ns(); }
+
+bool engine_busy(const struct engine *e) { return sched_busy(&e->sched); }
+
+static void expire(struct engine *e) {
+  uint64_t now = engine__clock_ns(e);
+  for (struct sequence *s; (s = sched_expire(&e->sched, now));) {
+    struct engine_event *event = engine__add_event(e);
+    event->id = s->request.id;
+    event->kind = ENGINE_END;
+    event->finish = ENGINE_EXPIRED;
+    sequence_destroy(s);
+  }
+}
 
 void engine_step(struct engine *e, const struct engine_event **ret_events, size_t *ret_n) {
   e->n_events = 0;
   if (engine_busy(e)) {
     uint64_t begin = clock_ns();
+    expire(e);
     if (e->info->task == MODEL_EMBED) step_embed(e);
     else step_generate(e);
-    e->stats.steps++;
-    e->stats.step_ns_total += clock_ns() - begin;
+    e->steps++;
+    e->step_ns_total += clock_ns() - begin;
   }
   *ret_events = e->events;
   *ret_n = e->n_events;
 }
 
 void engine_stats(const struct engine *e, struct engine_stats *out) {
-  *out = e->stats;
-  out->waiting = e->waiting.n;
-  out->running = e->running.n;
+  const struct sched *c = &e->sched;
+  *out = c->stats;
+  out->waiting = c->fair.n_waiting;
+  out->running = c->running.n;
   out->pages_total = e->pages.n_pages;
-  out->pages_used = e->pages.n_pages - e->pages.n_free;
+  out->pages_cached = c->prefix.n_unused;
+  out->pages_used = e->pages.n_pages - e->pages.n_free - c->prefix.n_unused;
+  out->steps = e->steps;
+  out->finished = e->finished;
+  out->step_ns_total = e->step_ns_total;
 }

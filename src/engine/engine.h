@@ -4,9 +4,9 @@
  *     engine_submit / engine_cancel …  then  while (engine_busy(e)) { engine_step(e); take the events; }
  * A step is one batched forward pass: prefill chunks and one token of every running sequence together.
  *
- * Promises: what a sequence gets depends only on its prompt, sampling and seed, never on the batch, chunking or preemption
- * (doc/design/engine.md). Memory is admitted before it is used: a sequence starts when the pages of its prompt are free and waits in
- * order otherwise; when pages run out the youngest gives its own back and is recomputed later. */
+ * Promises: what a sequence gets depends only on its prompt, sampling and seed, never on the batch, chunking, shared prefixes, drafts or
+ * preemption (doc/design/engine.md). Memory is admitted before it is used: a sequence starts when the pages of its prompt are free and waits
+ * otherwise; when pages run out the youngest gives its own back and is recomputed later. Principals get equal shares of the work. */
 #ifndef ENGINE_ENGINE_H
 #define ENGINE_ENGINE_H
 #include <stdbool.h>
@@ -17,7 +17,10 @@
 #include "base/slice.h"
 #include "model/model.h"
 
-enum { ENGINE_TOP_LOGPROBS_MAX = 20, ENGINE_STOPS_MAX = 16, ENGINE_STOP_IDS_MAX = 128, ENGINE_BIASES_MAX = 300 };
+enum { ENGINE_TOP_LOGPROBS_MAX = 20, ENGINE_STOPS_MAX = 16, ENGINE_STOP_IDS_MAX = 128, ENGINE_BIASES_MAX = 300, ENGINE_CLASSES = 4 };
+
+/* Drafts of tokens to come (speculate.h). They never change what comes out. ALWAYS drafts whenever there is a guess: for tests. */
+enum engine_speculation { ENGINE_SPECULATE_AUTO, ENGINE_SPECULATE_OFF, ENGINE_SPECULATE_ALWAYS };
 
 struct engine;
 
@@ -26,7 +29,12 @@ struct engine_config {
   uint64_t kv_bytes_max;   /* MODEL_GENERATE; 0: a quarter of the memory that is free now, at least one full context */
   unsigned kv_parts;       /* engines that share that quarter; 0: 1 */
   size_t running_max;      /* sequences in a step; 0: 64 */
-  size_t prefill_rows_max; /* prompt rows in one step; 0: 256 */
+  size_t prefill_rows_max; /* prompt rows in one step while others decode; 0: 256 */
+  double slowdown;         /* a step may last so many times as long as without prompt rows, as far as that can be foreseen; 0: 2 */
+  enum engine_speculation speculation;
+  double class_weights[ENGINE_CLASSES]; /* work that a class gets in proportion to the others; 0: 1, 2, 4 and 8 */
+  uint64_t (*clock_ns)(void *ctx);      /* monotonic; NULL: the real one. It moves deadlines and what shares a step, never a result */
+  void *clock_ctx;
   /* The bytes that token i adds to the text, none for a special token: token_bytes(ctx, i). For stop strings. NULL: stop strings are refused. */
   struct slice (*token_bytes)(void *ctx, int32_t id);
   void *token_bytes_ctx;
@@ -60,7 +68,11 @@ struct engine_request {
   uint64_t id;           /* the caller's, unique among those alive */
   const int32_t *prompt; /* 1 … context tokens; for embeddings the text */
   size_t n_prompt;
-  struct adapter *adapter; /* of the engine's model, borrowed while the request lives; NULL: the model itself */
+  struct adapter *adapter; /* of the engine's model, borrowed while the engine lives or until engine_flush; NULL: the model itself */
+  uint64_t tenant;         /* KV pages of equal beginnings are shared within one tenant (and one adapter), never across */
+  uint64_t principal;      /* who asks: principals of a class get equal shares of the work */
+  unsigned class;          /* < ENGINE_CLASSES; a higher one has more weight and is preempted later */
+  uint64_t deadline_ns;    /* of the engine's clock: a request that waits when it passes ends with ENGINE_EXPIRED; 0: none */
   struct engine_sampling sampling;
   size_t max_tokens; /* 0: up to the context */
   /* The first min_tokens tokens end nothing: ids that would end the sequence cannot be chosen, and a stop string counts from the token
@@ -82,8 +94,11 @@ int engine_submit(struct engine *e, const struct engine_request *r, struct error
 /* Takes effect before the next step; no further event of this id follows. Unknown ids are ignored. */
 void engine_cancel(struct engine *e, uint64_t id);
 
-enum engine_finish { ENGINE_RUNNING, ENGINE_STOP, ENGINE_LENGTH };
-enum engine_event_kind { ENGINE_TOKEN, ENGINE_PROMPT_TOKEN, ENGINE_EMBEDDING };
+/* Drops the KV pages that are kept for prefixes and that nothing running uses. Before an adapter is freed; and for measurements. */
+void engine_flush(struct engine *e);
+
+enum engine_finish { ENGINE_RUNNING, ENGINE_STOP, ENGINE_LENGTH, ENGINE_EXPIRED };
+enum engine_event_kind { ENGINE_TOKEN, ENGINE_PROMPT_TOKEN, ENGINE_EMBEDDING, ENGINE_END }; /* END: nothing but the finish */
 
 struct engine_logprob {
   int32_t id;
@@ -109,9 +124,13 @@ void engine_step(struct engine *e, const struct engine_event **ret_events, size_
 
 struct engine_stats {
   size_t waiting, running;
-  size_t pages_used, pages_total;
+  size_t pages_used, pages_cached, pages_total; /* used by what runs; kept for prefixes alone */
   uint64_t steps, prefill_tokens, decode_tokens, embed_tokens, preemptions, finished;
-  uint64_t step_ns_total; /* time inside steps */
+  uint64_t prefix_hit_tokens; /* prompt tokens that were not computed, since their pages were there */
+  uint64_t drafted, accepted; /* tokens of drafts that went through the model, and of these that came out */
+  uint64_t started, expired;  /* left the queue to run; or past their deadline */
+  uint64_t queue_ns_total;    /* of all that started: from submission, or preemption */
+  uint64_t step_ns_total;     /* time inside steps */
 };
 void engine_stats(const struct engine *e, struct engine_stats *out);
 

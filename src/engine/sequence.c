@@ -57,6 +57,8 @@ void sequence_destroy(struct sequence *s) {
   tally_deinit(&s->tally);
   free(s->tokens);
   free(s->pages);
+  free(s->nodes);
+  speculate_deinit(&s->speculation);
   buf_free(&s->tail);
   free(s);
 }
@@ -103,25 +105,35 @@ bool sequence_completes_stop(struct sequence *s, struct slice bytes) {
 
 size_t sequence_pages_for(size_t n_positions) { return (n_positions + KV_PAGE_TOKENS - 1) / KV_PAGE_TOKENS; }
 
+int32_t sequence_token_at(const struct sequence *s, size_t position) {
+  return position < s->n_tokens ? s->tokens[position] : s->speculation.guess[position - s->n_tokens];
+}
+
+bool sequence_reports(const struct sequence *s, size_t p) {
+  return s->request.prompt_logprobs && p + 1 >= s->n_reported && p + 1 < s->n_prompt;
+}
+
 /* ---- lists ---- */
 
 void sequence_list_append(struct sequence_list *l, struct sequence *s) {
-  struct sequence **at = &l->first;
-  while (*at) at = &(*at)->next;
+  s->prev = l->last;
   s->next = NULL;
-  *at = s;
+  *(l->last ? &l->last->next : &l->first) = s;
+  l->last = s;
   l->n++;
 }
 
 void sequence_list_prepend(struct sequence_list *l, struct sequence *s) {
+  s->prev = NULL;
   s->next = l->first;
+  *(l->first ? &l->first->prev : &l->last) = s;
   l->first = s;
   l->n++;
 }
 
 void sequence_list_remove(struct sequence_list *l, struct sequence *s) {
-  struct sequence **at = &l->first;
-  while (*at != s) at = &(*at)->next;
-  *at = s->next;
+  *(s->prev ? &s->prev->next : &l->first) = s->next;
+  *(s->next ? &s->next->prev : &l->last) = s->prev;
+  s->next = s->prev = NULL;
   l->n--;
 }

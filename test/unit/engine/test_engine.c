@@ -27,6 +27,9 @@ struct rig_options {
   int threads;
   unsigned isa;
   size_t pages, prefill_rows_max, rows_max;
+  enum engine_speculation speculation;
+  bool warm; /* everything is asked for twice, and the second answers count */
+  uint64_t (*clock_ns)(void *ctx);
 };
 
 static char *path;
@@ -51,6 +54,8 @@ static struct rig rig_open(struct rig_options o) {
   struct engine_config config = {.model = r.model,
                                  .kv_bytes_max = (o.pages ? o.pages : 400) * kv.page_bytes,
                                  .prefill_rows_max = o.prefill_rows_max,
+                                 .speculation = o.speculation,
+                                 .clock_ns = o.clock_ns,
                                  .token_bytes = token_text};
   r.engine = engine_create(&config, &err);
   if (!r.engine) fail_msg("%s", err.message);
@@ -81,13 +86,14 @@ static size_t prompt_of(uint64_t id, int32_t *prompt) {
 /* Every third request has penalties, every fourth a bias, some must go on for a while. */
 static void add_extras(uint64_t id, struct engine_request *r) {
   static const struct engine_bias biases[] = {{7, 2.5f}, {11, -100}, {300, 1.25f}};
+  static const struct engine_bias narrow[] = {{7, 31}, {11, 30}, {300, 30}}; /* a text that repeats */
   static const int32_t stop_ids[] = {41, 42, 43};
   struct engine_sampling *g = &r->sampling;
   if (id % 3 == 1) g->repetition_penalty = 1.15f;
   if (id % 3 == 2) g->presence_penalty = 0.4f;
   if (id % 6 == 3) g->frequency_penalty = 0.3f;
   if (id % 7 == 5) g->min_p = 0.02f;
-  if (id % 4 == 0) g->biases = biases, g->n_biases = 3;
+  if (id % 4 == 0) g->biases = id % 8 ? narrow : biases, g->n_biases = 3;
   r->min_tokens = id % 5 == 2 ? 70 : 0;
   if (r->min_tokens) r->stop_ids = stop_ids, r->n_stop_ids = 3;
 }
@@ -121,25 +127,33 @@ static void collect(struct rig *rig, struct outcome *outcomes) {
   }
 }
 
-static struct outcome *run_all(struct rig_options options, uint64_t *ret_preemptions) {
-  struct rig rig = rig_open(options);
-  struct outcome *outcomes = mem_zalloc(SEQUENCES, sizeof *outcomes);
+static void ask_for_all(struct rig *rig, struct outcome *outcomes) {
+  memset(outcomes, 0, SEQUENCES * sizeof *outcomes);
   for (uint64_t id = 0; id < SEQUENCES; id++) {
     int32_t prompt[TINY_CONTEXT];
     struct engine_request r = request_of(id, prompt);
-    submit(&rig, &r);
+    submit(rig, &r);
   }
-  collect(&rig, outcomes);
+  collect(rig, outcomes);
+}
+
+static struct outcome *run_all(struct rig_options options, struct engine_stats *ret_stats) {
+  struct rig rig = rig_open(options);
+  struct outcome *outcomes = mem_zalloc(SEQUENCES, sizeof *outcomes);
   struct engine_stats stats;
+  ask_for_all(&rig, outcomes);
+  if (options.warm) ask_for_all(&rig, outcomes);
   engine_stats(rig.engine, &stats);
   assert_int_equal(stats.pages_used, 0);
-  assert_int_equal(stats.finished, SEQUENCES);
-  if (ret_preemptions) *ret_preemptions = stats.preemptions;
+  assert_int_equal(stats.finished, options.warm ? 2 * SEQUENCES : SEQUENCES);
+  if (ret_stats) *ret_stats = stats;
   rig_close(&rig);
   return outcomes;
 }
 
+/* One after the other, from cold, without drafts. */
 static struct outcome *run_alone(struct rig_options options) {
+  options.speculation = ENGINE_SPECULATE_OFF;
   struct rig rig = rig_open(options);
   struct outcome *outcomes = mem_zalloc(SEQUENCES, sizeof *outcomes);
   for (uint64_t id = 0; id < SEQUENCES; id++) {
@@ -147,6 +161,7 @@ static struct outcome *run_alone(struct rig_options options) {
     struct engine_request r = request_of(id, prompt);
     submit(&rig, &r);
     collect(&rig, outcomes);
+    engine_flush(rig.engine);
   }
   rig_close(&rig);
   return outcomes;
@@ -167,9 +182,12 @@ static void check_same_bits(enum compute_mode mode) {
   struct outcome *alone = run_alone((struct rig_options){.mode = mode});
   const struct rig_options others[] = {
       {.mode = mode},
+      {.mode = mode, .speculation = ENGINE_SPECULATE_ALWAYS},
+      {.mode = mode, .speculation = ENGINE_SPECULATE_OFF, .warm = true},
+      {.mode = mode, .speculation = ENGINE_SPECULATE_ALWAYS, .warm = true, .rows_max = 40, .threads = 3},
       {.mode = mode, .prefill_rows_max = 5},
       {.mode = mode, .rows_max = 19},
-      {.mode = mode, .threads = 1},
+      {.mode = mode, .threads = 1, .speculation = ENGINE_SPECULATE_ALWAYS},
       {.mode = mode, .threads = 5},
       {.mode = mode, .isa = COMPUTE_ISA_REF},
       {.mode = mode, .isa = COMPUTE_ISA_REF | COMPUTE_ISA_AVX2},
@@ -182,25 +200,70 @@ static void check_same_bits(enum compute_mode mode) {
   free(alone);
 }
 
-static void fast_gives_the_same_bits_alone_in_a_batch_in_chunks_with_any_threads_and_instructions(void **state) {
+static void fast_gives_the_same_bits_alone_in_a_batch_in_chunks_with_any_threads_instructions_prefixes_and_drafts(void **state) {
   (void)state;
   check_same_bits(COMPUTE_FAST);
 }
 
-static void f32_gives_the_same_bits_alone_in_a_batch_in_chunks_with_any_threads_and_instructions(void **state) {
+static void f32_gives_the_same_bits_alone_in_a_batch_in_chunks_with_any_threads_instructions_prefixes_and_drafts(void **state) {
   (void)state;
   check_same_bits(COMPUTE_F32);
 }
 
 static void a_preempted_sequence_is_recomputed_with_the_same_result(void **state) {
   (void)state;
-  uint64_t preemptions;
   struct outcome *alone = run_alone((struct rig_options){.mode = COMPUTE_FAST});
-  struct outcome *tight = run_all((struct rig_options){.mode = COMPUTE_FAST, .pages = PAGES_MIN + 2}, &preemptions);
-  assert_true(preemptions > 0);
-  same(alone, tight);
+  for (int drafts = 0; drafts < 2; drafts++) {
+    struct engine_stats stats;
+    struct rig_options options = {.mode = COMPUTE_FAST, .pages = PAGES_MIN + 2};
+    options.speculation = drafts ? ENGINE_SPECULATE_ALWAYS : ENGINE_SPECULATE_OFF;
+    struct outcome *tight = run_all(options, &stats);
+    assert_true(stats.preemptions > 0);
+    same(alone, tight);
+    free(tight);
+  }
   free(alone);
-  free(tight);
+}
+
+/* What the suite above would not show if it never happened. */
+static void prefixes_are_hit_and_drafts_accepted_in_these_comparisons(void **state) {
+  (void)state;
+  struct engine_stats stats;
+  free(run_all((struct rig_options){.mode = COMPUTE_FAST, .speculation = ENGINE_SPECULATE_ALWAYS, .warm = true}, &stats));
+  assert_true(stats.prefix_hit_tokens >= 500);
+  assert_true(stats.accepted >= 100 && stats.drafted > stats.accepted);
+  assert_true(stats.decode_tokens >= 2 * SEQUENCES * 69);
+}
+
+static void choices_of_one_prompt_share_it_and_stay_themselves(void **state) {
+  (void)state;
+  enum { CHOICES = 6, LENGTH = 100, MADE = 40 };
+  struct outcome alone[CHOICES] = {0}, together[CHOICES] = {0};
+  struct rig rig = rig_open((struct rig_options){.mode = COMPUTE_FAST, .rows_max = 48});
+  struct engine_stats before, after;
+  int32_t prompt[LENGTH];
+  for (int i = 0; i < LENGTH; i++) prompt[i] = (i * i + 5) % TINY_VOCAB;
+  struct engine_request r = {.prompt = prompt, .n_prompt = LENGTH, .max_tokens = MADE, .sampling = {.temperature = 1, .top_p = 1}};
+  for (uint64_t id = 0; id < CHOICES; id++) {
+    r.id = r.sampling.seed = id;
+    submit(&rig, &r);
+    collect(&rig, alone);
+    engine_flush(rig.engine);
+  }
+  engine_stats(rig.engine, &before);
+  for (uint64_t id = 0; id < CHOICES; id++) {
+    r.id = r.sampling.seed = id;
+    submit(&rig, &r);
+  }
+  collect(&rig, together);
+  engine_stats(rig.engine, &after);
+  assert_int_equal(after.prefix_hit_tokens - before.prefix_hit_tokens, (CHOICES - 1) * 96);
+  for (int i = 0; i < CHOICES; i++) {
+    assert_int_equal(together[i].n, MADE);
+    assert_memory_equal(together[i].tokens, alone[i].tokens, MADE * sizeof(int32_t));
+    assert_memory_equal(together[i].logprobs, alone[i].logprobs, MADE * sizeof(float));
+  }
+  rig_close(&rig);
 }
 
 static void a_resumed_request_goes_on_as_if_nothing_had_happened(void **state) {
@@ -457,6 +520,36 @@ static void cancel_takes_effect_within_one_step_and_frees_pages(void **state) {
   rig_close(&rig);
 }
 
+static uint64_t fake_ns;
+static uint64_t fake_clock(void *ctx) {
+  (void)ctx;
+  return fake_ns += 1000;
+}
+
+static void a_request_that_waits_past_its_deadline_ends_and_says_so(void **state) {
+  (void)state;
+  struct rig rig = rig_open((struct rig_options){.mode = COMPUTE_FAST, .pages = PAGES_MIN, .clock_ns = fake_clock});
+  int32_t prompt[200] = {0};
+  struct engine_request r = {.prompt = prompt, .n_prompt = 200, .max_tokens = 50, .top_logprobs = -1};
+  for (r.id = 0; r.id < 2; r.id++) {
+    r.deadline_ns = r.id ? fake_ns + 500000 : 0;
+    prompt[0] = (int32_t)r.id;
+    submit(&rig, &r);
+  }
+  const struct engine_event *events;
+  struct engine_stats stats;
+  size_t n;
+  engine_step(rig.engine, &events, &n);
+  fake_ns += 1000000;
+  engine_step(rig.engine, &events, &n);
+  assert_true(n >= 1 && events[0].id == 1 && events[0].kind == ENGINE_END && events[0].finish == ENGINE_EXPIRED);
+  engine_stats(rig.engine, &stats);
+  assert_int_equal(stats.expired, 1);
+  assert_int_equal(stats.waiting, 0);
+  assert_int_equal(stats.running, 1);
+  rig_close(&rig);
+}
+
 static void bad_requests_are_refused_with_the_numbers(void **state) {
   (void)state;
   struct rig rig = rig_open((struct rig_options){.mode = COMPUTE_FAST});
@@ -471,7 +564,10 @@ static void bad_requests_are_refused_with_the_numbers(void **state) {
   assert_non_null(strstr(err.message, "320"));
   assert_int_equal(
       engine_submit(rig.engine, &(struct engine_request){.prompt = prompt, .n_prompt = 1, .stops = &SLICE(""), .n_stops = 1}, &err), -1);
+  assert_int_equal(engine_submit(rig.engine, &(struct engine_request){.prompt = prompt, .n_prompt = 1, .class = ENGINE_CLASSES}, &err), -1);
   assert_false(engine_busy(rig.engine));
+  submit(&rig, &(struct engine_request){.id = 5, .prompt = prompt, .n_prompt = 1, .top_logprobs = -1});
+  assert_int_equal(engine_submit(rig.engine, &(struct engine_request){.id = 5, .prompt = prompt, .n_prompt = 1}, &err), -1);
   rig_close(&rig);
 }
 
@@ -515,9 +611,12 @@ static void too_little_kv_memory_is_an_error_with_the_numbers(void **state) {
 int main(void) {
   path = tiny_model_write(1);
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(fast_gives_the_same_bits_alone_in_a_batch_in_chunks_with_any_threads_and_instructions),
-      cmocka_unit_test(f32_gives_the_same_bits_alone_in_a_batch_in_chunks_with_any_threads_and_instructions),
+      cmocka_unit_test(fast_gives_the_same_bits_alone_in_a_batch_in_chunks_with_any_threads_instructions_prefixes_and_drafts),
+      cmocka_unit_test(f32_gives_the_same_bits_alone_in_a_batch_in_chunks_with_any_threads_instructions_prefixes_and_drafts),
       cmocka_unit_test(a_preempted_sequence_is_recomputed_with_the_same_result),
+      cmocka_unit_test(prefixes_are_hit_and_drafts_accepted_in_these_comparisons),
+      cmocka_unit_test(choices_of_one_prompt_share_it_and_stay_themselves),
+      cmocka_unit_test(a_request_that_waits_past_its_deadline_ends_and_says_so),
       cmocka_unit_test(a_resumed_request_goes_on_as_if_nothing_had_happened),
       cmocka_unit_test(max_tokens_ends_with_length),
       cmocka_unit_test(without_max_tokens_the_context_ends_it_with_length),

@@ -1,0 +1,88 @@
+/* sched: which rows of which sequences make the next step. Private to the room. SPDX-License-Identifier: Apache-2.0
+ *
+ * Decides and keeps the books, and computes nothing: so it can be driven by a test with a clock and a model of its own. A round is
+ *
+ *     while ((s = sched_expire(c, now))) …; sched_plan(c, now); [compute the rows of plan.items]; sched_commit(c, s) for each; sched_took(c, ns)
+ *
+ * sched_plan, in this order (doc/design/engine.md says why):
+ *   1. Every running sequence must be able to get the pages of all its tokens; while that is not so, the youngest of the lowest class gives
+ *      its own back and waits again.
+ *   2. Waiting ones start, by fair share (fair.h), while pages for all their tokens are there.
+ *   3. Pages that the prefix tree has are taken from it.
+ *   4. Rows: one for each sequence that only lacks its last token, with those of its draft; then prompt rows, as many as the cost of a step
+ *      (cost.h) allows.
+ *
+ * Invariants: a page is on the free list, in the tree, or some sequence's own, and in one place only. reserved (the pages that running
+ * sequences still need for their tokens) never exceeds free pages plus those of the tree that nobody holds: a row that is planned has its page. */
+#ifndef ENGINE_SCHED_H
+#define ENGINE_SCHED_H
+#include "engine/cost.h"
+#include "engine/fair.h"
+#include "engine/pages.h"
+#include "engine/prefix.h"
+#include "engine/sequence.h"
+
+enum { SCHED_OVERTAKEN_MAX = 16, SCHED_ASIDE_MAX = 8, SCHED_TEXTS_MAX = 256 };
+/* What a token costs its principal. */
+enum { SCHED_PROMPT_WORK = 1, SCHED_OUTPUT_WORK = 2 };
+
+struct sched_config {
+  size_t running_max;      /* <= rows_max and <= out_rows_max */
+  size_t rows_max;         /* of a step */
+  size_t out_rows_max;     /* of these with logits */
+  size_t prefill_rows_max; /* prompt rows beside decode rows */
+  double slowdown;
+  enum engine_speculation speculation;
+  double weights[ENGINE_CLASSES];
+};
+
+struct sched_plan {
+  struct sequence **items; /* [n] those with rows, each once: first those that decode */
+  size_t n, n_rows, n_out;
+  size_t n_decode, n_prompt; /* rows: with drafts, and of prompts */
+};
+
+struct sched {
+  struct sched_config config;
+  struct pages *pages; /* NULL: texts to embed */
+  struct prefix prefix;
+  struct fair fair;
+  struct cost cost;
+  struct sequence_list running; /* in order of admission */
+  struct heap deadlines;        /* of waiting sequences */
+  struct sequence **buckets;    /* by id */
+  size_t n_buckets, n_alive;
+  uint64_t n_arrivals;
+  size_t reserved; /* pages */
+  struct sched_plan plan;
+  struct sequence **order; /* of the plan under way; like plan.items [running_max], or SCHED_TEXTS_MAX when that is more */
+  struct engine_stats stats;
+};
+
+void sched_init(struct sched *c, const struct sched_config *config, struct pages *pages);
+void sched_deinit(struct sched *c); /* ends all that is left; fine on {0} */
+
+void sched_add(struct sched *c, struct sequence *s, uint64_t now_ns); /* now the scheduler's, until sched_remove */
+struct sequence *sched_find(const struct sched *c, uint64_t id);      /* NULL when unknown */
+/* Takes it out, in any state, and gives its pages back; the caller destroys it. Not between plan and commit of its rows. */
+void sched_remove(struct sched *c, struct sequence *s);
+/* A waiting sequence whose deadline has passed, taken out; NULL: none. */
+struct sequence *sched_expire(struct sched *c, uint64_t now_ns);
+
+void sched_plan(struct sched *c, uint64_t now_ns);
+/* The rows of s were computed and s->n_new tokens were added to it: of its draft the first n_new - 1 were right. */
+void sched_commit(struct sched *c, struct sequence *s);
+/* How long the step took. */
+void sched_took(struct sched *c, uint64_t ns);
+
+/* The texts of the next pass of an embedding model, in plan.items, taken out of waiting; at most rows_max tokens (sched_embed.c). */
+void sched_embed_plan(struct sched *c, uint64_t now_ns);
+
+/* Drops what the tree holds for nobody. */
+void sched_flush(struct sched *c);
+bool sched_busy(const struct sched *c);
+
+/* Between the files of sched: s, which was taken from its flow, begins. */
+void sched__started(struct sched *c, struct sequence *s, uint64_t now_ns);
+
+#endif

@@ -1,0 +1,224 @@
+/* sim: see sim.h. SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "base/mem.h"
+#include "sim.h"
+
+uint64_t sim_random(struct sim *m, uint64_t below) {
+  m->random = m->random * 6364136223846793005u + 1442695040888963407u;
+  return (m->random >> 33) % below;
+}
+
+void sim_open(struct sim *m, const struct sim_options *o) {
+  static const double equal[ENGINE_CLASSES] = {1, 2, 4, 8};
+  struct error err;
+  *m = (struct sim){.random = 1, .now_ns = 1, .ns_fixed = 10000000, .ns_row = 1000000, .vocab = 4};
+  m->requests = mem_zalloc(SIM_IDS, sizeof *m->requests);
+  struct sched_config config = {.running_max = o->running_max,
+                                .rows_max = o->rows_max,
+                                .out_rows_max = o->rows_max,
+                                .prefill_rows_max = o->prefill_rows_max ? o->prefill_rows_max : o->rows_max,
+                                .slowdown = 2,
+                                .speculation = o->speculation};
+  for (int i = 0; i < ENGINE_CLASSES; i++) config.weights[i] = (o->weights ? o->weights : equal)[i];
+  if (!o->embeds) assert_int_equal(pages_init(&m->pages, KV_PAGE_TOKENS * sizeof(uint64_t), o->n_pages, &err), 0);
+  sched_init(&m->sched, &config, o->embeds ? NULL : &m->pages);
+}
+
+void sim_close(struct sim *m) {
+  sched_deinit(&m->sched);
+  pages_deinit(&m->pages);
+  free(m->requests);
+}
+
+/* ---- the model ---- */
+
+static uint64_t chain_next(const struct sequence *s, uint64_t before, size_t position, int32_t token) {
+  uint64_t h = position ? before : s->request.tenant * 1000003 + (uint64_t)(uintptr_t)s->request.adapter;
+  h = (h ^ (uint32_t)token) * 0x9E3779B97F4A7C15u;
+  return h ^ h >> 31;
+}
+
+static uint64_t *slot(const struct sequence *s, size_t position) {
+  return (uint64_t *)s->pages[position / KV_PAGE_TOKENS] + position % KV_PAGE_TOKENS;
+}
+
+static struct sim_request *request_of(const struct sim *m, uint64_t id) { return &m->requests[id % SIM_IDS]; }
+
+static void extend_truth(struct sim_request *r, const struct sequence *s) {
+  for (; r->n_chain < s->n_tokens; r->n_chain++)
+    r->chain[r->n_chain] = chain_next(s, r->n_chain ? r->chain[r->n_chain - 1] : 0, r->n_chain, s->tokens[r->n_chain]);
+}
+
+static void choose(struct sim *m, struct sequence *s, uint64_t value) {
+  sequence_add_token(s, (int32_t)(value % (uint64_t)m->vocab));
+  s->n_new++;
+  bool stops = m->stop_one_in && (value >> 20) % m->stop_one_in == 0;
+  s->finish = stops ? ENGINE_STOP : s->n_tokens >= s->n_tokens_max ? ENGINE_LENGTH : ENGINE_RUNNING;
+}
+
+static void compute(struct sim *m, struct sequence *s) {
+  struct sim_request *r = request_of(m, s->request.id);
+  size_t known = s->n_tokens;
+  bool goes_on = true;
+  assert_true(r->alive && s->n_rows > 0 && s->n_computed + s->n_rows <= known + s->n_draft);
+  for (size_t i = 0; i < s->n_rows; i++) {
+    size_t p = s->n_computed + i;
+    int32_t token = p < known ? s->tokens[p] : s->speculation.guess[p - known];
+    uint64_t value = chain_next(s, p ? *slot(s, p - 1) : 0, p, token);
+    *slot(s, p) = value;
+    if (p < known) assert_true(value == r->chain[p]);
+    if (p < known && sequence_reports(s, p)) s->n_reported = p + 2;
+    if (p + 1 < known || !goes_on) continue;
+    choose(m, s, value);
+    goes_on =
+        s->finish == ENGINE_RUNNING && p + 1 < known + s->n_draft && s->tokens[s->n_tokens - 1] == s->speculation.guess[p + 1 - known];
+  }
+  extend_truth(r, s);
+}
+
+/* ---- requests ---- */
+
+uint64_t sim_submit(struct sim *m, struct engine_request *r) {
+  r->id = m->n_submitted++;
+  struct sim_request *mine = request_of(m, r->id);
+  assert_false(mine->alive);
+  struct sequence *s = sequence_create(r, SIM_CONTEXT, NULL, 0);
+  *mine = (struct sim_request){.alive = true, .id = r->id, .begun_step = m->n_steps, .n_prompt = r->n_prompt};
+  extend_truth(mine, s);
+  sched_add(&m->sched, s, m->now_ns);
+  return r->id;
+}
+
+bool sim_alive(const struct sim *m, uint64_t id) { return request_of(m, id)->alive && request_of(m, id)->id == id; }
+
+static void end(struct sim *m, struct sequence *s) {
+  struct sim_request *r = request_of(m, s->request.id);
+  assert_true(r->alive); /* each ends once */
+  r->alive = false;
+  r->n_tokens = s->n_tokens;
+  uint64_t steps = m->n_steps - r->begun_step;
+  if (steps > m->longest_steps) m->longest_steps = steps;
+  m->n_ended++;
+  sequence_destroy(s);
+}
+
+void sim_cancel(struct sim *m, uint64_t id) {
+  struct sequence *s = sched_find(&m->sched, id);
+  assert_true((s != NULL) == sim_alive(m, id));
+  if (!s) return;
+  sched_remove(&m->sched, s);
+  m->n_cancelled++;
+  end(m, s);
+}
+
+/* ---- a round ---- */
+
+/* What is computed again after a preemption is nobody's work. */
+static void count_work(const struct sim *m, const struct sequence *s) {
+  if (!m->work) return;
+  bool decodes = s->n_new && s->n_computed + 1 == s->n_tokens - s->n_new;
+  size_t end = s->n_computed + s->n_rows, fresh = end > s->n_worked ? end - s->n_worked : 0;
+  m->work[s->request.principal] += (double)(SCHED_PROMPT_WORK * (decodes ? 0 : fresh) + SCHED_OUTPUT_WORK * s->n_new);
+}
+
+static void step_generate(struct sim *m) {
+  struct sched_plan *p = &m->sched.plan;
+  sched_plan(&m->sched, m->now_ns);
+  size_t rows = 0;
+  assert_true(p->n_rows > 0 && p->n_rows <= m->sched.config.rows_max && p->n_out <= m->sched.config.out_rows_max);
+  for (size_t i = 0; i < p->n; i++) {
+    rows += p->items[i]->n_rows;
+    compute(m, p->items[i]);
+    count_work(m, p->items[i]);
+  }
+  assert_int_equal(rows, p->n_rows);
+  m->last_ns = m->ns_fixed + m->ns_row * rows;
+  m->now_ns += m->last_ns;
+  sched_took(&m->sched, m->last_ns);
+  for (size_t i = 0; i < p->n; i++) {
+    struct sequence *s = p->items[i];
+    sched_commit(&m->sched, s);
+    if (s->finish == ENGINE_RUNNING) continue;
+    sched_remove(&m->sched, s);
+    end(m, s);
+  }
+}
+
+static void step_embed(struct sim *m) {
+  struct sched_plan *p = &m->sched.plan;
+  sched_embed_plan(&m->sched, m->now_ns);
+  assert_true(p->n > 0 && p->n_rows <= m->sched.config.rows_max);
+  for (size_t i = 0; i < p->n; i++) {
+    count_work(m, p->items[i]);
+    sched_remove(&m->sched, p->items[i]);
+    end(m, p->items[i]);
+  }
+}
+
+bool sim_step(struct sim *m) {
+  for (struct sequence *s; (s = sched_expire(&m->sched, m->now_ns));) {
+    assert_true(s->request.deadline_ns && s->request.deadline_ns <= m->now_ns);
+    m->n_expired++;
+    end(m, s);
+  }
+  if (!sched_busy(&m->sched)) return false;
+  m->n_steps++;
+  if (m->sched.pages) step_generate(m);
+  else step_embed(m);
+  return true;
+}
+
+/* ---- invariants ---- */
+
+static void check_sequence(const struct sim *m, const struct sequence *s, size_t *private, size_t *lacking) {
+  size_t need = sequence_pages_for(s->n_tokens);
+  assert_true(s->n_pages == sequence_pages_for(s->n_computed) || s->n_pages == sequence_pages_for(s->n_computed + 1));
+  assert_true(s->n_computed < s->n_tokens && s->n_shared <= s->n_pages);
+  for (size_t i = 0; i < s->n_pages; i++) {
+    if (i < s->n_shared) assert_true(s->nodes[i]->page == s->pages[i] && s->nodes[i]->refs > 0);
+    else if (s->nodes[i]) assert_true(s->nodes[i]->owner == s && !s->nodes[i]->page);
+  }
+  if (s->n_computed) assert_true(*slot(s, s->n_computed - 1) == request_of(m, s->request.id)->chain[s->n_computed - 1]);
+  *private += s->n_pages - s->n_shared;
+  *lacking += need - s->n_pages;
+}
+
+static void check_tree(const struct prefix *t, size_t held) {
+  size_t refs = 0, pages = 0, unused = 0, nodes = 0;
+  for (size_t b = 0; b < t->n_buckets; b++)
+    for (const struct prefix_node *n = t->buckets[b]; n; n = n->hash_next) {
+      nodes++;
+      pages += n->page != NULL;
+      unused += n->page && n->refs == 0;
+      if (n->parent) refs += n->refs;
+      assert_true(n->page || n->owner || n->n_children || n->refs); /* none is left over */
+      assert_false(n->page && n->owner);
+    }
+  assert_int_equal(nodes, t->n_nodes);
+  assert_int_equal(pages, t->n_pages);
+  assert_int_equal(unused, t->n_unused);
+  assert_int_equal(refs, held);
+}
+
+void sim_check(struct sim *m) {
+  const struct sched *c = &m->sched;
+  size_t private = 0, lacking = 0, shared = 0, running = 0;
+  for (const struct sequence *s = c->running.first; s; s = s->next) {
+    check_sequence(m, s, &private, &lacking);
+    shared += s->n_shared;
+    running++;
+  }
+  assert_int_equal(running, c->running.n);
+  assert_true(running <= c->config.running_max);
+  assert_int_equal(c->n_alive, c->fair.n_waiting + running);
+  assert_int_equal(c->n_alive, m->n_submitted - m->n_ended);
+  assert_int_equal(lacking, c->reserved);
+  assert_int_equal(c->pages->n_free + c->prefix.n_pages + private, c->pages->n_pages);
+  assert_true(c->reserved <= c->pages->n_free + c->prefix.n_unused + /* a step later the youngest gives way */ running);
+  check_tree(&c->prefix, shared);
+}
