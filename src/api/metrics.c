@@ -141,9 +141,11 @@ static void write_engine(struct buf *out, const struct serving *s) {
   one(out, "plinth_engine_up", "gauge", "1 while the engine process lives.", e.engine_alive);
   one(out, "plinth_engine_restarts_total", "counter", "Times the engine process was started again.", (double)e.engine_restarts);
   one(out, "plinth_generations", "gauge", "Sequences that were asked for and have not ended.", (double)e.generations);
-  one(out, "plinth_engine_waiting", "gauge", "Sequences that wait in the engine for memory.", (double)e.waiting);
+  one(out, "plinth_engine_waiting", "gauge", "Sequences that wait in the engine for their turn.", (double)e.waiting);
   one(out, "plinth_engine_running", "gauge", "Sequences in the engine's steps.", (double)e.running);
   one(out, "plinth_kv_pages_used", "gauge", "Pages of the KV cache in use.", (double)e.pages_used);
+  one(out, "plinth_kv_pages_cached", "gauge", "Pages of the KV cache that are only kept for prompts that begin alike.",
+      (double)e.pages_cached);
   one(out, "plinth_kv_pages_total", "gauge", "Pages of the KV cache.", (double)e.pages_total);
   one(out, "plinth_engine_steps_total", "counter", "Batched forward passes.", (double)e.steps);
   one(out, "plinth_engine_prefill_tokens_total", "counter", "Prompt tokens computed.", (double)e.prefill_tokens);
@@ -151,6 +153,13 @@ static void write_engine(struct buf *out, const struct serving *s) {
   one(out, "plinth_engine_embed_tokens_total", "counter", "Tokens of embedded texts.", (double)e.embed_tokens);
   one(out, "plinth_engine_preemptions_total", "counter", "Sequences that gave their pages back and were computed again.",
       (double)e.preemptions);
+  one(out, "plinth_engine_prefix_hit_tokens_total", "counter", "Prompt tokens that were not computed, since their pages were kept.",
+      (double)e.prefix_hit_tokens);
+  one(out, "plinth_engine_drafted_tokens_total", "counter", "Tokens of drafts that were tried.", (double)e.drafted);
+  one(out, "plinth_engine_accepted_tokens_total", "counter", "Tokens of drafts that came out.", (double)e.accepted);
+  one(out, "plinth_engine_started_total", "counter", "Sequences that left the engine's queue to run.", (double)e.started);
+  one(out, "plinth_engine_queue_seconds_total", "counter", "Time that those had waited.", (double)e.queue_ns * 1e-9);
+  one(out, "plinth_engine_expired_total", "counter", "Sequences whose time was over while they waited in the engine.", (double)e.expired);
 }
 
 /* Bytes of a process: whole and resident; 0 when it cannot be read. pid 0: this one. */

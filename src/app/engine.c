@@ -22,7 +22,7 @@
 
 struct engine_args {
   int64_t fd, threads;
-  const char *compute, *log_level, *log_format, *kept_dir;
+  const char *compute, *speculate, *log_level, *log_format, *kept_dir;
 };
 
 static const struct options_row rows[] = {
@@ -52,6 +52,12 @@ static const struct options_row rows[] = {
      OPTION_STRING_TO(struct engine_args, kept_dir),
      .metavar = "DIR",
      .help = "Folder where packed weights are kept for the next start."},
+    {.name = "speculate",
+     OPTION_STRING_TO(struct engine_args, speculate),
+     .metavar = "on|off",
+     .fallback = "on",
+     .choices = "on|off",
+     .help = "Whether tokens are drafted from the text so far."},
     {.name = "log-level",
      OPTION_STRING_TO(struct engine_args, log_level),
      .metavar = "LEVEL",
@@ -80,6 +86,7 @@ struct loaded {
 struct host {
   struct compute *compute;
   const char *kept_dir;
+  enum engine_speculation speculation;
   struct loaded *loaded[WIRE_MODELS_MAX];
 };
 
@@ -133,10 +140,11 @@ static int open_parts(struct loaded *l, struct host *h, const char *path, struct
   return result;
 }
 
-static struct engine *make_engine(struct loaded *l, const struct wire_load *request, struct error *err) {
+static struct engine *make_engine(const struct host *h, struct loaded *l, const struct wire_load *request, struct error *err) {
   struct engine_config config = {.model = l->model,
                                  .kv_bytes_max = request->kv_bytes,
                                  .kv_parts = request->kv_parts,
+                                 .speculation = h->speculation,
                                  .token_bytes = token_bytes,
                                  .token_bytes_ctx = l,
                                  .stop_ids = l->stop_ids,
@@ -170,7 +178,7 @@ static struct engine *load(void *ctx, const struct wire_load *request, struct wi
   struct loaded *l = mem_zalloc(1, sizeof *l);
   uint64_t begin_ns = clock_ns();
   char *path = mem_dup(request->path.data, request->path.len);
-  struct engine *e = open_parts(l, h, path, err) < 0 ? NULL : make_engine(l, request, err);
+  struct engine *e = open_parts(l, h, path, err) < 0 ? NULL : make_engine(h, l, request, err);
   free(path);
   malloc_trim(0); /* the tokenizer's and the repacking's memory goes back to the system */
   if (!e) {
@@ -259,6 +267,7 @@ static int run(const struct options *o) {
   settle();
   struct host *h = mem_zalloc(1, sizeof *h);
   h->kept_dir = a->kept_dir;
+  if (strcmp(a->speculate, "off") == 0) h->speculation = ENGINE_SPECULATE_OFF;
   int result = run_host(h, a, &err);
   free(h);
   if (result == 0) return APP_OK;

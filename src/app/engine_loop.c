@@ -53,6 +53,10 @@ static void submit(struct state *l, const struct wire_submit *m) {
   struct engine_request r = {.id = m->id,
                              .prompt = m->prompt,
                              .n_prompt = m->n_prompt,
+                             .tenant = m->tenant,
+                             .principal = m->principal,
+                             .class = m->class,
+                             .deadline_ns = m->deadline_ns,
                              .sampling = {.temperature = m->temperature,
                                           .top_p = m->top_p,
                                           .min_p = m->min_p,
@@ -187,13 +191,21 @@ static struct wire_stats stats_of(const struct engine *e) {
                              .decode_tokens = s.decode_tokens,
                              .embed_tokens = s.embed_tokens,
                              .preemptions = s.preemptions,
-                             .finished = s.finished};
+                             .finished = s.finished,
+                             .pages_cached = s.pages_cached,
+                             .prefix_hit_tokens = s.prefix_hit_tokens,
+                             .drafted = s.drafted,
+                             .accepted = s.accepted,
+                             .started = s.started,
+                             .expired = s.expired,
+                             .queue_ns = s.queue_ns_total};
 }
 
 static void put_event(struct wire_step_writer *w, const struct engine_event *e, uint32_t n_embd) {
   static const enum wire_kind kinds[] = {
-      [ENGINE_TOKEN] = WIRE_TOKEN, [ENGINE_PROMPT_TOKEN] = WIRE_PROMPT_TOKEN, [ENGINE_EMBEDDING] = WIRE_EMBEDDING};
-  static const enum wire_finish finishes[] = {[ENGINE_RUNNING] = WIRE_RUNNING, [ENGINE_STOP] = WIRE_STOPPED, [ENGINE_LENGTH] = WIRE_LENGTH};
+      [ENGINE_TOKEN] = WIRE_TOKEN, [ENGINE_PROMPT_TOKEN] = WIRE_PROMPT_TOKEN, [ENGINE_EMBEDDING] = WIRE_EMBEDDING, [ENGINE_END] = WIRE_END};
+  static const enum wire_finish finishes[] = {
+      [ENGINE_RUNNING] = WIRE_RUNNING, [ENGINE_STOP] = WIRE_STOPPED, [ENGINE_LENGTH] = WIRE_LENGTH, [ENGINE_EXPIRED] = WIRE_EXPIRED};
   struct wire_logprob top[WIRE_TOP_MAX];
   for (int i = 0; i < e->n_top; i++) top[i] = (struct wire_logprob){e->top[i].id, e->top[i].logprob};
   bool embeds = e->kind == ENGINE_EMBEDDING;

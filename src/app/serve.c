@@ -27,7 +27,7 @@
 #include "base/mem.h"
 
 struct serve_args {
-  const char *host, *data_dir, *models_dir, *weight_cache, *compute, *log_level, *log_format;
+  const char *host, *data_dir, *models_dir, *weight_cache, *compute, *speculate, *log_level, *log_format;
   int64_t port, threads, kv_mib, drain_s, request_timeout_s, stall_s;
   bool no_auth, show_token;
   struct options_list cors_origins;
@@ -93,6 +93,15 @@ static const struct options_row rows[] = {
      .key = "compute",
      .choices = "fast|f32",
      .help = "fast: integer dot products with 8-bit activations. f32: everything in fp32, for comparison."},
+    {.name = "speculate",
+     TO_STRING(speculate),
+     .metavar = "on|off",
+     .fallback = "on",
+     .env = "PLINTH_SPECULATE",
+     .key = "speculate",
+     .choices = "on|off",
+     .help = "Draft tokens from what the text holds already, where that pays. It makes texts that repeat themselves come faster and never "
+             "changes one."},
     {.name = "kv-mib",
      TO_INT(kv_mib),
      .metavar = "MIB",
@@ -309,8 +318,9 @@ static int open_serving(struct server *v, const struct paths_models *models, str
   const struct serve_args *a = v->args;
   char *cache = weight_cache_dir(v);
   if (cache) weight_cache_tidy(cache, models);
-  const char *const engine_args[] = {"--log-level", a->log_level, "--log-format", a->log_format, cache ? "--weight-cache" : NULL,
-                                     cache,         NULL};
+  const char *const engine_args[] = {
+      "--speculate", a->speculate, "--log-level", a->log_level, "--log-format", a->log_format, cache ? "--weight-cache" : NULL,
+      cache,         NULL};
   struct serving_model *specs = mem_zalloc(models->n + 1, sizeof *specs);
   for (size_t i = 0; i < models->n; i++) specs[i] = (struct serving_model){models->items[i].name, models->items[i].path};
   struct serving_config config = {.models = specs,

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "serving/state.h"
 
@@ -35,13 +36,17 @@ static void generation_free(struct generation *g) {
   free(g);
 }
 
+static void fail_late(struct generation *g) {
+  struct error err;
+  error_set(&err, ERROR_TIMEOUT, "The request was not finished within its time limit of %.3g s.", g->timeout_ms / 1000.0);
+  generations_fail(g, &err);
+}
+
 static void on_timeout(void *arg) {
   struct generation *g = arg;
-  struct error err;
   g->timer = NULL;
-  error_set(&err, ERROR_TIMEOUT, "The request was not finished within its time limit of %.3g s.", g->timeout_ms / 1000.0);
   supervisor_forget(g->serving, g);
-  generations_fail(g, &err);
+  fail_late(g);
 }
 
 struct generation *generations_add(struct serving *s, struct model *model, const struct wire_submit *ask, unsigned timeout_ms) {
@@ -50,6 +55,7 @@ struct generation *generations_add(struct serving *s, struct model *model, const
   *g = (struct generation){.serving = s, .model = model, .id = ++all->next_id, .timeout_ms = timeout_ms, .prev = all->last};
   copy_ask(&g->ask, ask);
   g->ask.id = g->id;
+  if (timeout_ms) g->ask.deadline_ns = clock_ns() + timeout_ms * 1000000ull;
   if (all->last) all->last->next = g;
   else all->first = g;
   all->last = g;
@@ -161,6 +167,10 @@ static enum serving_finish finish_of(const struct wire_event *e) {
 }
 
 void generations_deliver(struct generation *g, const struct wire_event *e) {
+  if (e->kind == WIRE_END) { /* it still waited there when its time was over: a moment before our own timer says so */
+    fail_late(g);
+    return;
+  }
   static const enum serving_event_kind kinds[] = {
       [WIRE_TOKEN] = SERVING_TOKEN, [WIRE_PROMPT_TOKEN] = SERVING_PROMPT_TOKEN, [WIRE_EMBEDDING] = SERVING_EMBEDDING};
   struct serving_logprob top[WIRE_TOP_MAX];

@@ -195,6 +195,9 @@ static int check_request(const struct serving_request *r, struct error *err) {
   return check_stops(r, err);
 }
 
+/* Every token is the admin's, in the one workspace: all KV pages may be shared, and nobody else has a share of the work. */
+enum { WORKSPACE = 1, ADMIN = 1 };
+
 static uint32_t clamp_u32(size_t v) { return v > UINT32_MAX ? UINT32_MAX : (uint32_t)v; }
 
 struct generation *serving_generate(struct serving *s, const struct serving_request *r,
@@ -206,6 +209,8 @@ struct generation *serving_generate(struct serving *s, const struct serving_requ
   struct wire_bias biases[WIRE_BIASES_MAX];
   for (size_t i = 0; i < r->n_biases; i++) biases[i] = (struct wire_bias){r->biases[i].id, r->biases[i].bias};
   struct wire_submit ask = {.model = (uint32_t)m->door.index,
+                            .tenant = WORKSPACE,
+                            .principal = ADMIN,
                             .temperature = (float)r->temperature,
                             .top_p = fmaxf((float)r->top_p, FLT_MIN), /* above 0 stays above 0 */
                             .min_p = (float)r->min_p,
@@ -257,5 +262,12 @@ void serving_stats(const struct serving *s, struct serving_stats *out) {
     out->decode_tokens += w->decode_tokens;
     out->embed_tokens += w->embed_tokens;
     out->preemptions += w->preemptions;
+    out->pages_cached += w->pages_cached;
+    out->prefix_hit_tokens += w->prefix_hit_tokens;
+    out->drafted += w->drafted;
+    out->accepted += w->accepted;
+    out->started += w->started;
+    out->expired += w->expired;
+    out->queue_ns += w->queue_ns;
   }
 }

@@ -180,8 +180,9 @@ struct serving_stats {
   uint64_t engine_restarts;
   size_t generations;      /* alive */
   size_t waiting, running; /* in the engine, last known */
-  size_t pages_used, pages_total;
+  size_t pages_used, pages_cached, pages_total;
   uint64_t steps, prefill_tokens, decode_tokens, embed_tokens, preemptions;
+  uint64_t prefix_hit_tokens, drafted, accepted, started, expired, queue_ns;
 };
 void serving_stats(const struct serving *s, struct serving_stats *out);
 

@@ -147,6 +147,7 @@ static int on_failed(struct serving *s, const struct wire_failed *f, struct erro
 static int check_event(const struct generation *g, const struct wire_event *e, struct error *err) {
   const struct model *m = g->model;
   if (g->state == GENERATION_WAITING) return nonsense(err, "an event of a request that it was not given");
+  if (e->kind == WIRE_END) return g->timeout_ms ? 0 : nonsense(err, "the end of the time of a request without a limit");
   if ((e->kind == WIRE_EMBEDDING) != (m->door.task == SERVING_EMBEDDINGS)) return nonsense(err, "an event of another task");
   if (e->kind == WIRE_EMBEDDING && e->n_embd != m->door.n_embd) return nonsense(err, "an embedding of another width");
   if (e->kind != WIRE_EMBEDDING && (e->token < 0 || (uint32_t)e->token >= m->n_vocab))

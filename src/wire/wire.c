@@ -95,10 +95,14 @@ void wire_put_load(struct buf *out, const struct wire_load *m) {
 void wire_put_submit(struct buf *out, const struct wire_submit *m) {
   assert(m->n_prompt > 0 && m->n_prompt <= WIRE_PROMPT_MAX && m->n_done <= m->n_prompt && m->n_stops <= WIRE_STOPS_MAX);
   assert(m->top_logprobs >= -1 && m->top_logprobs <= WIRE_TOP_MAX);
-  assert(m->n_stop_ids <= WIRE_STOP_IDS_MAX && m->n_biases <= WIRE_BIASES_MAX);
+  assert(m->class < WIRE_CLASSES && m->n_stop_ids <= WIRE_STOP_IDS_MAX && m->n_biases <= WIRE_BIASES_MAX);
   size_t begin = frame_begin(out, WIRE_SUBMIT);
   put(out, m->id, 8);
   put(out, m->model, 4);
+  put(out, m->class, 4);
+  put(out, m->tenant, 8);
+  put(out, m->principal, 8);
+  put(out, m->deadline_ns, 8);
   put_f32(out, m->temperature);
   put_f32(out, m->top_p);
   put_f32(out, m->min_p);
@@ -187,6 +191,13 @@ static void step_frame_begin(struct wire_step_writer *w) {
   put(w->out, w->stats.embed_tokens, 8);
   put(w->out, w->stats.preemptions, 8);
   put(w->out, w->stats.finished, 8);
+  put(w->out, w->stats.pages_cached, 8);
+  put(w->out, w->stats.prefix_hit_tokens, 8);
+  put(w->out, w->stats.drafted, 8);
+  put(w->out, w->stats.accepted, 8);
+  put(w->out, w->stats.started, 8);
+  put(w->out, w->stats.expired, 8);
+  put(w->out, w->stats.queue_ns, 8);
 }
 
 void wire_step_begin(struct wire_step_writer *w, struct buf *out, uint32_t model, const struct wire_stats *stats) {
@@ -201,6 +212,7 @@ void wire_step_end(struct wire_step_writer *w) {
 
 void wire_step_add(struct wire_step_writer *w, const struct wire_event *e) {
   assert(e->n_top <= WIRE_TOP_MAX && e->n_embd <= WIRE_EMBD_MAX && (e->kind == WIRE_EMBEDDING) == (e->n_embd > 0));
+  assert((e->kind == WIRE_END) == (e->finish == WIRE_EXPIRED));
   if (w->n_events && w->out->len - w->frame_begin > WIRE_STEP_BYTES_SOFT) {
     wire_step_end(w);
     step_frame_begin(w);
@@ -309,6 +321,7 @@ static int check_sampling(const struct wire_submit *m, struct error *err) {
 }
 
 static int check_submit(const struct wire_submit *m, struct error *err) {
+  if (m->class >= WIRE_CLASSES) return bad_value("class", m->class, err);
   if (check_sampling(m, err) < 0) return -1;
   if (m->top_logprobs > WIRE_TOP_MAX) return bad_value("number of logprobs", (uint64_t)m->top_logprobs, err);
   if (m->n_stops > WIRE_STOPS_MAX) return bad_value("number of stop strings", m->n_stops, err);
@@ -348,6 +361,10 @@ static int decode_lists(struct reader *r, struct arena *scratch, struct wire_sub
 static int decode_submit(struct reader *r, struct arena *scratch, struct wire_submit *m, struct error *err) {
   m->id = get(r, 8);
   m->model = get_u32(r);
+  m->class = get_u32(r);
+  m->tenant = get(r, 8);
+  m->principal = get(r, 8);
+  m->deadline_ns = get(r, 8);
   m->temperature = get_f32(r);
   m->top_p = get_f32(r);
   m->min_p = get_f32(r);
@@ -422,8 +439,8 @@ static int decode_event(struct reader *r, struct arena *scratch, struct wire_eve
   e->logprob = get_f32(r);
   e->n_embd = get_u32(r);
   if (r->failed) return 0;
-  if (kind > WIRE_EMBEDDING) return bad_value("kind of event", kind, err);
-  if (finish > WIRE_LENGTH) return bad_value("way to finish", finish, err);
+  if (kind > WIRE_END) return bad_value("kind of event", kind, err);
+  if (finish > WIRE_EXPIRED || (finish == WIRE_EXPIRED) != (kind == WIRE_END)) return bad_value("way to finish", finish, err);
   if (is_eos > 1) return bad_value("end mark", is_eos, err);
   if (e->n_top > WIRE_TOP_MAX) return bad_value("number of alternatives", e->n_top, err);
   if (e->n_embd > WIRE_EMBD_MAX || (e->n_embd > 0) != (kind == WIRE_EMBEDDING)) return bad_value("width of an embedding", e->n_embd, err);
@@ -459,6 +476,13 @@ static int decode_step(struct reader *r, struct arena *scratch, struct wire_step
   m->stats.embed_tokens = get(r, 8);
   m->stats.preemptions = get(r, 8);
   m->stats.finished = get(r, 8);
+  m->stats.pages_cached = get(r, 8);
+  m->stats.prefix_hit_tokens = get(r, 8);
+  m->stats.drafted = get(r, 8);
+  m->stats.accepted = get(r, 8);
+  m->stats.started = get(r, 8);
+  m->stats.expired = get(r, 8);
+  m->stats.queue_ns = get(r, 8);
   if (n_events > r->left.len / EVENT_BYTES) r->failed = true;
   if (r->failed) return 0;
   m->n_events = n_events;

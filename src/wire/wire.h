@@ -21,7 +21,7 @@
 #include "base/slice.h"
 
 enum {
-  WIRE_VERSION = 2,
+  WIRE_VERSION = 3,
   WIRE_HEADER_BYTES = 8,
   WIRE_BODY_BYTES_MAX = 32 << 20,
   WIRE_STEP_BYTES_SOFT = 4 << 20, /* a step with more goes out in several frames */
@@ -32,6 +32,7 @@ enum {
   WIRE_STOP_IDS_MAX = 128,
   WIRE_BIASES_MAX = 300,
   WIRE_TOP_MAX = 20,
+  WIRE_CLASSES = 4,
   WIRE_EMBD_MAX = 65536,
   WIRE_TEXT_MAX = 4096, /* bytes of a path or a sentence */
 };
@@ -65,6 +66,10 @@ struct wire_bias {
 struct wire_submit {
   uint64_t id; /* unique among those alive */
   uint32_t model;
+  uint32_t class;                            /* < WIRE_CLASSES */
+  uint64_t tenant;                           /* KV pages of equal beginnings are shared within one */
+  uint64_t principal;                        /* principals of a class get equal shares of the work */
+  uint64_t deadline_ns;                      /* CLOCK_MONOTONIC: what still waits then ends with WIRE_EXPIRED; 0: none */
   float temperature;                         /* finite, >= 0 */
   float top_p;                               /* (0, 1] */
   float min_p;                               /* [0, 1] */
@@ -113,8 +118,8 @@ struct wire_reject {
   struct slice message;
 };
 
-enum wire_kind { WIRE_TOKEN, WIRE_PROMPT_TOKEN, WIRE_EMBEDDING };
-enum wire_finish { WIRE_RUNNING, WIRE_STOPPED, WIRE_LENGTH };
+enum wire_kind { WIRE_TOKEN, WIRE_PROMPT_TOKEN, WIRE_EMBEDDING, WIRE_END }; /* END: nothing but the finish, which it has */
+enum wire_finish { WIRE_RUNNING, WIRE_STOPPED, WIRE_LENGTH, WIRE_EXPIRED };
 
 struct wire_logprob {
   int32_t id;
@@ -138,6 +143,7 @@ struct wire_event {
 struct wire_stats {
   uint32_t waiting, running, pages_used, pages_total;
   uint64_t steps, prefill_tokens, decode_tokens, embed_tokens, preemptions, finished;
+  uint64_t pages_cached, prefix_hit_tokens, drafted, accepted, started, expired, queue_ns;
 };
 
 /* All that one step of one model gave. Without events it only carries the counters. */

@@ -17,7 +17,7 @@
 #include "base/fs.h"
 #include "base/mem.h"
 
-enum { DIE_AT_ONCE = 901, DIE_AFTER_3, NONSENSE_AFTER_3, HANG, REFUSE, BAD_TOKEN, TELL_SAMPLING };
+enum { DIE_AT_ONCE = 901, DIE_AFTER_3, NONSENSE_AFTER_3, HANG, REFUSE, BAD_TOKEN, TELL_SAMPLING, EXPIRE };
 enum { N_VOCAB = 1000, N_EMBD = 4, CONTEXT = 128, RUNNING_MAX = 64 };
 
 enum { N_TOLD = 18 };
@@ -103,6 +103,7 @@ static void misbehave(const struct sequence *s) {
 static struct engine_event step_one(const struct engine *e, struct sequence *s) {
   static const float embedding[N_EMBD] = {0.5f, 0.5f, 0.5f, 0.5f};
   if (e->embeds) return (struct engine_event){.id = s->id, .kind = ENGINE_EMBEDDING, .finish = ENGINE_STOP, .embedding = embedding};
+  if (s->last == EXPIRE) return (struct engine_event){.id = s->id, .kind = ENGINE_END, .finish = ENGINE_EXPIRED};
   misbehave(s);
   s->n_tokens++;
   bool ends = s->n_tokens == s->max_tokens;

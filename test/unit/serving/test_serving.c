@@ -313,6 +313,21 @@ static void a_request_past_its_time_limit_ends_with_a_timeout(void **state) {
   assert_non_null(strstr(a.error.message, "0.3 s"));
 }
 
+static void a_request_whose_time_is_over_while_the_engine_lets_it_wait_ends_with_the_same_timeout(void **state) {
+  enum { EXPIRE = 908 };
+  struct place *p = *state;
+  struct asked a = {.p = p};
+  struct error err;
+  const int32_t last = EXPIRE;
+  begin(p, "words", NULL);
+  struct serving_request r = request_of(p, "words", &last, 0);
+  r.timeout_ms = 60000;
+  assert_non_null(serving_generate(p->s, &r, on_event, &a, &err));
+  run_until_n_done(p, 1);
+  assert_int_equal(a.error.code, ERROR_TIMEOUT);
+  assert_non_null(strstr(a.error.message, "60 s"));
+}
+
 static void what_the_engine_refuses_is_told_in_its_words(void **state) {
   struct place *p = *state;
   struct asked a = {0};
@@ -743,6 +758,7 @@ int main(void) {
       CASE(a_cancelled_request_gets_no_further_event),
       CASE(a_callback_may_cancel_itself_and_its_neighbours),
       CASE(a_request_past_its_time_limit_ends_with_a_timeout),
+      CASE(a_request_whose_time_is_over_while_the_engine_lets_it_wait_ends_with_the_same_timeout),
       CASE(what_the_engine_refuses_is_told_in_its_words),
       CASE(requests_that_no_engine_could_take_are_refused_at_once),
       CASE(after_a_kill_the_begun_end_with_an_error_and_the_waiting_are_served),

@@ -29,6 +29,10 @@ static const int32_t stop_ids[] = {2, 49151, -1};
 static const struct wire_bias biases[] = {{0, -100}, {49151, 0.5f}};
 static const struct wire_submit submit_sample = {.id = 0xFEDCBA9876543210u,
                                                  .model = 3,
+                                                 .class = 3,
+                                                 .tenant = UINT64_MAX,
+                                                 .principal = 1ull << 40,
+                                                 .deadline_ns = 123456789012345,
                                                  .temperature = 0.75f,
                                                  .top_p = 0.9f,
                                                  .min_p = 0.05f,
@@ -59,6 +63,7 @@ static void a_submission_arrives_as_it_was_sent(void **state) {
   wire_put_submit(&bytes, &submit_sample);
   struct wire_submit m = decode_one(&bytes, &scratch).submit;
   assert_true(m.id == submit_sample.id && m.model == 3 && m.seed == submit_sample.seed);
+  assert_true(m.class == 3 && m.tenant == UINT64_MAX && m.principal == 1ull << 40 && m.deadline_ns == 123456789012345);
   assert_true(m.temperature == 0.75f && m.top_p == 0.9f && m.top_k == 40);
   assert_true(m.max_tokens == 17 && m.n_done == 2 && m.top_logprobs == 20 && m.ignore_eos && m.prompt_logprobs);
   assert_true(m.min_p == 0.05f && m.repetition_penalty == 1.1f && m.presence_penalty == -2 && m.frequency_penalty == 0.25f);
@@ -98,18 +103,20 @@ static void a_step_carries_all_its_events_in_one_frame(void **state) {
   struct arena scratch = {0};
   const struct wire_logprob top[] = {{5, -0.25f}, {6, -1.5f}};
   const float embedding[] = {0.5f, -INFINITY, 3e-40f};
-  const struct wire_stats stats = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10};
+  const struct wire_stats stats = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17};
   struct wire_step_writer w;
   wire_step_begin(&w, &bytes, 7, &stats);
   wire_step_add(&w, &(struct wire_event){.id = 1, .kind = WIRE_TOKEN, .token = 5, .logprob = -0.25f, .n_top = 2, .top = top});
   wire_step_add(&w, &(struct wire_event){.id = 2, .kind = WIRE_TOKEN, .token = 2, .is_eos = true, .finish = WIRE_STOPPED});
   wire_step_add(&w, &(struct wire_event){.id = 3, .kind = WIRE_PROMPT_TOKEN, .token = 9, .logprob = NAN});
   wire_step_add(&w, &(struct wire_event){.id = 4, .kind = WIRE_EMBEDDING, .finish = WIRE_LENGTH, .n_embd = 3, .embedding = embedding});
+  wire_step_add(&w, &(struct wire_event){.id = 5, .kind = WIRE_END, .finish = WIRE_EXPIRED});
   wire_step_end(&w);
   struct wire_step m = decode_one(&bytes, &scratch).step;
   assert_int_equal(m.model, 7);
   assert_memory_equal(&m.stats, &stats, sizeof stats);
-  assert_int_equal(m.n_events, 4);
+  assert_int_equal(m.n_events, 5);
+  assert_true(m.events[4].id == 5 && m.events[4].kind == WIRE_END && m.events[4].finish == WIRE_EXPIRED);
   assert_true(m.events[0].n_top == 2 && m.events[0].top[1].id == 6 && m.events[0].top[1].logprob == -1.5f);
   assert_true(m.events[1].is_eos && m.events[1].finish == WIRE_STOPPED && !m.events[0].is_eos);
   assert_true(m.events[2].kind == WIRE_PROMPT_TOKEN && isnan(m.events[2].logprob));
@@ -268,11 +275,11 @@ static void a_frame_of_another_version_or_above_the_limit_is_refused_from_its_he
   size_t used;
   assert_int_equal(wire_frame_get(slice_make("\0\0\0\0\4\1\0\0", 8), &frame, &used, &err), -1);
   assert_non_null(strstr(err.message, "version 1"));
-  assert_int_equal(wire_frame_get(slice_make("\0\0\0\0\4\2\0\1", 8), &frame, &used, &err), -1);
-  assert_int_equal(wire_frame_get(slice_make("\1\0\0\2\4\2\0\0", 8), &frame, &used, &err), -1);
+  assert_int_equal(wire_frame_get(slice_make("\0\0\0\0\4\3\0\1", 8), &frame, &used, &err), -1);
+  assert_int_equal(wire_frame_get(slice_make("\1\0\0\2\4\3\0\0", 8), &frame, &used, &err), -1);
   assert_non_null(strstr(err.message, "33554433"));
-  assert_int_equal(wire_frame_get(slice_make("\1\0\0\0\4\2\0", 7), &frame, &used, &err), 0);
-  assert_int_equal(wire_frame_get(slice_make("\1\0\0\0\4\2\0\0", 8), &frame, &used, &err), 0);
+  assert_int_equal(wire_frame_get(slice_make("\1\0\0\0\4\3\0", 7), &frame, &used, &err), 0);
+  assert_int_equal(wire_frame_get(slice_make("\1\0\0\0\4\3\0\0", 8), &frame, &used, &err), 0);
 }
 
 static void expect_refused(const struct wire_submit *m, const char *words) {
@@ -319,7 +326,7 @@ static void sampling_that_the_engine_could_not_use_is_refused(void **state) {
 /* The counts stand behind flags, at these offsets of the body. */
 static void lists_above_their_limits_are_refused(void **state) {
   (void)state;
-  enum { STOPS_AT = 62, STOP_IDS_AT = 64, BIASES_AT = 66 };
+  enum { STOPS_AT = 90, STOP_IDS_AT = 92, BIASES_AT = 94 };
   static const struct {
     size_t at, max;
     const char *name;
