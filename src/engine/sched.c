@@ -6,7 +6,7 @@
 
 #include "base/mem.h"
 
-enum { PAGE = KV_PAGE_TOKENS, BUCKETS_AT_FIRST = 256, PROMPT_ROWS_MIN = 8 };
+enum { PAGE = KV_PAGE_TOKENS, BUCKETS_AT_FIRST = 256, PROMPT_ROWS_MIN = 4 };
 
 static bool expires_before(const struct heap_item *a, const struct heap_item *b) {
   return heap_of(a, struct sequence, expires)->request.deadline_ns < heap_of(b, struct sequence, expires)->request.deadline_ns;
