@@ -1,6 +1,8 @@
 /* cost: see cost.h. SPDX-License-Identifier: Apache-2.0 */
 #include "engine/cost.h"
 
+enum { STALE_STEPS = 64 };
+
 /* An observation counts half after about 34 steps; one that is far off (the machine was away) is taken as OUTLIER times the expectation, so
  * that a lasting change is still followed within a few steps. */
 static const double KEEP = 0.98, PROMPT_SHARE = 0.2, OUTLIER = 2;
@@ -18,6 +20,7 @@ static void fit(struct cost *c) {
 
 static void observe_decode(struct cost *c, double rows, double ns) {
   ns = clip(ns, cost_decode_ns(c, (size_t)rows));
+  c->n_with_prompt = 0;
   c->n = KEEP * c->n + 1;
   c->d = KEEP * c->d + rows;
   c->dd = KEEP * c->dd + rows * rows;
@@ -32,6 +35,7 @@ void cost_observe(struct cost *c, size_t decode_rows, size_t prompt_rows, uint64
     observe_decode(c, (double)decode_rows, (double)ns);
     return;
   }
+  c->n_with_prompt += decode_rows > 0;
   double alone = decode_rows ? cost_decode_ns(c, decode_rows) : 0;
   if (decode_rows && alone <= 0) return;
   double more = (double)ns > alone ? (double)ns - alone : 0;
@@ -47,5 +51,7 @@ size_t cost_prompt_rows(const struct cost *c, size_t decode_rows, double slowdow
   double rows = (slowdown - 1) * alone / c->prompt_ns;
   return rows < 1e6 ? (size_t)rows : 1000000;
 }
+
+bool cost_is_stale(const struct cost *c) { return c->n <= 0 || c->n_with_prompt >= STALE_STEPS; }
 
 double cost_row_ns(const struct cost *c) { return c->slope_ns > 0 ? c->slope_ns : c->prompt_ns; }

@@ -14,11 +14,17 @@ static const double SLOWDOWN_DEFAULT = 2;
 
 /* ---- creation ---- */
 
+/* Positions whose pages a sequence of n tokens holds at once: with a sliding window no more than it, a step's rows and a page. */
+static size_t held_positions(const struct engine *e, size_t n) {
+  size_t window = e->info->window_tokens, most = window + model_rows_max(e->model) + KV_PAGE_TOKENS;
+  return window && n > most ? most : n;
+}
+
 static int init_pages(struct engine *e, struct error *err) {
   e->kv = model_kv_layout(e->model);
   uint64_t bytes =
       e->config.kv_bytes_max ? e->config.kv_bytes_max : mem_available_bytes() / 4 / (e->config.kv_parts ? e->config.kv_parts : 1);
-  size_t context_pages = sequence_pages_for(e->info->context_tokens);
+  size_t context_pages = sequence_pages_for(held_positions(e, e->info->context_tokens));
   size_t n = (size_t)(bytes / e->kv.page_bytes);
   if (n < context_pages && e->config.kv_bytes_max)
     return error_set(err, ERROR_NO_MEMORY,
@@ -62,6 +68,8 @@ static void init_sched(struct engine *e) {
                                 .out_rows_max = model_out_rows_max(e->model),
                                 .prefill_rows_max = from->prefill_rows_max ? from->prefill_rows_max : PREFILL_ROWS_DEFAULT,
                                 .slowdown = from->slowdown > 0 ? from->slowdown : SLOWDOWN_DEFAULT,
+                                .window = e->info->window_tokens,
+                                .held_max = held_positions(e, SIZE_MAX),
                                 .speculation = from->speculation};
   if (config.running_max > config.out_rows_max) config.running_max = config.out_rows_max;
   if (config.running_max > config.rows_max) config.running_max = config.rows_max;
@@ -157,7 +165,7 @@ static int check_generation(const struct engine *e, const struct engine_request 
   if (r->top_logprobs > ENGINE_TOP_LOGPROBS_MAX)
     return error_set(err, ERROR_INVALID, "top_logprobs is %d; at most %d are given.", r->top_logprobs, ENGINE_TOP_LOGPROBS_MAX);
   if (check_sampling(e, r, err) < 0) return -1;
-  size_t need = sequence_pages_for(r->n_prompt + 1);
+  size_t need = sequence_pages_for(held_positions(e, r->n_prompt + 1));
   if (need > e->pages.n_pages)
     return error_set(err, ERROR_TOO_LARGE, "The prompt needs %zu KV pages, but the engine has %zu; raise --kv-mib.", need,
                      e->pages.n_pages);

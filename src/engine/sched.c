@@ -6,7 +6,7 @@
 
 #include "base/mem.h"
 
-enum { PAGE = KV_PAGE_TOKENS, BUCKETS_AT_FIRST = 256, PROMPT_ROWS_MIN = 4 };
+enum { PAGE = KV_PAGE_TOKENS, BUCKETS_AT_FIRST = 256, PROMPT_ROWS_MIN = 2 };
 
 static bool expires_before(const struct heap_item *a, const struct heap_item *b) {
   return heap_of(a, struct sequence, expires)->request.deadline_ns < heap_of(b, struct sequence, expires)->request.deadline_ns;
@@ -87,15 +87,20 @@ void sched_add(struct sched *c, struct sequence *s, uint64_t now_ns) {
   fair_add(&c->fair, s);
 }
 
-/* Pages that s still needs for n tokens. */
-static size_t lacks(const struct sequence *s, size_t n) {
-  size_t need = sequence_pages_for(n);
-  return need > s->n_pages ? need - s->n_pages : 0;
+/* Positions whose pages a sequence of n tokens holds at once. */
+static size_t held(const struct sched *c, size_t n) { return c->config.window && n > c->config.held_max ? c->config.held_max : n; }
+
+/* Counts anew what s still needs, after its tokens or pages changed. */
+static void count_lacking(struct sched *c, struct sequence *s) {
+  size_t left = s->n_left * PAGE, need = sequence_pages_for(left + held(c, s->n_tokens - left));
+  size_t lacks = need > s->n_pages ? need - s->n_pages : 0;
+  c->reserved += lacks - s->n_lacks;
+  s->n_lacks = lacks;
 }
 
 /* Its pages go back; the last first, so that of what the tree keeps leaves go first. */
 static void let_go(struct sched *c, struct sequence *s) {
-  c->reserved -= lacks(s, s->n_tokens);
+  c->reserved -= s->n_lacks;
   while (s->n_pages > 0) {
     size_t i = --s->n_pages;
     if (i < s->n_shared) {
@@ -107,7 +112,7 @@ static void let_go(struct sched *c, struct sequence *s) {
   }
   prefix_release_root(&c->prefix, s->root);
   s->root = NULL;
-  s->n_shared = s->n_computed = 0;
+  s->n_shared = s->n_computed = s->n_left = s->n_lacks = 0;
 }
 
 static void leave_running(struct sched *c, struct sequence *s) {
@@ -185,9 +190,9 @@ static void push_page(struct sched *c, struct sequence *s, void *page, struct pr
     s->pages = mem_realloc(s->pages, s->cap_pages, sizeof *s->pages);
     s->nodes = mem_realloc(s->nodes, s->cap_pages, sizeof(struct prefix_node *));
   }
-  if (lacks(s, s->n_tokens)) c->reserved--;
   s->pages[s->n_pages] = page;
   s->nodes[s->n_pages++] = node;
+  count_lacking(c, s);
 }
 
 /* Positions of s exist now that did not before: what they cost was charged when it started; what was not computed is given back. */
@@ -202,12 +207,26 @@ static void advance(struct sched *c, struct sequence *s, size_t n, bool computed
   if (!computed) fair_charge(&c->fair, s, -(double)(fresh * SCHED_PROMPT_WORK));
 }
 
+/* The next row, at position n_computed, sees the last `window` positions, itself among them: pages before those are never read again. */
+static void leave_behind(struct sched *c, struct sequence *s) {
+  size_t window = c->config.window;
+  while (window && (s->n_left + 1) * PAGE + window <= s->n_computed + 1) {
+    size_t i = s->n_left++;
+    if (i < s->n_shared) prefix_release(&c->prefix, s->nodes[i]);
+    else pages_give(c->pages, s->pages[i]);
+    s->pages[i] = NULL;
+    s->nodes[i] = NULL;
+  }
+  count_lacking(c, s);
+}
+
 static void share(struct sched *c, struct sequence *s) {
   for (struct prefix_node *node; (node = next_node(c, s)) && node->page;) {
     prefix_hold(&c->prefix, node);
     push_page(c, s, node->page, node);
     s->n_shared++;
     advance(c, s, PAGE, false);
+    leave_behind(c, s);
   }
 }
 
@@ -237,7 +256,7 @@ static size_t available(const struct sched *c) { return c->pages->n_free + c->pr
 
 /* Pages that s needs besides those of the tree that others hold anyway. */
 static size_t pages_to_start(const struct sched *c, const struct sequence *s) {
-  size_t need = sequence_pages_for(s->n_tokens), most = share_max(s) / PAGE;
+  size_t need = sequence_pages_for(held(c, s->n_tokens)), most = c->config.window ? 0 : share_max(s) / PAGE;
   struct prefix_node *node = prefix_root(&c->prefix, s->request.tenant, s->request.adapter);
   for (size_t i = 0; node && i < most; i++) {
     node = prefix_find(&c->prefix, node, s->tokens + i * PAGE);
@@ -253,7 +272,7 @@ static void start(struct sched *c, struct sequence *s, uint64_t now_ns) {
   s->place = SEQUENCE_RUNS;
   sequence_list_append(&c->running, s);
   s->root = prefix_hold_root(&c->prefix, s->request.tenant, s->request.adapter);
-  c->reserved += sequence_pages_for(s->n_tokens);
+  count_lacking(c, s);
   if (s->n_worked == 0 && s->n_paid == 0) {
     s->n_paid = s->n_tokens;
     fair_charge(&c->fair, s, (double)(s->n_paid * SCHED_PROMPT_WORK));
@@ -273,7 +292,7 @@ static bool make_room(struct sched *c, const struct sequence *s, uint64_t now_ns
   size_t pages = available(c), below = 0;
   for (const struct sequence *r = c->running.first; r; r = r->next)
     if (r->request.class < s->request.class) {
-      pages += r->n_pages + lacks(r, r->n_tokens);
+      pages += r->n_pages - r->n_left + r->n_lacks;
       below++;
     }
   if (below == 0 || pages < pages_to_start(c, s) + c->running.n - below) return false;
@@ -361,7 +380,9 @@ static void draft(struct sched *c, struct sequence *s, size_t rows_free, double 
   size_t left = s->n_tokens_max - s->n_tokens, most = left > 1 ? left - 1 : 0, room = free_positions(c, s);
   if (most > room) most = room;
   if (most > rows_free) most = rows_free;
-  s->n_draft = speculate_draft(&s->speculation, s->tokens, s->n_tokens, most, cost);
+  if (cost >= 1) most = 0;
+  if (most == 0) s->speculation.n_guess = 0;
+  else s->n_draft = speculate_draft(&s->speculation, s->tokens, s->n_tokens, most, cost);
   give_rows(c, s, s->n_draft);
   c->stats.drafted += s->n_draft;
 }
@@ -408,6 +429,7 @@ static size_t prompt_rows_max(const struct sched *c) {
   const struct sched_plan *p = &c->plan;
   size_t room = c->config.rows_max - p->n_rows;
   if (p->n_decode == 0) return room;
+  if (cost_is_stale(&c->cost)) return 0; /* one step in many, to learn what streams would have without prompts */
   size_t most = cost_prompt_rows(&c->cost, p->n_decode, c->config.slowdown);
   if (most < PROMPT_ROWS_MIN) most = PROMPT_ROWS_MIN;
   if (most > c->config.prefill_rows_max) most = c->config.prefill_rows_max;
@@ -454,11 +476,11 @@ void sched_commit(struct sched *c, struct sequence *s) {
   if (s->n_new && c->config.speculation != ENGINE_SPECULATE_OFF) speculate_learn(&s->speculation, s->tokens + n_before, s->n_new);
   c->stats.accepted += s->n_draft - wrong;
   c->stats.decode_tokens += s->n_draft - wrong;
-  c->reserved += lacks(s, s->n_tokens) - lacks(s, n_before);
   trim(c, s);
   advance(c, s, s->n_rows - wrong, true);
   if (s->n_new) fair_charge(&c->fair, s, (double)(s->n_new * SCHED_OUTPUT_WORK));
   publish(c, s);
+  leave_behind(c, s);
 }
 
 void sched_took(struct sched *c, uint64_t ns) { cost_observe(&c->cost, c->plan.n_decode, c->plan.n_prompt, ns); }

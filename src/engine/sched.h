@@ -13,7 +13,7 @@
  *      (cost.h) allows.
  *
  * Invariants: a page is on the free list, in the tree, or some sequence's own, and in one place only. reserved (the pages that running
- * sequences still need for their tokens) never exceeds free pages plus those of the tree that nobody holds: a row that is planned has its page. */
+ * sequences still need for their tokens, as far as the window lets them hold pages) never exceeds free pages plus those of the tree that nobody holds: a row that is planned has its page. */
 #ifndef ENGINE_SCHED_H
 #define ENGINE_SCHED_H
 #include "engine/cost.h"
@@ -31,6 +31,8 @@ struct sched_config {
   size_t rows_max;         /* of a step */
   size_t out_rows_max;     /* of these with logits */
   size_t prefill_rows_max; /* prompt rows beside decode rows */
+  size_t window;           /* positions that a row sees; 0: all. Pages behind it are let go */
+  size_t held_max;         /* with a window: positions that a sequence holds at once, at most: window + rows_max + a page */
   double slowdown;
   enum engine_speculation speculation;
   double weights[ENGINE_CLASSES];

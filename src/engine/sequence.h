@@ -40,6 +40,8 @@ struct sequence {
   void **pages;                                                 /* [n_pages]; NULL: let go of, behind the window */
   struct prefix_node **nodes; /* [n_pages] of the prefix tree: held for i < n_shared, claimed behind; NULL: the page is its own */
   size_t n_pages, cap_pages, n_shared;
+  size_t n_left;   /* pages behind the window, let go */
+  size_t n_lacks;  /* pages that it still needs, as counted in reserved */
   size_t n_worked; /* most positions that were ever computed */
   size_t n_paid;   /* prompt positions that are charged for and not computed yet */
 

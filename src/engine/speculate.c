@@ -30,11 +30,11 @@ static void index_end(struct speculation *s, const int32_t *tokens, size_t end) 
     s->slots[gram - SPECULATE_GRAM_MIN][slot_of(s, tokens + end - gram, gram)] = (uint32_t)end;
 }
 
-/* Twice as many slots as tokens, up to the bound: grown by doubling, so that a token is indexed a constant number of times on the average. */
+/* At least as many slots as tokens, up to the bound: grown by doubling, so that a token is indexed a constant number of times on the average. */
 static void grow(struct speculation *s, size_t n) {
-  if (s->n_slots >= 2 * n || s->n_slots == SPECULATE_SLOTS_MAX) return;
+  if (s->n_slots >= n || s->n_slots == SPECULATE_SLOTS_MAX) return;
   if (s->n_slots == 0) s->n_slots = SLOTS_MIN;
-  while (s->n_slots < 4 * n && s->n_slots < SPECULATE_SLOTS_MAX) s->n_slots *= 2;
+  while (s->n_slots < 2 * n && s->n_slots < SPECULATE_SLOTS_MAX) s->n_slots *= 2;
   for (int g = 0; g < SPECULATE_GRAMS; g++) {
     free(s->slots[g]);
     s->slots[g] = mem_zalloc(s->n_slots, sizeof *s->slots[g]);

@@ -140,3 +140,24 @@ def test_an_idle_engine_takes_no_processor_time(start):
     before = ticks(engine)
     time.sleep(1)
     assert ticks(engine) - before <= 2
+
+
+def test_a_prompt_that_was_computed_is_not_computed_again_and_drafts_change_no_text(start):
+    prompt = "one two three four five six seven eight nine ten " * 10
+
+    def ask(server):
+        status, _, reply = server.complete(prompt, max_tokens=60, temperature=0)
+        assert status == 200
+        return json.loads(reply)["choices"][0]["text"]
+
+    texts = []
+    for args in ((), ("--speculate", "off")):
+        server = start(*args).ready()
+        texts.append(ask(server))
+        computed = server.metric("plinth_engine_prefill_tokens_total")
+        texts.append(ask(server))
+        again = server.metric("plinth_engine_prefill_tokens_total") - computed
+        assert again <= 32 and server.metric("plinth_engine_prefix_hit_tokens_total") >= computed - 64
+        assert server.metric("plinth_kv_pages_used") == 0 and server.metric("plinth_kv_pages_cached") > 0
+    assert len(set(texts)) == 1
+    assert server.metric("plinth_engine_drafted_tokens_total") == 0

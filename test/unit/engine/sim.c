@@ -23,6 +23,8 @@ void sim_open(struct sim *m, const struct sim_options *o) {
                                 .out_rows_max = o->rows_max,
                                 .prefill_rows_max = o->prefill_rows_max ? o->prefill_rows_max : o->rows_max,
                                 .slowdown = 2,
+                                .window = o->window,
+                                .held_max = o->window + o->rows_max + KV_PAGE_TOKENS,
                                 .speculation = o->speculation};
   for (int i = 0; i < ENGINE_CLASSES; i++) config.weights[i] = (o->weights ? o->weights : equal)[i];
   if (!o->embeds) assert_int_equal(pages_init(&m->pages, KV_PAGE_TOKENS * sizeof(uint64_t), o->n_pages, &err), 0);
@@ -176,16 +178,17 @@ bool sim_step(struct sim *m) {
 /* ---- invariants ---- */
 
 static void check_sequence(const struct sim *m, const struct sequence *s, size_t *private, size_t *lacking) {
-  size_t need = sequence_pages_for(s->n_tokens);
   assert_true(s->n_pages == sequence_pages_for(s->n_computed) || s->n_pages == sequence_pages_for(s->n_computed + 1));
   assert_true(s->n_computed < s->n_tokens && s->n_shared <= s->n_pages);
   for (size_t i = 0; i < s->n_pages; i++) {
-    if (i < s->n_shared) assert_true(s->nodes[i]->page == s->pages[i] && s->nodes[i]->refs > 0);
+    *private += i >= s->n_shared && s->pages[i];
+    if (i < s->n_left) assert_true(!s->pages[i] && !s->nodes[i]);
+    else if (i < s->n_shared) assert_true(s->nodes[i]->page == s->pages[i] && s->nodes[i]->refs > 0);
     else if (s->nodes[i]) assert_true(s->nodes[i]->owner == s && !s->nodes[i]->page);
   }
   if (s->n_computed) assert_true(*slot(s, s->n_computed - 1) == request_of(m, s->request.id)->chain[s->n_computed - 1]);
-  *private += s->n_pages - s->n_shared;
-  *lacking += need - s->n_pages;
+  *lacking += s->n_lacks;
+  if (!m->sched.config.window) assert_int_equal(s->n_lacks, sequence_pages_for(s->n_tokens) - s->n_pages);
 }
 
 static void check_tree(const struct prefix *t, size_t held) {
@@ -210,7 +213,7 @@ void sim_check(struct sim *m) {
   size_t private = 0, lacking = 0, shared = 0, running = 0;
   for (const struct sequence *s = c->running.first; s; s = s->next) {
     check_sequence(m, s, &private, &lacking);
-    shared += s->n_shared;
+    for (size_t i = 0; i < s->n_shared; i++) shared += s->pages[i] != NULL;
     running++;
   }
   assert_int_equal(running, c->running.n);

@@ -35,6 +35,7 @@ struct sim_options {
   size_t n_pages, running_max, rows_max, prefill_rows_max;
   enum engine_speculation speculation;
   bool embeds;
+  size_t window;
   const double *weights;
 };
 
