@@ -153,6 +153,18 @@ static void a_prefix_outlives_idle_times_and_is_not_shared_across_tenants_and_ad
   sim_close(&m);
 }
 
+static void many_tenants_have_trees_of_their_own(void **state) {
+  (void)state;
+  struct sim m = roomy();
+  for (uint64_t tenant = 0; tenant < 190; tenant++) {
+    submit(&m, 1, 40, (struct engine_request){.tenant = tenant, .max_tokens = 1});
+    drain(&m);
+  }
+  assert_int_equal(m.sched.prefix.n_pages, 190);
+  assert_int_equal(m.sched.stats.prefix_hit_tokens, 0);
+  sim_close(&m);
+}
+
 static void one_row_is_left_to_compute_when_all_pages_are_there(void **state) {
   (void)state;
   struct sim m = roomy();
@@ -321,6 +333,20 @@ static void nobody_saves_up_a_claim_while_idle(void **state) {
   sim_close(&m);
 }
 
+static void what_was_not_computed_is_not_charged(void **state) {
+  (void)state;
+  struct sim m = roomy();
+  uint64_t id = submit(&m, 1, 250, (struct engine_request){.max_tokens = 1});
+  sim_step(&m);
+  const struct flow *flow = sched_find(&m.sched, id)->flow;
+  sim_cancel(&m, id);
+  assert_true(flow->counter == 40 * SCHED_PROMPT_WORK);
+  submit(&m, 1, 34, (struct engine_request){.max_tokens = 1}); /* of which a page is there */
+  drain(&m);
+  assert_true(flow->counter == (40 + 2) * SCHED_PROMPT_WORK + SCHED_OUTPUT_WORK);
+  sim_close(&m);
+}
+
 static void a_big_request_is_not_starved_by_small_ones(void **state) {
   (void)state;
   struct sim m;
@@ -425,6 +451,7 @@ int main(void) {
       cmocka_unit_test(equal_prompts_at_once_are_computed_once),
       cmocka_unit_test(those_that_wait_for_a_page_go_on_when_its_owner_is_cancelled),
       cmocka_unit_test(a_prefix_outlives_idle_times_and_is_not_shared_across_tenants_and_adapters),
+      cmocka_unit_test(many_tenants_have_trees_of_their_own),
       cmocka_unit_test(one_row_is_left_to_compute_when_all_pages_are_there),
       cmocka_unit_test(what_was_generated_is_a_prefix_too),
       cmocka_unit_test(prompt_logprobs_compute_every_row),
@@ -436,6 +463,7 @@ int main(void) {
       cmocka_unit_test(principals_get_equal_work_whatever_they_ask_for),
       cmocka_unit_test(classes_get_work_by_weight),
       cmocka_unit_test(nobody_saves_up_a_claim_while_idle),
+      cmocka_unit_test(what_was_not_computed_is_not_charged),
       cmocka_unit_test(a_big_request_is_not_starved_by_small_ones),
       cmocka_unit_test(a_higher_class_takes_the_place_of_the_youngest_of_a_lower_one),
       cmocka_unit_test(a_deadline_ends_what_waits_and_not_what_runs),
