@@ -108,15 +108,14 @@ static void drain(struct sim *m) {
   while (sim_step(m)) sim_check(m);
 }
 
-static struct sim roomy(void) {
-  struct sim m;
-  sim_open(&m, &(struct sim_options){.n_pages = 200, .running_max = 16, .rows_max = 40, .speculation = ENGINE_SPECULATE_OFF});
-  return m;
+static void open_roomy(struct sim *m) {
+  sim_open(m, &(struct sim_options){.n_pages = 200, .running_max = 16, .rows_max = 40, .speculation = ENGINE_SPECULATE_OFF});
 }
 
 static void equal_prompts_at_once_are_computed_once(void **state) {
   (void)state;
-  struct sim m = roomy();
+  struct sim m;
+  open_roomy(&m);
   for (int i = 0; i < 8; i++) submit(&m, 1, 100, (struct engine_request){0});
   drain(&m);
   assert_int_equal(m.sched.stats.prefill_tokens, 100 + 7 * (100 - 96));
@@ -126,7 +125,8 @@ static void equal_prompts_at_once_are_computed_once(void **state) {
 
 static void those_that_wait_for_a_page_go_on_when_its_owner_is_cancelled(void **state) {
   (void)state;
-  struct sim m = roomy();
+  struct sim m;
+  open_roomy(&m);
   uint64_t first = submit(&m, 1, 200, (struct engine_request){0});
   for (int i = 0; i < 3; i++) submit(&m, 1, 200, (struct engine_request){0});
   sim_step(&m); /* 40 rows: the second page is begun */
@@ -140,7 +140,8 @@ static void those_that_wait_for_a_page_go_on_when_its_owner_is_cancelled(void **
 
 static void a_prefix_outlives_idle_times_and_is_not_shared_across_tenants_and_adapters(void **state) {
   (void)state;
-  struct sim m = roomy();
+  struct sim m;
+  open_roomy(&m);
   submit(&m, 1, 100, (struct engine_request){0});
   drain(&m);
   submit(&m, 1, 100, (struct engine_request){.tenant = 1});
@@ -155,7 +156,8 @@ static void a_prefix_outlives_idle_times_and_is_not_shared_across_tenants_and_ad
 
 static void many_tenants_have_trees_of_their_own(void **state) {
   (void)state;
-  struct sim m = roomy();
+  struct sim m;
+  open_roomy(&m);
   for (uint64_t tenant = 0; tenant < 190; tenant++) {
     submit(&m, 1, 40, (struct engine_request){.tenant = tenant, .max_tokens = 1});
     drain(&m);
@@ -167,7 +169,8 @@ static void many_tenants_have_trees_of_their_own(void **state) {
 
 static void one_row_is_left_to_compute_when_all_pages_are_there(void **state) {
   (void)state;
-  struct sim m = roomy();
+  struct sim m;
+  open_roomy(&m);
   for (int i = 0; i < 2; i++) {
     submit(&m, 1, 96, (struct engine_request){0});
     drain(&m);
@@ -179,7 +182,8 @@ static void one_row_is_left_to_compute_when_all_pages_are_there(void **state) {
 
 static void what_was_generated_is_a_prefix_too(void **state) {
   (void)state;
-  struct sim m = roomy();
+  struct sim m;
+  open_roomy(&m);
   uint64_t id = submit(&m, 1, 60, (struct engine_request){.max_tokens = 50});
   int32_t talk[SIM_CONTEXT];
   struct sequence *s = sched_find(&m.sched, id);
@@ -193,7 +197,8 @@ static void what_was_generated_is_a_prefix_too(void **state) {
 
 static void prompt_logprobs_compute_every_row(void **state) {
   (void)state;
-  struct sim m = roomy();
+  struct sim m;
+  open_roomy(&m);
   submit(&m, 1, 100, (struct engine_request){0});
   drain(&m);
   submit(&m, 1, 100, (struct engine_request){.prompt_logprobs = true});
@@ -231,7 +236,8 @@ static void prefixes_make_room_the_least_recently_used_first(void **state) {
 
 static void a_short_prompt_is_not_held_up_by_a_long_one(void **state) {
   (void)state;
-  struct sim m = roomy();
+  struct sim m;
+  open_roomy(&m);
   submit(&m, 1, 250, (struct engine_request){0});
   submit(&m, 2, 250, (struct engine_request){0});
   sim_step(&m);
@@ -243,7 +249,8 @@ static void a_short_prompt_is_not_held_up_by_a_long_one(void **state) {
 
 static void a_long_prompt_goes_on_however_many_short_ones_come(void **state) {
   (void)state;
-  struct sim m = roomy();
+  struct sim m;
+  open_roomy(&m);
   uint64_t id = submit(&m, 1, 250, (struct engine_request){.max_tokens = 1});
   for (int i = 0; i < 13; i++) {
     for (int k = 0; k < 2; k++) submit(&m, 2 + 2 * i + k, 20, (struct engine_request){.max_tokens = 1});
@@ -277,7 +284,8 @@ static void prompt_rows_keep_a_step_within_twice_its_time_and_never_stop(void **
 
 static void without_streams_a_prompt_takes_all_rows(void **state) {
   (void)state;
-  struct sim m = roomy();
+  struct sim m;
+  open_roomy(&m);
   uint64_t id = submit(&m, 1, 200, (struct engine_request){.max_tokens = 1});
   for (int i = 0; i < 5; i++) sim_step(&m);
   assert_false(sim_alive(&m, id));
@@ -335,7 +343,8 @@ static void nobody_saves_up_a_claim_while_idle(void **state) {
 
 static void what_was_not_computed_is_not_charged(void **state) {
   (void)state;
-  struct sim m = roomy();
+  struct sim m;
+  open_roomy(&m);
   uint64_t id = submit(&m, 1, 250, (struct engine_request){.max_tokens = 1});
   sim_step(&m);
   const struct flow *flow = sched_find(&m.sched, id)->flow;
