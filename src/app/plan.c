@@ -43,6 +43,7 @@ static int outline(struct file_model *file, const struct js *index, struct error
     return error_set(err, ERROR_CORRUPT, "%s: config.json must say vocab_size and hidden_size.", file->path);
   struct slice type = {0};
   js_str(js_get(config, "model_type"), &type);
+  tied = slice_eq(type, SLICE("mpt")); /* where config.json is silent */
   js_bool(js_get(config, "tie_word_embeddings"), &tied);
   if (slice_eq(type, SLICE("new")) || slice_eq(type, SLICE("gte")))
     return error_set(err, ERROR_UNSUPPORTED,
@@ -58,8 +59,7 @@ static int outline(struct file_model *file, const struct js *index, struct error
     js_iter_get(it, &name, &where);
     if (!slice_eq(name, embedding)) all[n++] = outlined(name, config_dtype(config), 0, 1);
   }
-  bool head = !map && !tied && !bert && !slice_eq(type, SLICE("mpt"));
-  if (head) all[n++] = outlined(SLICE("lm_head.weight"), config_dtype(config), 0, 1);
+  if (!map && !tied && !bert) all[n++] = outlined(SLICE("lm_head.weight"), config_dtype(config), 0, 1);
   file->tensors = safetensors_outline(all, n, err);
   free(all);
   return file->tensors ? 0 : -1;

@@ -59,8 +59,8 @@ int config_size_or(const struct config *c, const char *gguf_key, const char *hf_
                    struct error *err);
 int config_real_or(const struct config *c, const char *gguf_key, const char *hf_key, double *out, struct error *err);
 int config_bool_or(const struct config *c, const char *gguf_key, const char *hf_key, bool *out, struct error *err);
-/* Of a norm: like config_real_or, and between 0 and 1, neither included. */
-int config_epsilon_or(const struct config *c, const char *gguf_key, const char *hf_key, double *out, struct error *err);
+/* Of a norm: between 0 and 1, neither included. config.json may leave it out: *out keeps its value. GGUF may not. */
+int config_epsilon(const struct config *c, const char *gguf_key, const char *hf_key, double *out, struct error *err);
 /* Of config.json: vocab_size, where it is there, is the rows of the embedding. */
 int config_check_vocab(const struct config *c, size_t rows, struct error *err);
 /* Of config.json: the first of `architectures`, where it is there, ends with that; else its head does something else. */
@@ -121,9 +121,11 @@ uint64_t plan_memory_bytes(const struct file_model *file, const struct checkpoin
 
 /* ---- rotary frequencies ---- */
 
-/* inv_freq [head_dim / 2] in new memory, scaled by the file's rule (default, linear, llama3; rope_freqs.weight of GGUF); another
+/* info.rope_theta from the file; for inspect. */
+int rope_read_theta(const struct config *c, double *out, struct error *err);
+/* inv_freq [head_dim / 2] in new memory, of the base theta and scaled by the file's rule (default, linear, llama3; rope_freqs.weight of GGUF); another
  * rule is refused by name. */
-float *rope_frequencies(const struct config *c, size_t head_dim, struct error *err);
+float *rope_frequencies(const struct config *c, double theta, size_t head_dim, struct error *err);
 
 /* ---- adapters: what an architecture's forward pass calls ---- */
 

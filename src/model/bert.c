@@ -61,18 +61,22 @@ static int read_gguf_pooling(const struct config *c, struct model_info *info, st
     return error_set(err, ERROR_UNSUPPORTED, "%s: bert.pooling_type %zu is not supported; it must be 1 (mean) or 2 (CLS).", c->file->path,
                      type);
   info->pooling = type == 2 ? MODEL_POOL_CLS : MODEL_POOL_MEAN;
-  info->normalize = true; /* GGUF has no key for it; the models kept in this form are normalized */
-  return 0;
+  info->normalize = true; /* GGUF has no key for it but our own; the models kept in this form are normalized */
+  size_t window = info->context_tokens;
+  if (config_bool_or(c, "plinth.embedding.normalize", NULL, &info->normalize, err) < 0) return -1;
+  return config_size_or(c, "plinth.embedding.window", NULL, 1, window, &info->context_tokens, err);
 }
 
 static int bert_inspect(const struct file_model *file, struct model_info *info, struct error *err) {
   struct config c = config_of(file);
   info->task = MODEL_EMBED;
+  info->norm_epsilon = 1e-12;
   if (refuse_unsupported(&c, err) < 0 || config_size(&c, "%s.block_count", "num_hidden_layers", 1, 1000, &info->n_layers, err) < 0 ||
       config_size(&c, "%s.embedding_length", "hidden_size", 1, 1 << 17, &info->n_embd, err) < 0 ||
       config_size(&c, "%s.attention.head_count", "num_attention_heads", 1, 4096, &info->n_heads, err) < 0 ||
       config_size(&c, "%s.feed_forward_length", "intermediate_size", 1, 1 << 20, &info->n_ff, err) < 0 ||
       config_size(&c, "%s.context_length", "max_position_embeddings", 1, 1 << 20, &info->context_tokens, err) < 0 ||
+      config_epsilon(&c, "%s.attention.layer_norm_epsilon", "layer_norm_eps", &info->norm_epsilon, err) < 0 ||
       encoder_inspect(file, hf_prefix(file), &NAMES.word, info, err) < 0)
     return -1;
   return file->container == FILE_GGUF ? read_gguf_pooling(&c, info, err) : pooling_read(file, info, err);
@@ -81,15 +85,9 @@ static int bert_inspect(const struct file_model *file, struct model_info *info, 
 static struct model *bert_load(const struct file_model *file, const struct model_info *s, struct compute *compute,
                                const struct model_options *options, struct error *err) {
   struct encoder *m = mem_zalloc(1, sizeof *m);
-  struct config c = config_of(file);
   struct weights w = {.file = file, .compute = compute, .kept = options->kept, .hf_prefix = hf_prefix(file)};
-  double eps = 1e-12;
   m->base.info = *s;
-  if (config_epsilon_or(&c, "%s.attention.layer_norm_epsilon", "layer_norm_eps", &eps, err) < 0) {
-    encoder_free(&m->base);
-    return NULL;
-  }
-  m->eps = (float)eps;
+  m->eps = (float)s->norm_epsilon;
   return encoder_load(m, &NAMES, &w, options, err);
 }
 

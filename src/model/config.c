@@ -36,6 +36,13 @@ static struct found find(const struct config *c, const char *gguf_key, const cha
   return f;
 }
 
+static int missing(const struct config *c, const char *gguf_key, const char *hf_key, struct error *err) {
+  struct found f = find(c, gguf_key, hf_key);
+  bool gguf = c->file->container == FILE_GGUF;
+  return error_set(err, ERROR_CORRUPT, "%s: the key %s is missing from the model's %s.", c->file->path,
+                   f.key[0] ? f.key : (gguf ? gguf_key : hf_key), gguf ? "metadata" : "config.json");
+}
+
 static bool as_u64(const struct config *c, const struct found *f, uint64_t *out) {
   if (f->gguf) return gguf_u64(c->file->gguf, f->key, out);
   int64_t value;
@@ -59,11 +66,7 @@ int config_size_or(const struct config *c, const char *gguf_key, const char *hf_
 }
 
 int config_size(const struct config *c, const char *gguf_key, const char *hf_key, size_t min, size_t max, size_t *out, struct error *err) {
-  struct found f = find(c, gguf_key, hf_key);
-  if (!f.present)
-    return error_set(err, ERROR_CORRUPT, "%s: the key %s is missing from the model's %s.", c->file->path,
-                     f.key[0] ? f.key : (c->file->container == FILE_GGUF ? gguf_key : hf_key),
-                     c->file->container == FILE_GGUF ? "metadata" : "config.json");
+  if (!find(c, gguf_key, hf_key).present) return missing(c, gguf_key, hf_key, err);
   return config_size_or(c, gguf_key, hf_key, min, max, out, err);
 }
 
@@ -77,8 +80,9 @@ int config_real_or(const struct config *c, const char *gguf_key, const char *hf_
   return 0;
 }
 
-int config_epsilon_or(const struct config *c, const char *gguf_key, const char *hf_key, double *out, struct error *err) {
+int config_epsilon(const struct config *c, const char *gguf_key, const char *hf_key, double *out, struct error *err) {
   double value = *out;
+  if (c->file->container == FILE_GGUF && !find(c, gguf_key, hf_key).present) return missing(c, gguf_key, hf_key, err);
   if (config_real_or(c, gguf_key, hf_key, &value, err) < 0) return -1;
   if (!(value > 0 && value < 1))
     return error_set(err, ERROR_UNSUPPORTED, "%s: %s is %g, but must be between 0 and 1.", c->file->path, find(c, gguf_key, hf_key).key,

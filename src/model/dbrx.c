@@ -73,7 +73,10 @@ static int read_sizes(const struct config *c, struct model_info *info, struct er
 static int dbrx_inspect(const struct file_model *file, struct model_info *info, struct error *err) {
   struct config c = config_of(file);
   info->task = MODEL_GENERATE;
-  if (refuse_unsupported(&c, err) < 0 || read_sizes(&c, info, err) < 0) return -1;
+  info->norm_epsilon = 1e-5; /* torch's own: no Hugging Face key for it */
+  if (refuse_unsupported(&c, err) < 0 || read_sizes(&c, info, err) < 0 || rope_read_theta(&c, &info->rope_theta, err) < 0 ||
+      config_epsilon(&c, "%s.attention.layer_norm_epsilon", NULL, &info->norm_epsilon, err) < 0)
+    return -1;
   info->tied_head = decoder_ties_head(&c, &NAMES.head, false);
   return decoder_count_vocab(file, hf_prefix(file), &NAMES.embedding, info, err);
 }
@@ -92,15 +95,17 @@ static int read_norm(const struct config *c, enum moe_norm *norm, struct error *
 }
 
 static int read_rules(const struct config *c, struct decoder *m, struct error *err) {
-  double eps = 1e-5, clip = 0; /* the epsilon is torch's own: no Hugging Face key for it */
+  double clip = 0;
   const struct model_info *s = &m->base.info;
   m->rules.moe = (struct moe_rules){.n_experts = s->n_experts, .n_used = s->n_experts_used};
-  if (config_epsilon_or(c, "%s.attention.layer_norm_epsilon", NULL, &eps, err) < 0 ||
-      config_real_or(c, "%s.attention.clamp_kqv", "attn_config.clip_qkv", &clip, err) < 0 || read_norm(c, &m->rules.moe.norm, err) < 0)
+  const struct js *given = js_get(js_get(c->file->config, "attn_config"), "clip_qkv");
+  bool null = js_type(given) == JS_NONE || js_type(given) == JS_NULL;
+  if (config_real_or(c, "%s.attention.clamp_kqv", "attn_config.clip_qkv", &clip, err) < 0 || read_norm(c, &m->rules.moe.norm, err) < 0)
     return -1;
-  if (clip < 0) return error_set(err, ERROR_UNSUPPORTED, "%s: clip_qkv = %g cannot be negative.", c->file->path, clip);
-  m->rules.eps = (float)eps, m->rules.clip = (float)clip;
-  m->inv_freq = rope_frequencies(c, s->head_dim, err);
+  if (clip < 0 || (clip == 0 && !null)) /* Hugging Face code clips to 0; null means no limit, and so does GGUF's 0 */
+    return error_set(err, ERROR_UNSUPPORTED, "%s: clip_qkv = %g is not supported; it must be positive, or null.", c->file->path, clip);
+  m->rules.eps = (float)s->norm_epsilon, m->rules.clip = (float)clip;
+  m->inv_freq = rope_frequencies(c, s->rope_theta, s->head_dim, err);
   return m->inv_freq ? 0 : -1;
 }
 

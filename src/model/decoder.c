@@ -10,8 +10,13 @@
 
 int decoder_check_sizes(const struct config *c, struct model_info *info, bool rotates, struct error *err) {
   const char *path = c->file->path;
-  bool tied; /* read by decoder_ties_head, which has nowhere to say that it is no bool */
-  if (config_check_class(c, "ForCausalLM", err) < 0 || config_bool_or(c, NULL, "tie_word_embeddings", &tied, err) < 0) return -1;
+  bool tied, causal = true; /* tied is read by decoder_ties_head, which has nowhere to say that it is no bool */
+  if (config_check_class(c, "ForCausalLM", err) < 0 || config_bool_or(c, NULL, "tie_word_embeddings", &tied, err) < 0 ||
+      config_bool_or(c, "%s.attention.causal", "is_causal", &causal, err) < 0)
+    return -1;
+  if (!causal)
+    return error_set(err, ERROR_UNSUPPORTED, "%s: %s = false is not supported; here a token sees only those before it.", path,
+                     c->file->container == FILE_GGUF ? "attention.causal" : "is_causal");
   if (info->n_heads % info->n_kv_heads)
     return error_set(err, ERROR_UNSUPPORTED, "%s: %zu attention heads cannot share %zu key-value heads evenly.", path, info->n_heads,
                      info->n_kv_heads);

@@ -108,11 +108,13 @@ static int gte_inspect(const struct file_model *file, struct model_info *info, s
   const struct encoder_names *names = names_of(file);
   info->task = MODEL_EMBED;
   info->pooling = MODEL_POOL_CLS;
+  info->norm_epsilon = 1e-12;
   if (refuse_unsupported(&c, err) < 0 || config_size(&c, NULL, "num_hidden_layers", 1, 1000, &info->n_layers, err) < 0 ||
       config_size(&c, NULL, "hidden_size", 1, 1 << 17, &info->n_embd, err) < 0 ||
       config_size(&c, NULL, "num_attention_heads", 1, 4096, &info->n_heads, err) < 0 ||
       config_size(&c, NULL, "intermediate_size", 1, 1 << 20, &info->n_ff, err) < 0 ||
       config_size(&c, NULL, "max_position_embeddings", 1, 1 << 20, &info->context_tokens, err) < 0 ||
+      config_epsilon(&c, NULL, "layer_norm_eps", &info->norm_epsilon, err) < 0 || rope_read_theta(&c, &info->rope_theta, err) < 0 ||
       encoder_inspect(file, hf_prefix(file), &names->word, info, err) < 0 || check_types(&c, names, err) < 0)
     return -1;
   if (info->head_dim % 2)
@@ -126,13 +128,12 @@ static struct model *gte_load(const struct file_model *file, const struct model_
   struct encoder *m = mem_zalloc(1, sizeof *m);
   struct config c = config_of(file);
   struct weights w = {.file = file, .compute = compute, .kept = options->kept, .hf_prefix = hf_prefix(file)};
-  double eps = 1e-12;
   m->base.info = *s;
-  if (config_epsilon_or(&c, NULL, "layer_norm_eps", &eps, err) < 0 || !(m->inv_freq = rope_frequencies(&c, s->head_dim, err))) {
+  if (!(m->inv_freq = rope_frequencies(&c, s->rope_theta, s->head_dim, err))) {
     encoder_free(&m->base);
     return NULL;
   }
-  m->eps = (float)eps;
+  m->eps = (float)s->norm_epsilon;
   return encoder_load(m, names_of(file), &w, options, err);
 }
 

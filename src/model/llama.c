@@ -116,8 +116,11 @@ static const char *hf_prefix(const struct file_model *file) {
 static int llama_inspect(const struct file_model *file, struct model_info *info, struct error *err) {
   struct config c = config_of(file);
   info->task = MODEL_GENERATE;
+  info->norm_epsilon = config_is_type(&c, "mixtral") ? 1e-5 : 1e-6;
   if (refuse_unsupported(&c, err) < 0 || read_sizes(&c, info, err) < 0 || decoder_check_sizes(&c, info, true, err) < 0 ||
-      check_rotation(&c, info, err) < 0 || read_experts(&c, info, err) < 0 || read_window(&c, info, err) < 0)
+      check_rotation(&c, info, err) < 0 || read_experts(&c, info, err) < 0 || read_window(&c, info, err) < 0 ||
+      config_epsilon(&c, "%s.attention.layer_norm_rms_epsilon", "rms_norm_eps", &info->norm_epsilon, err) < 0 ||
+      rope_read_theta(&c, &info->rope_theta, err) < 0)
     return -1;
   if (info->n_experts) strcpy(info->architecture, "mixtral");
   info->tied_head = decoder_ties_head(&c, &NAMES.head, false);
@@ -131,15 +134,13 @@ static struct model *llama_load(const struct file_model *file, const struct mode
   struct decoder *m = mem_zalloc(1, sizeof *m);
   struct config c = config_of(file);
   struct weights w = {.file = file, .compute = compute, .kept = options->kept, .hf_prefix = hf_prefix(file)};
-  double eps = config_is_type(&c, "mixtral") ? 1e-5 : 1e-6; /* what transformers takes where config.json is silent */
-  if (config_epsilon_or(&c, "%s.attention.layer_norm_rms_epsilon", "rms_norm_eps", &eps, err) < 0 ||
-      !(m->inv_freq = rope_frequencies(&c, s->head_dim, err))) {
+  if (!(m->inv_freq = rope_frequencies(&c, s->rope_theta, s->head_dim, err))) {
     free(m);
     return NULL;
   }
   m->base.info = *s;
   m->rules = (struct decoder_rules){.rms = true,
-                                    .eps = (float)eps,
+                                    .eps = (float)s->norm_epsilon,
                                     .biases = true,
                                     .window = s->window_tokens,
                                     .interleaved = file->container == FILE_GGUF,

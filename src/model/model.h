@@ -32,6 +32,8 @@ struct model_info {
   uint64_t kv_bytes_per_token; /* under COMPUTE_FAST; 0 for encoders */
   enum model_pooling pooling;  /* MODEL_EMBED */
   bool normalize;              /* MODEL_EMBED: unit L2 */
+  double norm_epsilon;         /* as the file says it, or what transformers takes where config.json is silent */
+  double rope_theta;           /* alike; 0: no rotation */
 };
 
 /* ---- checkpoints: the tensors of a file, whatever way it stores them (quantization_config; doc/format/checkpoints.md) ---- */

@@ -47,12 +47,12 @@ static const char *const SITES[DECODER_SITES] = {
 
 /* ---- config ---- */
 
-/* A text that must be one of two, when it is there. */
+/* A text that must be one of two (the second may be NULL), when it is there. */
 static int refuse_other(const struct config *c, const char *key, const char *one, const char *two, struct error *err) {
   struct slice value = config_str(c, NULL, key);
-  if (!value.len || slice_eq(value, slice_cstr(one)) || slice_eq(value, slice_cstr(two))) return 0;
-  return error_set(err, ERROR_UNSUPPORTED, "%s: %s = \"%.*s\" is not supported; Plinth knows \"%s\" and \"%s\".", c->file->path, key,
-                   SLICE_ARG(value), one, two);
+  if (!value.len || slice_eq(value, slice_cstr(one)) || (two && slice_eq(value, slice_cstr(two)))) return 0;
+  return error_set(err, ERROR_UNSUPPORTED, "%s: %s = \"%.*s\" is not supported; Plinth knows \"%s\"%s%s%s.", c->file->path, key,
+                   SLICE_ARG(value), one, two ? " and \"" : "", two ? two : "", two ? "\"" : "");
 }
 
 static int refuse_true(const struct config *c, const char *key, struct error *err) {
@@ -61,11 +61,16 @@ static int refuse_true(const struct config *c, const char *key, struct error *er
   return on ? error_set(err, ERROR_UNSUPPORTED, "%s: %s = true is not supported.", c->file->path, key) : 0;
 }
 
-/* Settings of newer training code that change the arithmetic; null and absence mean that they are not used. */
-static int refuse_given(const struct config *c, const char *key, struct error *err) {
+/* Of config.json or its attn_config; neither absent nor null. */
+static bool is_given(const struct config *c, const char *key) {
   const char *dot = strchr(key, '.');
   const struct js *in = dot ? js_get(c->file->config, "attn_config") : c->file->config, *value = js_get(in, dot ? dot + 1 : key);
-  if (js_type(value) == JS_NONE || js_type(value) == JS_NULL) return 0;
+  return js_type(value) != JS_NONE && js_type(value) != JS_NULL;
+}
+
+/* Settings of newer training code that change the arithmetic; null and absence mean that they are not used. */
+static int refuse_given(const struct config *c, const char *key, struct error *err) {
+  if (!is_given(c, key)) return 0;
   return error_set(err, ERROR_UNSUPPORTED, "%s: %s is given, but is not supported; only null is.", c->file->path, key);
 }
 
@@ -74,8 +79,8 @@ static int refuse_unsupported(const struct config *c, struct error *err) {
   if (refuse_true(c, "attn_config.prefix_lm", err) < 0 || refuse_true(c, "attn_config.attn_uses_sequence_id", err) < 0 ||
       refuse_true(c, "attn_config.rope", err) < 0 || refuse_true(c, "attn_config.qk_gn", err) < 0 ||
       refuse_other(c, "norm_type", "layernorm", "low_precision_layernorm", err) < 0 ||
-      refuse_other(c, "ffn_config.ffn_type", "mptmlp", "mptmlp", err) < 0 ||
-      refuse_other(c, "ffn_config.ffn_act_fn.name", "gelu", "gelu", err) < 0 ||
+      refuse_other(c, "ffn_config.ffn_type", "mptmlp", NULL, err) < 0 ||
+      refuse_other(c, "ffn_config.ffn_act_fn.name", "gelu", NULL, err) < 0 ||
       refuse_given(c, "attn_config.attn_logit_softcapping", err) < 0 || refuse_given(c, "final_logit_softcapping", err) < 0 ||
       refuse_given(c, "block_overrides", err) < 0 || config_real_or(c, NULL, "attn_config.sliding_window_size", &window, err) < 0)
     return -1;
@@ -126,7 +131,10 @@ static int mpt_inspect(const struct file_model *file, struct model_info *info, s
   if (info->head_dim * info->n_heads != info->n_embd)
     return error_set(err, ERROR_UNSUPPORTED, "%s: a width of %zu cannot be split evenly over %zu heads.", file->path, info->n_embd,
                      info->n_heads);
-  if (decoder_check_sizes(&c, info, false, err) < 0) return -1;
+  info->norm_epsilon = 1e-5;
+  if (decoder_check_sizes(&c, info, false, err) < 0 ||
+      config_epsilon(&c, "%s.attention.layer_norm_epsilon", "layer_norm_epsilon", &info->norm_epsilon, err) < 0)
+    return -1;
   info->tied_head = decoder_ties_head(&c, &NAMES.head, true);
   return decoder_count_vocab(file, hf_prefix(file), &NAMES.embedding, info, err);
 }
@@ -185,19 +193,20 @@ static int read_logit_scale(const struct config *c, struct decoder_rules *r, siz
 
 static int read_rules(const struct config *c, struct decoder *m, struct error *err) {
   struct decoder_rules *r = &m->rules;
-  double eps = 1e-5, clip = 0, scale = 0;
+  double clip = 0, scale = 0;
   bool no_bias = c->file->container == FILE_SAFETENSORS;
   struct weights w = {.file = c->file, .hf_prefix = hf_prefix(c->file)};
-  if (config_epsilon_or(c, "%s.attention.layer_norm_epsilon", "layer_norm_epsilon", &eps, err) < 0 ||
-      config_real_or(c, "%s.attention.clamp_kqv", "attn_config.clip_qkv", &clip, err) < 0 ||
+  if (config_real_or(c, "%s.attention.clamp_kqv", "attn_config.clip_qkv", &clip, err) < 0 ||
       config_real_or(c, "%s.attention.scale", "attn_config.softmax_scale", &scale, err) < 0 ||
       config_bool_or(c, NULL, "no_bias", &no_bias, err) < 0 || config_bool_or(c, NULL, "attn_config.qk_ln", &r->qk_norm, err) < 0 ||
       read_logit_scale(c, r, m->base.info.n_embd, err) < 0 || read_positions(c, m, err) < 0)
     return -1;
-  if (clip < 0 || scale < 0)
-    return error_set(err, ERROR_UNSUPPORTED, "%s: clip_qkv (%g) and softmax_scale (%g) cannot be negative.", c->file->path, clip, scale);
+  if (clip < 0) return error_set(err, ERROR_UNSUPPORTED, "%s: clip_qkv = %g cannot be negative.", c->file->path, clip);
+  if (scale < 0 || (scale == 0 && is_given(c, "attn_config.softmax_scale")))
+    return error_set(err, ERROR_UNSUPPORTED, "%s: softmax_scale = %g is not supported; it must be positive, or null.", c->file->path,
+                     scale);
   if (c->file->container == FILE_GGUF) r->qk_norm = weights_find(&w, &NAMES.q_norm, 0) != NULL;
-  r->eps = (float)eps, r->clip = (float)clip, r->scale = (float)scale;
+  r->eps = (float)m->base.info.norm_epsilon, r->clip = (float)clip, r->scale = (float)scale;
   r->biases = !no_bias;
   return 0;
 }

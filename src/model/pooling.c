@@ -76,13 +76,19 @@ static int read_modules(const struct file_model *file, struct model_info *info, 
   return result;
 }
 
+/* As sentence-transformers does: max_seq_length; where that is not given (its version 6 does not write it), the tokenizer's own limit. */
 static int read_window(const struct file_model *file, struct model_info *info, struct error *err) {
-  struct js *sentence = NULL;
-  if (file_model_json(file, "sentence_bert_config.json", &sentence, err) < 0) return -1;
-  int64_t window;
-  if (js_int(js_get(sentence, "max_seq_length"), &window) && window > 0 && (uint64_t)window < info->context_tokens)
-    info->context_tokens = (size_t)window;
-  js_free(sentence);
+  static const char *const names[] = {"sentence_bert_config.json", "tokenizer_config.json"};
+  static const char *const keys[] = {"max_seq_length", "model_max_length"};
+  for (size_t i = 0; i < 2; i++) {
+    struct js *json = NULL;
+    int64_t window = 0;
+    if (file_model_json(file, names[i], &json, err) < 0) return -1;
+    bool given = js_int(js_get(json, keys[i]), &window) && window > 0;
+    js_free(json);
+    if (given && (uint64_t)window < info->context_tokens) info->context_tokens = (size_t)window;
+    if (given) break;
+  }
   return 0;
 }
 

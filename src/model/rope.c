@@ -114,7 +114,7 @@ static int scale_by_gguf(const struct config *c, float *inv, size_t half, struct
 
 /* rope_parameters (new) or attn_config (DBRX) before the key of its own. Where both are given they must agree: newer tools write a default
  * into the former without reading the latter. */
-static int read_theta(const struct config *c, double *theta, struct error *err) {
+int rope_read_theta(const struct config *c, double *theta, struct error *err) {
   *theta = config_is_type(c, "mixtral") ? 1e6 : config_is_type(c, "gte") ? 160000 : 10000; /* what transformers takes */
   double within = 0, own = 0;
   if (config_real_or(c, "%s.rope.freq_base", "rope_theta", theta, err) < 0 ||
@@ -141,9 +141,8 @@ static int refuse_partial(const struct config *c, struct error *err) {
   return error_set(err, ERROR_UNSUPPORTED, "%s: partial_rotary_factor is %g, but only whole heads are rotated.", c->file->path, part);
 }
 
-float *rope_frequencies(const struct config *c, size_t head_dim, struct error *err) {
-  double theta;
-  if (read_theta(c, &theta, err) < 0 || refuse_partial(c, err) < 0) return NULL;
+float *rope_frequencies(const struct config *c, double theta, size_t head_dim, struct error *err) {
+  if (refuse_partial(c, err) < 0) return NULL;
   size_t half = head_dim / 2;
   float *inv = mem_zalloc(half + 16, sizeof *inv);
   for (size_t i = 0; i < half; i++) {

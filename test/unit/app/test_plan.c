@@ -121,7 +121,7 @@ static void nodes_are_filled_with_whole_layers(void **state) {
 /* The configuration alone, the weights themselves, and `inspect` agree. */
 static void plans_of_configuration_and_weights_are_the_same(void **state) {
   (void)state;
-  static const char *const models[] = {"llama-untied-bf16-shards", "llama-tied-f16", "mixtral", "dbrx", "mpt"};
+  static const char *const models[] = {"llama-untied-bf16-shards", "llama-tied-f16", "mixtral", "dbrx", "mpt", "mpt-untied"};
   for (size_t i = 0; i < sizeof models / sizeof models[0]; i++) {
     char command[512];
     snprintf(command, sizeof command,

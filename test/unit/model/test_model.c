@@ -173,6 +173,89 @@ static void settings_of_mpt_and_dbrx_that_change_the_arithmetic_are_refused(void
   refused("dbrx", "\"tie_word_embeddings\": false", "\"tie_word_embeddings\": true", ERROR_UNSUPPORTED, "tie_word_embeddings", "true");
 }
 
+/* Hugging Face code clips to 0, and scales by 0; and it masks nothing where is_causal is false. */
+static void values_that_would_be_taken_for_another_are_refused(void **state) {
+  (void)state;
+  refused("dbrx", "\"clip_qkv\": 1.0", "\"clip_qkv\": 0", ERROR_UNSUPPORTED, "clip_qkv = 0", "null");
+  refused("mpt", "\"softmax_scale\": null", "\"softmax_scale\": 0", ERROR_UNSUPPORTED, "softmax_scale = 0", "null");
+  refused("llama-llama3-rope", "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 2, \"is_causal\": false", ERROR_UNSUPPORTED,
+          "is_causal = false", "not supported");
+}
+
+/* The checkpoint's model.gguf but for one key, with another value in its place or none. */
+static void refused_gguf(const char *name, const char *key, const char *add, const char *has) {
+  struct error err = {0};
+  struct model_info info;
+  char folder[] = "/tmp/plinth-model-XXXXXX";
+  assert_non_null(mkdtemp(folder));
+  struct buf source = {0};
+  buf_printf(&source, "%s/%s/model.gguf", tiny, name);
+  char *path = fs_join(folder, "model.gguf");
+  struct gguf *g = gguf_open(source.data, &err);
+  struct gguf_writer *w = gguf_writer_create(path, &err);
+  if (!g || !w) fail_msg("%s", err.message);
+  for (size_t i = 0; i < gguf_n_values(g); i++)
+    if (!key || !slice_eq(gguf_value_at(g, i)->key, slice_cstr(key))) gguf_writer_copy(w, gguf_value_at(g, i));
+  if (add) gguf_writer_bool(w, add, false);
+  for (size_t i = 0; i < gguf_n_tensors(g); i++) {
+    const struct file_tensor *t = gguf_tensor_at(g, i);
+    gguf_writer_tensor(w, t->name, t->dtype, t->rank, t->shape);
+  }
+  for (size_t i = 0; i < gguf_n_tensors(g); i++)
+    assert_int_equal(gguf_writer_data(w, gguf_tensor_at(g, i)->data, (size_t)gguf_tensor_at(g, i)->n_bytes, &err), 0);
+  assert_int_equal(gguf_writer_finish(w, &err), 0);
+  struct file_model *file = file_model_open(path, &err);
+  if (!file) fail_msg("%s", err.message);
+  assert_int_equal(model_inspect(file, &info, &err), -1);
+  if (!strstr(err.message, has)) fail_msg("%s", err.message);
+  file_model_close(file);
+  gguf_close(g);
+  unlink(path), rmdir(folder);
+  free(path);
+  buf_free(&source);
+}
+
+static void a_gguf_file_that_attends_to_everything_is_refused(void **state) {
+  (void)state;
+  refused_gguf("llama-31-old-config", NULL, "llama.attention.causal", "attention.causal = false");
+}
+
+static void a_gguf_file_without_its_epsilon_is_refused(void **state) {
+  (void)state;
+  refused_gguf("llama-31-old-config", "llama.attention.layer_norm_rms_epsilon", NULL, "layer_norm_rms_epsilon is missing");
+  refused_gguf("mpt", "mpt.attention.layer_norm_epsilon", NULL, "mpt.attention.layer_norm_epsilon is missing");
+  refused_gguf("dbrx", "dbrx.attention.layer_norm_epsilon", NULL, "dbrx.attention.layer_norm_epsilon is missing");
+}
+
+static size_t window_with(const char *folder, const char *name, const char *text) {
+  struct error err;
+  struct model_info info;
+  char *path = fs_join(folder, name);
+  assert_int_equal(fs_write_atomic(path, slice_cstr(text), 0600, &err), 0);
+  struct file_model *file = file_model_open(folder, &err);
+  if (!file || model_inspect(file, &info, &err) < 0) fail_msg("%s", err.message);
+  file_model_close(file);
+  free(path);
+  return info.context_tokens;
+}
+
+/* sentence-transformers 6 keeps the window there. */
+static void the_tokenizers_limit_is_the_window_where_nothing_else_says_one(void **state) {
+  (void)state;
+  char *folder = changed("bert-mean", "\"max_position_embeddings\": 80", "\"max_position_embeddings\": 80");
+  assert_int_equal(window_with(folder, "tokenizer_config.json", "{\"model_max_length\": 1000000000000000019884624838656}"), 80);
+  assert_int_equal(window_with(folder, "tokenizer_config.json", "{\"model_max_length\": 64}"), 64);
+  assert_int_equal(window_with(folder, "sentence_bert_config.json", "{\"max_seq_length\": null}"), 64);
+  assert_int_equal(window_with(folder, "sentence_bert_config.json", "{\"max_seq_length\": 70}"), 70);
+  const char *const names[] = {"tokenizer_config.json", "sentence_bert_config.json"};
+  for (size_t i = 0; i < 2; i++) {
+    char *path = fs_join(folder, names[i]);
+    unlink(path);
+    free(path);
+  }
+  remove_folder(folder);
+}
+
 /* What transformers takes for a key that config.json leaves out. */
 static void mistral_without_the_key_has_the_window_of_mistral_7b(void **state) {
   (void)state;
@@ -440,6 +523,10 @@ int main(int argc, char **argv) {
       cmocka_unit_test(a_head_of_another_task_is_refused_by_its_class),
       cmocka_unit_test(rope_rules_of_a_wrong_form_are_refused),
       cmocka_unit_test(settings_of_mpt_and_dbrx_that_change_the_arithmetic_are_refused),
+      cmocka_unit_test(values_that_would_be_taken_for_another_are_refused),
+      cmocka_unit_test(a_gguf_file_that_attends_to_everything_is_refused),
+      cmocka_unit_test(a_gguf_file_without_its_epsilon_is_refused),
+      cmocka_unit_test(the_tokenizers_limit_is_the_window_where_nothing_else_says_one),
       cmocka_unit_test(mistral_without_the_key_has_the_window_of_mistral_7b),
       cmocka_unit_test(too_few_positions_are_refused),
       cmocka_unit_test(inspect_tells_sizes_without_loading),

@@ -310,7 +310,8 @@ def mpt_reference(config, state, ids):
         p = torch.softmax(q @ k.mT * (a["softmax_scale"] or d**-0.5) + bias, -1)
         h = h + linear((p @ v).swapaxes(0, 1).reshape(T, D), b + "attn.out_proj")
         h = h + linear(torch.nn.functional.gelu(linear(norm(h, b + "norm_2"), b + "ffn.up_proj")), b + "ffn.down_proj")
-    logits = norm(h, "norm_f") @ get("wte.weight").T
+    head = get("wte.weight") if config["tie_word_embeddings"] else state["lm_head.weight"]
+    logits = norm(h, "norm_f") @ head.T
     scale = config["logit_scale"]
     return logits[-1] * (1 if scale is None else D**-0.5 if scale == "inv_sqrt_d_model" else scale), h[-1]
 
@@ -357,7 +358,8 @@ def mpt(name, seed, dtype=torch.bfloat16, as_gguf=None, safetensors=True, own=Fa
             through_q8(model, lambda n: False)
         model.tie_weights()
         config, state = c.to_dict(), stored(model, torch.float32)
-        del state["lm_head.weight"]
+        if c.tie_word_embeddings:
+            del state["lm_head.weight"]
     if safetensors:
         write(here / name, config, {k: v.to(dtype) for k, v in state.items()})
     if as_gguf:
@@ -449,6 +451,7 @@ TINY = {
     "mpt-all-settings": lambda n: mpt(n, 33, own=True, n_heads=6, n_layers=1, no_bias=False, logit_scale=0.5, expansion_ratio=2,
                                       attn={"alibi_bias_max": 16, "clip_qkv": 0.75, "qk_ln": True, "attn_type": "grouped_query_attention", "kv_n_heads": 2, "softmax_scale": 0.4}),
     "mpt-learned-positions": lambda n: mpt(n, 34, own=True, n_layers=1, logit_scale="inv_sqrt_d_model", attn={"alibi": False, "attn_type": "multiquery_attention"}),
+    "mpt-untied": lambda n: mpt(n, 36, n_layers=1, tie_word_embeddings=False),
     "mpt-q8": lambda n: mpt(n, 35, safetensors=False, as_gguf=Q8, d_model=32, n_heads=2, n_layers=1),
     "dbrx": lambda n: dbrx(n, 41, as_gguf=BF16),
     "dbrx-no-norm": lambda n: dbrx(n, 42, old=False, n_layers=1, attn={"clip_qkv": 2.5}, ffn={"moe_num_experts": 6, "moe_top_k": 3, "moe_normalize_expert_weights": None}),

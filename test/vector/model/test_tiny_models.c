@@ -192,6 +192,7 @@ static void mpt_matches(void **state) { (void)state, check_both("mpt", "model.gg
 static void mpt_with_heads_that_are_no_power_of_two_matches(void **state) { (void)state, check_file("mpt-6-heads", NULL); }
 static void mpt_matches_in_all_its_settings(void **state) { (void)state, check_file("mpt-all-settings", NULL); }
 static void mpt_with_learned_positions_matches(void **state) { (void)state, check_file("mpt-learned-positions", NULL); }
+static void mpt_with_a_head_of_its_own_matches(void **state) { (void)state, check_file("mpt-untied", NULL); }
 static void mpt_matches_in_q8_0(void **state) { (void)state, check_file("mpt-q8", "model.gguf"); }
 static void dbrx_matches(void **state) { (void)state, check_both("dbrx", "model.gguf"); }
 static void dbrx_without_normalized_weights_matches(void **state) { (void)state, check_file("dbrx-no-norm", NULL); }
@@ -236,6 +237,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(mpt_with_heads_that_are_no_power_of_two_matches),
       cmocka_unit_test(mpt_matches_in_all_its_settings),
       cmocka_unit_test(mpt_with_learned_positions_matches),
+      cmocka_unit_test(mpt_with_a_head_of_its_own_matches),
       cmocka_unit_test(mpt_matches_in_q8_0),
       cmocka_unit_test(dbrx_matches),
       cmocka_unit_test(dbrx_without_normalized_weights_matches),
