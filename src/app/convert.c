@@ -57,8 +57,26 @@ struct rule {
   bool optional;
 };
 
+/* The older spelling of a LayerNorm's tensor, where the source has that one. */
+static char *older_norm(const struct convert *c, char *source) {
+  static const char *const spellings[][2] = {{"LayerNorm.weight", "LayerNorm.gamma"}, {"LayerNorm.bias", "LayerNorm.beta"}};
+  for (size_t i = 0; i < 2; i++) {
+    struct slice stem = slice_cstr(source);
+    if (!slice_ends(stem, slice_cstr(spellings[i][0])) || in_source(c, source)) continue;
+    stem.len -= strlen(spellings[i][0]);
+    struct buf older = {0};
+    buf_printf(&older, "%.*s%s", SLICE_ARG(stem), spellings[i][1]);
+    if (in_source(c, older.data)) {
+      free(source);
+      return older.data;
+    }
+    buf_free(&older);
+  }
+  return source;
+}
+
 static void add_rule(struct convert *c, const struct rule *r, const char *prefix, size_t layer) {
-  char *source = spelled(prefix, r->source, layer), *name = spelled("", r->name, layer);
+  char *source = older_norm(c, spelled(prefix, r->source, layer)), *name = spelled("", r->name, layer);
   if (!r->optional || in_source(c, source)) {
     struct convert_tensor *t = add(c, name, r->how);
     t->heads = r->heads;
@@ -87,6 +105,10 @@ static size_t n_experts(const struct convert *c) {
   return n > 0 && n <= 4096 ? (size_t)n : 0;
 }
 
+static void add_head(struct convert *c) {
+  if (!c->info.tied_head) add_rule(c, &(struct rule){"lm_head.weight", "output.weight", c->info.n_vocab, c->info.n_embd}, "", 0);
+}
+
 /* layers.N.block_sparse_moe.experts.X.<which>, all X in one tensor. */
 static void add_experts(struct convert *c, size_t layer, const char *which, const char *name, size_t rows, size_t columns) {
   char *to = spelled("", name, layer);
@@ -98,12 +120,6 @@ static void add_experts(struct convert *c, size_t layer, const char *which, cons
     add_source(t, source);
   }
   free(to);
-}
-
-static bool tied(const struct convert *c) {
-  bool flag = false;
-  js_bool(js_get(c->file->config, "tie_word_embeddings"), &flag);
-  return flag || !in_source(c, "lm_head.weight");
 }
 
 static void plan_llama_layer(struct convert *c, size_t n) {
@@ -150,13 +166,13 @@ static void plan_rope(struct convert *c) {
   struct slice type = {0};
   if (!js_str(js_get(rule, "rope_type"), &type)) js_str(js_get(rule, "type"), &type);
   if (!slice_eq(type, SLICE("llama3"))) return;
-  double theta = member(rule, "rope_theta", member(c->file->config, "rope_theta", 10000)), factor = member(rule, "factor", 8);
+  double factor = member(rule, "factor", 8);
   double low = member(rule, "low_freq_factor", 1), high = member(rule, "high_freq_factor", 4);
   double context = member(rule, "original_max_position_embeddings", 8192);
   size_t half = c->info.head_dim / 2;
   c->rope_divisors = mem_alloc(half * sizeof *c->rope_divisors);
   for (size_t i = 0; i < half; i++) {
-    float inv = 1.0f / (float)pow(theta, (float)(2 * i) / (float)c->info.head_dim);
+    float inv = 1.0f / (float)pow(c->info.rope_theta, (float)(2 * i) / (float)c->info.head_dim);
     double wavelength = 2 * 3.14159265358979323846 / inv, smooth = (context / wavelength - low) / (high - low);
     double scaled = wavelength < context / high  ? inv
                     : wavelength > context / low ? inv / factor
@@ -174,7 +190,7 @@ static void plan_llama(struct convert *c) {
   plan_rope(c);
   for (size_t n = 0; n < c->info.n_layers; n++) plan_llama_layer(c, n);
   add_rule(c, &(struct rule){"model.norm.weight", "output_norm.weight", 0, D}, "", 0);
-  if (!tied(c)) add_rule(c, &(struct rule){"lm_head.weight", "output.weight", V, D}, "", 0);
+  add_head(c);
 }
 
 static void plan_dbrx(struct convert *c) {
@@ -203,32 +219,47 @@ static void plan_dbrx(struct convert *c) {
     }
   }
   add_rule(c, &(struct rule){"transformer.norm_f.weight", "output_norm.weight", 0, D}, "", 0);
-  if (!tied(c)) add_rule(c, &(struct rule){"lm_head.weight", "output.weight", V, D}, "", 0);
+  add_head(c);
 }
 
+/* What the configuration does not ask for is not computed, so it is not written either. */
 static void plan_mpt(struct convert *c) {
   const struct model_info *s = &c->info;
-  size_t V = s->n_vocab, D = s->n_embd, QKV = (s->n_heads + 2 * s->n_kv_heads) * s->head_dim;
+  size_t V = s->n_vocab, D = s->n_embd, Q = s->n_heads * s->head_dim, K = s->n_kv_heads * s->head_dim;
+  bool no_bias = true, qk_norm = false;
+  js_bool(js_get(c->file->config, "no_bias"), &no_bias);
+  js_bool(js_get(js_get(c->file->config, "attn_config"), "qk_ln"), &qk_norm);
   const struct rule layer[] = {
       {"blocks.%zu.norm_1.weight", "blk.%zu.attn_norm.weight", 0, D},
       {"blocks.%zu.norm_1.bias", "blk.%zu.attn_norm.bias", 0, D, .optional = true},
-      {"blocks.%zu.attn.Wqkv.weight", "blk.%zu.attn_qkv.weight", QKV, D},
-      {"blocks.%zu.attn.Wqkv.bias", "blk.%zu.attn_qkv.bias", 0, QKV, .optional = true},
-      {"blocks.%zu.attn.q_ln.weight", "blk.%zu.attn_q_norm.weight", 0, s->n_heads * s->head_dim, .optional = true},
-      {"blocks.%zu.attn.k_ln.weight", "blk.%zu.attn_k_norm.weight", 0, s->n_kv_heads * s->head_dim, .optional = true},
+      {"blocks.%zu.attn.Wqkv.weight", "blk.%zu.attn_qkv.weight", Q + 2 * K, D},
       {"blocks.%zu.attn.out_proj.weight", "blk.%zu.attn_output.weight", D, D},
-      {"blocks.%zu.attn.out_proj.bias", "blk.%zu.attn_output.bias", 0, D, .optional = true},
       {"blocks.%zu.norm_2.weight", "blk.%zu.ffn_norm.weight", 0, D},
       {"blocks.%zu.norm_2.bias", "blk.%zu.ffn_norm.bias", 0, D, .optional = true},
       {"blocks.%zu.ffn.up_proj.weight", "blk.%zu.ffn_up.weight", s->n_ff, D},
-      {"blocks.%zu.ffn.up_proj.bias", "blk.%zu.ffn_up.bias", 0, s->n_ff, .optional = true},
       {"blocks.%zu.ffn.down_proj.weight", "blk.%zu.ffn_down.weight", D, s->n_ff},
+  };
+  const struct rule biases[] = {
+      {"blocks.%zu.attn.Wqkv.bias", "blk.%zu.attn_qkv.bias", 0, Q + 2 * K, .optional = true},
+      {"blocks.%zu.attn.out_proj.bias", "blk.%zu.attn_output.bias", 0, D, .optional = true},
+      {"blocks.%zu.ffn.up_proj.bias", "blk.%zu.ffn_up.bias", 0, s->n_ff, .optional = true},
       {"blocks.%zu.ffn.down_proj.bias", "blk.%zu.ffn_down.bias", 0, D, .optional = true},
   };
+  const struct rule qk_norms[] = {
+      {"blocks.%zu.attn.q_ln.weight", "blk.%zu.attn_q_norm.weight", 0, Q},
+      {"blocks.%zu.attn.q_ln.bias", "blk.%zu.attn_q_norm.bias", 0, Q, .optional = true},
+      {"blocks.%zu.attn.k_ln.weight", "blk.%zu.attn_k_norm.weight", 0, K},
+      {"blocks.%zu.attn.k_ln.bias", "blk.%zu.attn_k_norm.bias", 0, K, .optional = true},
+  };
   add_rule(c, &(struct rule){"transformer.wte.weight", "token_embd.weight", V, D}, "", 0);
-  for (size_t n = 0; n < s->n_layers; n++) ADD_RULES(c, layer, "transformer.", n);
+  for (size_t n = 0; n < s->n_layers; n++) {
+    ADD_RULES(c, layer, "transformer.", n);
+    if (!no_bias) ADD_RULES(c, biases, "transformer.", n);
+    if (qk_norm) ADD_RULES(c, qk_norms, "transformer.", n);
+  }
   add_rule(c, &(struct rule){"transformer.norm_f.weight", "output_norm.weight", 0, D}, "", 0);
   add_rule(c, &(struct rule){"transformer.norm_f.bias", "output_norm.bias", 0, D, .optional = true}, "", 0);
+  add_head(c);
 }
 
 static void plan_bert_layer(struct convert *c, const char *prefix, size_t n) {

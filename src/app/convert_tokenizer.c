@@ -158,20 +158,24 @@ static void write_ends(const struct tokenizer *t, struct gguf_writer *w) {
   gguf_writer_bool(w, "tokenizer.ggml.add_eos_token", last >= 0 && last == eos);
 }
 
-/* End-of-turn ids beside the one that is called eos. */
+/* End-of-generation ids beside the one that is called eos. GGUF has two more keys, which get the tokens that they are meant for, else any;
+ * what is then left stands under a key of our own. */
 static void write_other_stops(const struct tokenizer *t, struct gguf_writer *w) {
-  static const struct {
-    const char *key, *token;
-  } known[] = {{"tokenizer.ggml.eot_token_id", "<|eot_id|>"},
-               {"tokenizer.ggml.eot_token_id", "<|im_end|>"},
-               {"tokenizer.ggml.eom_token_id", "<|eom_id|>"}};
-  bool eot = false;
-  for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
-    int32_t id = tokenizer_find(t, slice_cstr(known[i].token));
-    if (id < 0 || (i == 1 && eot)) continue;
-    eot = true;
-    gguf_writer_u32(w, known[i].key, (uint32_t)id);
+  int32_t eos = tokenizer_eos(t), eot = tokenizer_find(t, SLICE("<|eot_id|>")), eom = tokenizer_find(t, SLICE("<|eom_id|>"));
+  size_t n, n_left = 0;
+  const int32_t *stops = tokenizer_stop_ids(t, &n);
+  int32_t *left = mem_zalloc(n + 1, sizeof *left);
+  if (eot < 0) eot = tokenizer_find(t, SLICE("<|im_end|>"));
+  for (size_t i = 0; i < n; i++) {
+    if (stops[i] == eos || stops[i] == eot || stops[i] == eom) continue;
+    if (eot < 0) eot = stops[i];
+    else if (eom < 0) eom = stops[i];
+    else left[n_left++] = stops[i];
   }
+  if (eot >= 0) gguf_writer_u32(w, "tokenizer.ggml.eot_token_id", (uint32_t)eot);
+  if (eom >= 0) gguf_writer_u32(w, "tokenizer.ggml.eom_token_id", (uint32_t)eom);
+  if (n_left) gguf_writer_i32s(w, "plinth.tokenizer.stop_token_ids", left, n_left);
+  free(left);
 }
 
 /* "a b", from either form of the list. */

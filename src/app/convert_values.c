@@ -54,13 +54,13 @@ static void put_sizes(const struct keys *k, size_t context) {
   if (i->n_kv_heads) put_u32(k, "attention.head_count_kv", i->n_kv_heads);
 }
 
-static int put_rope(const struct keys *k, const struct js *base, struct error *err) {
+static int put_rope(const struct keys *k, struct error *err) {
   const struct js *rule = js_get(k->config, "rope_parameters");
   if (js_type(rule) != JS_OBJECT) rule = js_get(k->config, "rope_scaling");
   struct slice type = SLICE("default");
   if (!js_str(js_get(rule, "rope_type"), &type)) js_str(js_get(rule, "type"), &type);
   put_u32(k, "rope.dimension_count", k->c->info.head_dim);
-  put_f32(k, "rope.freq_base", real_or(rule, "rope_theta", real_or(base, "rope_theta", 10000)));
+  put_f32(k, "rope.freq_base", k->c->info.rope_theta);
   if (slice_eq(type, SLICE("default")) || slice_eq(type, SLICE("llama3"))) return 0; /* llama3 is the tensor rope_freqs.weight */
   if (!slice_eq(type, SLICE("linear")))
     return error_set(err, ERROR_UNSUPPORTED, "%s: GGUF has no form for rope_type = \"%.*s\".", k->c->file->path, SLICE_ARG(type));
@@ -72,19 +72,15 @@ static int put_rope(const struct keys *k, const struct js *base, struct error *e
 }
 
 static int put_llama(const struct keys *k, struct error *err) {
-  const struct js *window = js_get(k->config, "sliding_window");
-  int64_t tokens;
-  put_sizes(k, k->c->info.context_tokens);
-  put_f32(k, "attention.layer_norm_rms_epsilon", real_or(k->config, "rms_norm_eps", 1e-6));
-  put_u32(k, "attention.key_length", k->c->info.head_dim);
-  put_u32(k, "attention.value_length", k->c->info.head_dim);
-  if (js_int(window, &tokens) && tokens > 0) put_u32(k, "attention.sliding_window", (uint64_t)tokens);
-  int64_t experts = int_or(k->config, "num_local_experts", 0);
-  if (experts > 0) {
-    put_u32(k, "expert_count", (uint64_t)experts);
-    put_u32(k, "expert_used_count", (uint64_t)int_or(k->config, "num_experts_per_tok", 2));
-  }
-  return put_rope(k, k->config, err);
+  const struct model_info *i = &k->c->info;
+  put_sizes(k, i->context_tokens);
+  put_f32(k, "attention.layer_norm_rms_epsilon", i->norm_epsilon);
+  put_u32(k, "attention.key_length", i->head_dim);
+  put_u32(k, "attention.value_length", i->head_dim);
+  if (i->window_tokens) put_u32(k, "attention.sliding_window", i->window_tokens);
+  if (i->n_experts) put_u32(k, "expert_count", i->n_experts);
+  if (i->n_experts) put_u32(k, "expert_used_count", i->n_experts_used);
+  return put_rope(k, err);
 }
 
 static int put_dbrx(const struct keys *k, struct error *err) {
@@ -93,14 +89,14 @@ static int put_dbrx(const struct keys *k, struct error *err) {
   double p = 1, limit;
   if (norm && !js_real(norm, &p)) p = 0;
   put_sizes(k, k->c->info.context_tokens);
-  put_f32(k, "attention.layer_norm_epsilon", 1e-5);
-  put_u32(k, "expert_count", (uint64_t)int_or(ffn, "moe_num_experts", 4));
-  put_u32(k, "expert_used_count", (uint64_t)int_or(ffn, "moe_top_k", 1));
+  put_f32(k, "attention.layer_norm_epsilon", k->c->info.norm_epsilon);
+  put_u32(k, "expert_count", k->c->info.n_experts);
+  put_u32(k, "expert_used_count", k->c->info.n_experts_used);
   if (js_real(clip, &limit)) put_f32(k, "attention.clamp_kqv", limit);
   if (p != 1)
     return error_set(err, ERROR_UNSUPPORTED, "%s: GGUF has no form for ffn_config.moe_normalize_expert_weights other than 1.",
                      k->c->file->path);
-  return put_rope(k, attention, err);
+  return put_rope(k, err);
 }
 
 static int put_mpt(const struct keys *k, struct error *err) {
@@ -112,7 +108,7 @@ static int put_mpt(const struct keys *k, struct error *err) {
     return error_set(err, ERROR_UNSUPPORTED, "%s: GGUF has no form for an MPT model without ALiBi, with logit_scale or with softmax_scale.",
                      k->c->file->path);
   put_sizes(k, k->c->info.context_tokens);
-  put_f32(k, "attention.layer_norm_epsilon", 1e-5);
+  put_f32(k, "attention.layer_norm_epsilon", k->c->info.norm_epsilon);
   put_f32(k, "attention.max_alibi_bias", real_or(attention, "alibi_bias_max", 8));
   double clip;
   if (js_real(js_get(attention, "clip_qkv"), &clip)) put_f32(k, "attention.clamp_kqv", clip);
@@ -121,11 +117,15 @@ static int put_mpt(const struct keys *k, struct error *err) {
 
 static int put_bert(const struct keys *k, struct error *err) {
   (void)err;
-  /* the rows of the position table, though sentence-transformers may stop sooner */
-  put_sizes(k, (size_t)int_or(k->config, "max_position_embeddings", (int64_t)k->c->info.context_tokens));
-  put_f32(k, "attention.layer_norm_epsilon", real_or(k->config, "layer_norm_eps", 1e-12));
+  const struct model_info *i = &k->c->info;
+  size_t positions = (size_t)int_or(k->config, "max_position_embeddings", (int64_t)i->context_tokens);
+  put_sizes(k, positions); /* the rows of the position table, though sentence-transformers may stop sooner */
+  put_f32(k, "attention.layer_norm_epsilon", i->norm_epsilon);
+  /* Keys of our own: GGUF has none for these. */
+  if (i->context_tokens < positions) gguf_writer_u32(k->w, "plinth.embedding.window", (uint32_t)i->context_tokens);
+  if (!i->normalize) gguf_writer_bool(k->w, "plinth.embedding.normalize", false);
   put_bool(k, "attention.causal", false);
-  put_u32(k, "pooling_type", k->c->info.pooling == MODEL_POOL_CLS ? 2 : 1);
+  put_u32(k, "pooling_type", i->pooling == MODEL_POOL_CLS ? 2 : 1);
   gguf_writer_u32(k->w, "tokenizer.ggml.token_type_count", (uint32_t)int_or(k->config, "type_vocab_size", 2));
   return 0;
 }

@@ -7,7 +7,13 @@
 #include "text/spm.h"
 #include "text/uclass.h"
 
-enum token_type { TYPE_NORMAL = SPM_NORMAL, TYPE_UNKNOWN = SPM_UNKNOWN, TYPE_CONTROL = SPM_CONTROL, TYPE_USER_DEFINED = SPM_USER_DEFINED };
+enum token_type {
+  TYPE_NORMAL = SPM_NORMAL,
+  TYPE_UNKNOWN = SPM_UNKNOWN,
+  TYPE_CONTROL = SPM_CONTROL,
+  TYPE_USER_DEFINED = SPM_USER_DEFINED,
+  TYPE_UNUSED = SPM_UNUSED
+};
 enum { TOKENS_MAX = 1 << 24, MERGES_MAX = 1 << 26 };
 
 /* ---- the arrays ---- */
@@ -51,6 +57,14 @@ static struct slice plain_word(struct slice token, int64_t type, struct buf *tex
   return buf_view(text);
 }
 
+/* "[PAD17]": converters call a row of the embedding so that has no token. It is no text: a hole. */
+static bool is_filler(struct slice token, int64_t type) {
+  if (type != TYPE_UNUSED || token.len < 6 || !slice_starts(token, SLICE("[PAD")) || token.data[token.len - 1] != ']') return false;
+  for (size_t i = 4; i < token.len - 1; i++)
+    if (token.data[i] < '0' || token.data[i] > '9') return false;
+  return true;
+}
+
 /* Puts a token into the vocabulary, and among the added ones when it is sought as a whole. An empty string is a hole: it cannot
  * come out of a text. */
 static int add_token(struct tokenizer *t, struct slice token, uint32_t id, int64_t type, struct error *err) {
@@ -72,7 +86,7 @@ static int read_tokens(struct tokenizer *t, const struct gguf *g, bool words, st
   int rc = 0;
   for (uint32_t id = 0; rc == 0 && gguf_next_str(tokens, &cursor, &token); id++) {
     int64_t type = types ? gguf_array_i64(types, id) : TYPE_NORMAL;
-    rc = add_token(t, words ? plain_word(token, type, &text) : token, id, type, err);
+    if (!is_filler(token, type)) rc = add_token(t, words ? plain_word(token, type, &text) : token, id, type, err);
   }
   buf_free(&text);
   return rc;
@@ -221,6 +235,7 @@ static int read_pieces(struct tokenizer *t, const struct gguf *g, struct spm_pie
   struct slice token;
   for (uint64_t id = 0; gguf_next_str(tokens, &cursor, &token); id++) {
     int64_t type = types ? gguf_array_i64(types, id) : TYPE_NORMAL;
+    if (is_filler(token, type)) token = SLICE("");
     if (spm_add(t, pieces, token, (float)gguf_array_f64(scores, id), type, err) < 0) return -1;
   }
   return 0;
@@ -289,10 +304,21 @@ int tokenizer_gguf_read(struct tokenizer *t, const struct gguf *g, struct error 
   return option_unknown("model", model, err);
 }
 
+/* Those for which GGUF's three keys do not suffice (doc/format/gguf.md). */
+static void add_own_stops(struct tokenizer *t, const struct gguf *g) {
+  const struct gguf_value *v = gguf_find(g, "plinth.tokenizer.stop_token_ids");
+  bool whole = v && v->type == GGUF_ARRAY && (v->element == GGUF_I32 || v->element == GGUF_U32);
+  for (uint64_t i = 0; whole && i < v->count; i++) {
+    int64_t id = gguf_array_i64(v, i);
+    if (id >= 0 && id < t->n_vocab) tokenizer__add_stop(t, (int32_t)id);
+  }
+}
+
 void tokenizer_gguf_stops(struct tokenizer *t, const struct gguf *g) {
   if (t->model == TOKENIZER_WORDPIECE) return; /* nothing is generated */
   tokenizer__add_stop(t, id_key(t, g, "tokenizer.ggml.eos_token_id", -1));
   tokenizer__add_stop(t, id_key(t, g, "tokenizer.ggml.eot_token_id", -1));
   tokenizer__add_stop(t, id_key(t, g, "tokenizer.ggml.eom_token_id", -1));
+  add_own_stops(t, g);
   tokenizer__add_known_stops(t);
 }

@@ -53,17 +53,19 @@ struct loaded {
   struct model *model;
 };
 
-static struct loaded load(void) {
+static struct loaded load_from(const char *name) {
   struct error err = {0};
   struct loaded l;
   char path[128];
-  snprintf(path, sizeof path, "%s/out.gguf", dir);
+  snprintf(path, sizeof path, "%s/%s", dir, name);
   if (!(l.file = file_model_open(path, &err))) fail_msg("%s", err.message);
   l.pool = pool_create(1, &err);
   l.compute = compute_create(COMPUTE_F32, l.pool, COMPUTE_ISA_ALL, &err);
   if (!(l.model = model_load(l.file, l.compute, NULL, &err))) fail_msg("%s", err.message);
   return l;
 }
+
+static struct loaded load(void) { return load_from("out.gguf"); }
 
 static void unload(struct loaded *l) {
   model_free(l->model);
@@ -80,30 +82,41 @@ static struct js *read_cases(const char *source) {
   return cases;
 }
 
-static double last_logits(const struct loaded *l, const struct js *one) {
+/* Of the last token; free them. */
+static float *forward(const struct loaded *l, const int32_t *ids, size_t n) {
   struct kv_layout kv = model_kv_layout(l->model);
   void *pages[IDS_MAX / KV_PAGE_TOKENS];
-  int32_t ids[IDS_MAX], last;
-  size_t n = reference_ids(js_get(one, "ids"), ids, IDS_MAX);
   for (size_t i = 0; i < IDS_MAX / KV_PAGE_TOKENS; i++) pages[i] = mem_aligned(64, kv.page_bytes);
   float *logits = mem_alloc(model_info(l->model)->n_vocab * sizeof *logits);
   struct kv_segment segment = {.n_rows = n, .pages = pages};
-  last = (int32_t)n - 1;
+  int32_t last = (int32_t)n - 1;
   model_forward(
       l->model,
       &(struct model_batch){
           .n_rows = n, .tokens = ids, .segments = &segment, .n_segments = 1, .out_rows = &last, .n_out_rows = 1, .logits = logits});
-  double worst = (double)reference_difference(logits, js_get(one, "logits"));
   for (size_t i = 0; i < IDS_MAX / KV_PAGE_TOKENS; i++) free(pages[i]);
+  return logits;
+}
+
+static double last_logits(const struct loaded *l, const struct js *one) {
+  int32_t ids[IDS_MAX];
+  float *logits = forward(l, ids, reference_ids(js_get(one, "ids"), ids, IDS_MAX));
+  double worst = (double)reference_difference(logits, js_get(one, "logits"));
   free(logits);
   return worst;
 }
 
-static double embedding(const struct loaded *l, const struct js *one) {
-  int32_t ids[IDS_MAX];
-  size_t offset[2] = {0, reference_ids(js_get(one, "ids"), ids, IDS_MAX)};
+/* Free it. */
+static float *embed(const struct loaded *l, const int32_t *ids, size_t n) {
+  size_t offset[2] = {0, n};
   float *out = mem_alloc(model_info(l->model)->n_embd * sizeof *out);
   model_embed(l->model, ids, offset, 1, out);
+  return out;
+}
+
+static double embedding(const struct loaded *l, const struct js *one) {
+  int32_t ids[IDS_MAX];
+  float *out = embed(l, ids, reference_ids(js_get(one, "ids"), ids, IDS_MAX));
   double worst = (double)reference_difference(out, js_get(one, "embedding"));
   free(out);
   return worst;
@@ -134,6 +147,76 @@ static void experts_are_stacked(void **state) { (void)state, check_same("model/t
 static void dbrx_turns_the_second_matrix_of_its_experts(void **state) { (void)state, check_same("model/tiny/dbrx"); }
 static void mpt_keeps_its_logits(void **state) { (void)state, check_same("model/tiny/mpt"); }
 static void a_bert_drops_its_prefix_and_keeps_its_vectors(void **state) { (void)state, check_same("model/tiny/bert-cls-normalized"); }
+static void an_mpt_with_a_head_of_its_own_keeps_it(void **state) { (void)state, check_same("model/tiny/mpt-untied"); }
+static void a_bert_that_is_not_normalized_stays_so(void **state) { (void)state, check_same("model/tiny/bert-mean"); }
+
+/* ---- what config.json says otherwise, or leaves out ---- */
+
+/* Runs the command in a copy of the source, quantizes that to F32, and demands the same results of both. */
+static void check_same_changed(const char *source, const char *change) {
+  char command[1024];
+  snprintf(command, sizeof command,
+           "rm -rf %s/changed && cp -r '%s/%s' %s/changed && rm -f %s/changed/*.gguf && (cd %s/changed && LC_ALL=C %s) && "
+           "'%s' quantize %s/changed %s/out.gguf --to f32 --no-certificate --force",
+           dir, vectors, source, dir, dir, dir, change, getenv("PLINTH"), dir, dir);
+  assert_int_equal(system(command), 0);
+  struct loaded from = load_from("changed"), to = load();
+  enum { N = 60 };
+  int32_t ids[N];
+  const struct model_info *info = model_info(from.model);
+  for (size_t i = 0; i < N; i++) ids[i] = (int32_t)(i * 7 % info->n_vocab);
+  bool embeds = info->task == MODEL_EMBED;
+  float *want = embeds ? embed(&from, ids, N) : forward(&from, ids, N), *got = embeds ? embed(&to, ids, N) : forward(&to, ids, N),
+        worst = 0;
+  for (size_t i = 0; i < (embeds ? info->n_embd : info->n_vocab); i++) worst = fmaxf(worst, fabsf(want[i] - got[i]));
+  print_message("%s, %s: max difference %g\n", source, change, (double)worst);
+  assert_true(worst <= 1e-4f);
+  assert_int_equal(info->window_tokens, model_info(to.model)->window_tokens);
+  assert_int_equal(info->context_tokens, model_info(to.model)->context_tokens);
+  free(want);
+  free(got);
+  unload(&from);
+  unload(&to);
+}
+
+static void a_window_that_llama_does_not_use_is_not_written(void **state) {
+  (void)state;
+  check_same_changed("model/tiny/llama-untied-bf16-shards", "sed -i 's/\"hidden_act\"/\"sliding_window\": 8, &/' config.json");
+}
+
+static void the_window_that_mistral_has_without_the_key_is_written(void **state) {
+  (void)state;
+  check_same_changed("model/tiny/mistral-no-window", "sed -i '/\"sliding_window\"/d' config.json");
+}
+
+static void what_mixtral_has_without_the_keys_is_written(void **state) {
+  (void)state;
+  check_same_changed("model/tiny/mixtral", "sed -i 's/\"rms_norm_eps\"/\"x\"/; s/\"rope_parameters\"/\"y\"/' config.json");
+}
+
+static void the_epsilon_of_mpt_is_written(void **state) {
+  (void)state;
+  check_same_changed("model/tiny/mpt", "sed -i 's/\"layer_norm_epsilon\": 1e-05/\"layer_norm_epsilon\": 0.5/' config.json");
+}
+
+static void an_mpt_normalizes_q_and_k_out_of_the_file_too(void **state) {
+  (void)state;
+  check_same_changed("model/tiny/mpt-all-settings",
+                     "sed -i 's/\"logit_scale\": 0.5/\"z\": 1/; s/\"softmax_scale\": 0.4/\"w\": 1/' config.json");
+}
+
+/* As the first BERT files have them; each name is as long as before, so the header stays valid. */
+static void a_bert_with_older_names_of_norms_keeps_its_vectors(void **state) {
+  (void)state;
+  check_same_changed("model/tiny/bert-mean",
+                     "sed -i 's/LayerNorm.weight\":/LayerNorm.gamma\" :/g; s/LayerNorm.bias\"/LayerNorm.beta\"/g' model.safetensors");
+}
+
+static void the_window_of_an_embedding_model_is_kept(void **state) {
+  (void)state;
+  check_same_changed("model/tiny/bert-mean", "echo '{\"max_seq_length\": 70}' > sentence_bert_config.json");
+}
+
 static void quantized_checkpoints_are_sources_too(void **state) {
   (void)state;
   check_same("checkpoint/gptq-4bit-act-order");
@@ -266,6 +349,37 @@ static void tokenizers_give_the_same_ids_out_of_the_file(void **state) {
   for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) check_ids(names[i]);
 }
 
+/* GGUF's three keys do not suffice. */
+static void all_end_of_generation_ids_are_kept(void **state) {
+  (void)state;
+  write_bare_model("llama3", 700);
+  assert_int_equal(system("echo '{\"eos_token_id\": [5, 17, 9, 33, 2]}' > \"$T/bare/generation_config.json\" && "
+                          "\"$PLINTH\" quantize \"$T/bare\" \"$T/out.gguf\" --no-certificate --force"),
+                   0);
+  struct tokenizer *a = open_tokenizer("bare"), *b = open_tokenizer("out.gguf");
+  size_t n_a, n_b, n_same = 0;
+  const int32_t *x = tokenizer_stop_ids(a, &n_a), *y = tokenizer_stop_ids(b, &n_b);
+  for (size_t i = 0; i < n_a; i++)
+    for (size_t k = 0; k < n_b; k++) n_same += x[i] == y[k];
+  assert_true(n_a >= 5 && n_b == n_a && n_same == n_a);
+  tokenizer_close(a);
+  tokenizer_close(b);
+}
+
+static void rows_of_the_embedding_without_a_token_are_no_text(void **state) {
+  (void)state;
+  static const char *const names[] = {"llama3", "llama2_legacy", "bert_cased"};
+  for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+    write_bare_model(names[i], 1500);
+    assert_int_equal(system("\"$PLINTH\" quantize \"$T/bare\" \"$T/out.gguf\" --no-certificate --force"), 0);
+    struct tokenizer *t = open_tokenizer("out.gguf"), *from = open_tokenizer("bare");
+    assert_true(tokenizer_n_vocab(from) < 1500);
+    assert_int_equal(tokenizer_n_vocab(t), tokenizer_n_vocab(from));
+    tokenizer_close(t);
+    tokenizer_close(from);
+  }
+}
+
 static void a_tokenizer_without_a_form_in_gguf_is_refused(void **state) {
   (void)state;
   write_bare_model("odd_added", 700);
@@ -286,10 +400,21 @@ int main(int argc, char **argv) {
       cmocka_unit_test(dbrx_turns_the_second_matrix_of_its_experts),
       cmocka_unit_test(mpt_keeps_its_logits),
       cmocka_unit_test(a_bert_drops_its_prefix_and_keeps_its_vectors),
+      cmocka_unit_test(a_bert_that_is_not_normalized_stays_so),
+      cmocka_unit_test(an_mpt_with_a_head_of_its_own_keeps_it),
+      cmocka_unit_test(an_mpt_normalizes_q_and_k_out_of_the_file_too),
+      cmocka_unit_test(a_window_that_llama_does_not_use_is_not_written),
+      cmocka_unit_test(the_window_that_mistral_has_without_the_key_is_written),
+      cmocka_unit_test(what_mixtral_has_without_the_keys_is_written),
+      cmocka_unit_test(the_epsilon_of_mpt_is_written),
+      cmocka_unit_test(a_bert_with_older_names_of_norms_keeps_its_vectors),
+      cmocka_unit_test(the_window_of_an_embedding_model_is_kept),
       cmocka_unit_test(quantized_checkpoints_are_sources_too),
       cmocka_unit_test(the_file_has_the_form_that_other_readers_demand),
       cmocka_unit_test(rows_that_do_not_fill_blocks_get_a_type_that_fits),
       cmocka_unit_test(tokenizers_give_the_same_ids_out_of_the_file),
+      cmocka_unit_test(all_end_of_generation_ids_are_kept),
+      cmocka_unit_test(rows_of_the_embedding_without_a_token_are_no_text),
       cmocka_unit_test(a_tokenizer_without_a_form_in_gguf_is_refused),
       cmocka_unit_test(a_file_that_is_there_stays_without_force),
       cmocka_unit_test(a_model_without_tokenizer_gets_no_certificate_but_a_reason),
