@@ -16,7 +16,8 @@
 #include "intake/checks.h"
 
 enum { CASES_MAX = 10000 };
-static const double tolerance_default = 1e-3, cosine_default = 0.9999;
+/* A case may ask for another tolerance, but not for one with which the comparison says nothing. */
+static const double tolerance_default = 1e-3, tolerance_max = 0.1, cosine_default = 0.9999, cosine_min = 0.99, length_tolerance = 0.01;
 
 static void mismatch(struct intake_checks *c, size_t i, const char *what) {
   checks_add(c, "vectors", INTAKE_FAILED, "Case %zu of plinth-vectors.json: %s", i + 1, what);
@@ -67,6 +68,16 @@ static void try_render(const struct subject *s, const struct js *v, size_t i, st
   buf_free(&got);
 }
 
+/* *out keeps its value where the case does not have the key. */
+static bool read_limit(const struct js *v, const char *key, double min, double max, double *out, size_t i, struct intake_checks *c) {
+  const struct js *given = js_get(v, key);
+  char what[160];
+  if (!given || (js_real(given, out) && *out >= min && *out <= max)) return true;
+  snprintf(what, sizeof what, "\"%s\" must be a number from %g to %g.", key, min, max);
+  mismatch(c, i, what);
+  return false;
+}
+
 static double log_sum_exp(const float *x, size_t n) {
   double most = x[0], sum = 0;
   for (size_t i = 1; i < n; i++) most = x[i] > most ? x[i] : most;
@@ -78,7 +89,7 @@ static void try_next(struct runner *r, const struct js *v, size_t i, struct vect
   const struct js *next = js_get(v, "next");
   size_t n_vocab = model_info(r->model)->n_vocab;
   double tolerance = tolerance_default, norm = log_sum_exp(r->out, n_vocab), worst = 0;
-  js_real(js_get(v, "tolerance"), &tolerance);
+  if (!read_limit(v, "tolerance", 0, tolerance_max, &tolerance, i, c)) return;
   for (size_t k = 0; k < js_len(next); k++) {
     int64_t id;
     double logprob;
@@ -117,18 +128,20 @@ static void try_embedding(struct runner *r, const struct js *v, size_t i, struct
   const struct js *wanted = js_get(v, "embedding");
   size_t n = model_info(r->model)->n_embd;
   double least = cosine_default, dot = 0, a = 0, b = 0, x;
-  js_real(js_get(v, "cosine"), &least);
+  if (!read_limit(v, "cosine", cosine_min, 1, &least, i, c)) return;
   for (size_t k = 0; k < n && k < js_len(wanted); k++) {
     if (!js_real(js_at(wanted, k), &x)) x = NAN;
     dot += x * r->out[k];
     a += x * x;
     b += (double)r->out[k] * r->out[k];
   }
-  double cosine = dot / sqrt(a * b);
-  char what[160];
+  double cosine = dot / sqrt(a * b), length = sqrt(b / a);
+  char what[160], longer[160];
   snprintf(what, sizeof what, "the embedding's cosine with the reference is %.6f; %.6f is the least.", cosine, least);
-  if (js_len(wanted) != n) mismatch(c, i, "the embedding has another length.");
+  snprintf(longer, sizeof longer, "the embedding is %.4g times as long as the reference; is it normalized as the reference is?", length);
+  if (js_len(wanted) != n) mismatch(c, i, "the embedding has another number of values.");
   else if (!(cosine >= least)) mismatch(c, i, what);
+  else if (!(fabs(length - 1) <= length_tolerance)) mismatch(c, i, longer);
   else cover->n_numbers++;
 }
 

@@ -232,6 +232,9 @@ def test_vectors_that_match_make_a_model_verified_and_others_refuse_it(home, emb
     (embedder / "plinth-vectors.json").write_text(vectors({**text, "ids": [101, 102]}, wrong))
     refusal = home.refuses(embedder, "--link", "--name", "wrong")
     assert "Case 1" in refusal and "other ids" in refusal and "Case 2" in refusal and "cosine" in refusal
+    for other, told in (({"embedding": [3 * x for x in reference["embedding"]]}, "times as long"), ({"cosine": -1}, "from 0.99 to 1")):
+        (embedder / "plinth-vectors.json").write_text(vectors(text, {**number, **other}))
+        assert told in home.refuses(embedder, "--link", "--name", "wrong")
 
 
 def test_vectors_of_a_chat_model_cover_template_and_numbers(home, source):
@@ -244,12 +247,22 @@ def test_vectors_of_a_chat_model_cover_template_and_numbers(home, source):
     def offered(*cases):
         (source / "plinth-vectors.json").write_text(vectors(*cases))
 
-    offered(render, ids, {"input_ids": hello, "next": [{"id": 7, "logprob": -1000.0}]})
-    off = float(re.search(r"off by ([0-9.]+)", home.refuses(source)).group(1))
-    exact = {"input_ids": hello, "next": [{"id": 7, "logprob": -1000.0 + off}], "tolerance": 6.0}
+    def following(logprob, **more):
+        return {"input_ids": hello, "next": [{"id": 7, "logprob": logprob}], **more}
+
+    def off(logprob):
+        offered(render, ids, following(logprob))
+        return float(re.search(r"off by ([0-9.e-]+)", home.refuses(source)).group(1))
+
+    near = -1000.0 + off(-1000.0)  # three digits are told, so this is right within one
+    step = off(near)
+    exact = following(near + step if off(near - step / 2) > step else near - step, tolerance=0.05)
     offered(render, ids, exact)
     said = home.imports(source)
     assert (said["verdict"], said["verified_by"]) == ("verified", "vectors")
+    for tolerance in (1000, -1, "wide"):
+        offered(render, ids, {**exact, "tolerance": tolerance})
+        assert '"tolerance" must be a number from 0 to 0.1' in home.refuses(source, "--name", "b")
     offered({**render, "rendered": "x"}, ids, exact)
     assert "another text" in home.refuses(source, "--name", "b")
     offered({"surprise": 1})
