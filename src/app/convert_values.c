@@ -86,13 +86,14 @@ static int put_llama(const struct keys *k, struct error *err) {
 static int put_dbrx(const struct keys *k, struct error *err) {
   const struct js *attention = js_get(k->config, "attn_config"), *ffn = js_get(k->config, "ffn_config");
   const struct js *norm = js_get(ffn, "moe_normalize_expert_weights"), *clip = js_get(attention, "clip_qkv");
-  double p = 1, limit;
+  double p = 1, limit = 0;
+  js_real(clip, &limit);
   if (norm && !js_real(norm, &p)) p = 0;
   put_sizes(k, k->c->info.context_tokens);
   put_f32(k, "attention.layer_norm_epsilon", k->c->info.norm_epsilon);
   put_u32(k, "expert_count", k->c->info.n_experts);
   put_u32(k, "expert_used_count", k->c->info.n_experts_used);
-  if (js_real(clip, &limit)) put_f32(k, "attention.clamp_kqv", limit);
+  put_f32(k, "attention.clamp_kqv", limit); /* llama.cpp demands it; 0 is none */
   if (p != 1)
     return error_set(err, ERROR_UNSUPPORTED, "%s: GGUF has no form for ffn_config.moe_normalize_expert_weights other than 1.",
                      k->c->file->path);

@@ -121,6 +121,12 @@ static int write_file(const struct file_model *file, const struct target *target
   int result = -1;
   if (convert_open(&c, file, err) == 0 && pool && (w = gguf_writer_create(out, err))) {
     if (bare) fprintf(stderr, "plinth: the file will have no tokenizer: %s\n", no_tokenizer.message);
+    if (c.info.window_tokens && file->container == FILE_SAFETENSORS)
+      fprintf(stderr,
+              "plinth: the model attends to the last %zu tokens only. The file says so (llama.attention.sliding_window), but other "
+              "programs may "
+              "not look; beyond that many tokens they compute something else.\n",
+              c.info.window_tokens);
     result = convert_values(&c, t, w, err);
     gguf_writer_u32(w, "general.quantization_version", 2);
     gguf_writer_u32(w, "general.file_type", target->file_type);

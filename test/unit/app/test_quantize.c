@@ -199,6 +199,24 @@ static void the_epsilon_of_mpt_is_written(void **state) {
   check_same_changed("model/tiny/mpt", "sed -i 's/\"layer_norm_epsilon\": 1e-05/\"layer_norm_epsilon\": 0.5/' config.json");
 }
 
+static void a_dbrx_without_a_limit_says_so(void **state) {
+  (void)state;
+  check_same_changed("model/tiny/dbrx", "sed -i 's/\"clip_qkv\": 1.0/\"clip_qkv\": null/' config.json");
+  struct loaded l = load();
+  double limit = 1;
+  assert_true(gguf_f64(l.file->gguf, "dbrx.attention.clamp_kqv", &limit) && limit == 0);
+  unload(&l);
+}
+
+static void a_window_that_others_may_ignore_is_told(void **state) {
+  (void)state;
+  char text[4096];
+  assert_int_equal(quantize("model/tiny/mistral-window", "--to f32 --no-certificate --force", text), 0);
+  assert_non_null(strstr(text, "the last 9 tokens only"));
+  assert_int_equal(quantize("model/tiny/llama-tied-f16", "--to f32 --no-certificate --force", text), 0);
+  assert_null(strstr(text, "tokens only"));
+}
+
 static void an_mpt_normalizes_q_and_k_out_of_the_file_too(void **state) {
   (void)state;
   check_same_changed("model/tiny/mpt-all-settings",
@@ -402,6 +420,8 @@ int main(int argc, char **argv) {
       cmocka_unit_test(a_bert_drops_its_prefix_and_keeps_its_vectors),
       cmocka_unit_test(a_bert_that_is_not_normalized_stays_so),
       cmocka_unit_test(an_mpt_with_a_head_of_its_own_keeps_it),
+      cmocka_unit_test(a_dbrx_without_a_limit_says_so),
+      cmocka_unit_test(a_window_that_others_may_ignore_is_told),
       cmocka_unit_test(an_mpt_normalizes_q_and_k_out_of_the_file_too),
       cmocka_unit_test(a_window_that_llama_does_not_use_is_not_written),
       cmocka_unit_test(the_window_that_mistral_has_without_the_key_is_written),
