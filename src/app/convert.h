@@ -42,7 +42,7 @@ int convert_values(const struct convert *c, const struct tokenizer *tokenizer, s
 typedef int convert_fn(void *ctx, const float *rows, size_t n, size_t columns, struct error *err);
 int convert_rows(const struct convert *c, const struct convert_tensor *t, struct pool *pool, convert_fn *fn, void *ctx, struct error *err);
 
-/* convert_tokenizer.c: the tokenizer's keys out of tokenizer.json; n_vocab rows has the embedding. */
+/* convert_tokenizer.c: the tokenizer's keys out of tokenizer.json or a vocabulary file; n_vocab rows has the embedding. */
 int convert_tokenizer(const struct file_model *file, const struct tokenizer *tokenizer, size_t n_vocab, struct gguf_writer *w,
                       struct error *err);
 

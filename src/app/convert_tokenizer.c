@@ -1,4 +1,4 @@
-/* convert_tokenizer: tokenizer.json as GGUF's tokenizer keys; see convert.h. Forms: doc/format/tokenizer.md. SPDX-License-Identifier: Apache-2.0
+/* convert_tokenizer: tokenizer.json, or a vocabulary file, as GGUF's tokenizer keys; see convert.h. Forms: doc/format/tokenizer.md. SPDX-License-Identifier: Apache-2.0
  * Only what GGUF can say is written; another pre-tokenizer is refused, never approximated. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -246,6 +246,12 @@ static int score_tokens(struct vocabulary *v, const struct tokenizer *t, struct 
   return result;
 }
 
+/* The second is a key of Plinth's own: GGUF has none for the form without "legacy", which other programs read as the one with it. */
+static void write_spaces(bool prefix, bool every, struct gguf_writer *w) {
+  gguf_writer_bool(w, "tokenizer.ggml.add_space_prefix", prefix);
+  if (prefix && !every) gguf_writer_str(w, "plinth.tokenizer.space_prefix", SLICE("first"));
+}
+
 static int write_sentencepiece(struct vocabulary *v, const struct tokenizer *t, struct gguf_writer *w, struct error *err) {
   struct buf steps = {0};
   struct slice none = {0}, scheme = text_of(js_get(v->json, "pre_tokenizer"), "prepend_scheme");
@@ -259,7 +265,7 @@ static int write_sentencepiece(struct vocabulary *v, const struct tokenizer *t, 
   write_common(v, "llama", "default", w);
   write_ends(t, w);
   gguf_writer_f32s(w, "tokenizer.ggml.scores", v->scores, v->n);
-  gguf_writer_bool(w, "tokenizer.ggml.add_space_prefix", prepends);
+  write_spaces(prepends, !slice_eq(scheme, SLICE("first")), w);
   write_other_stops(t, w);
   return 0;
 }
@@ -303,6 +309,44 @@ static int write_wordpiece(struct vocabulary *v, const struct tokenizer *t, stru
   buf_free(&words);
   return 0;
 }
+
+/* ---- a vocabulary file ---- */
+
+static int write_listing(struct vocabulary *v, const struct tokenizer *t, struct gguf_writer *w, struct error *err) {
+  struct tokenizer_listing l;
+  int result = tokenizer_list(t, &l, err) < 0 ? error_prefix(err, "%s", v->path) : 0;
+  for (size_t i = 0; i < l.n && result == 0; i++)
+    if (l.tokens[i].data) result = put_token(v, l.tokens[i], (int64_t)i, l.types[i], err);
+  if (result == 0) {
+    fill_holes(v);
+    write_common(v, l.model, l.pre, w);
+    write_ends(t, w);
+    write_other_stops(t, w);
+    if (l.merges) {
+      gguf_writer_strs(w, "tokenizer.ggml.merges", l.merges, l.n_merges);
+    } else {
+      v->scores = mem_zalloc(v->n, sizeof *v->scores);
+      memcpy(v->scores, l.scores, l.n * sizeof *l.scores);
+      gguf_writer_f32s(w, "tokenizer.ggml.scores", v->scores, v->n);
+      write_spaces(l.space_prefix, l.space_every, w);
+    }
+  }
+  tokenizer_listing_free(&l);
+  return result;
+}
+
+/* What GGUF has no key for is said aloud: such a token is found in a text where the source would not find it, or the other way round. */
+static void warn_of_odd_tokens(const struct tokenizer *t) {
+  struct slice name;
+  for (int32_t id = 0, n = 0; tokenizer_next_odd(t, &id, &name) && n < 8; id++, n++)
+    fprintf(
+        stderr,
+        "plinth: the added token %.*s is normalized, lstrip, rstrip or single_word, which GGUF cannot say: where it stands in a text, ids "
+        "may differ.\n",
+        SLICE_ARG(name));
+}
+
+/* ---- tokenizer.json ---- */
 
 static int write_kind(struct vocabulary *v, const struct tokenizer *t, struct gguf_writer *w, struct error *err) {
   const struct js *model = js_get(v->json, "model");
@@ -349,19 +393,17 @@ int convert_tokenizer(const struct file_model *file, const struct tokenizer *tok
   }
   struct js *json = NULL;
   if (file_model_json(file, "tokenizer.json", &json, err) < 0) return -1;
-  if (!json)
-    return error_set(
-        err, ERROR_UNSUPPORTED,
-        "%s has no tokenizer.json, from which the GGUF file's tokenizer is made. Save the tokenizer with transformers' save_pretrained.",
-        file->path);
   struct vocabulary v = {.n = n_vocab, .path = file->path, .json = json};
   v.tokens = mem_zalloc(n_vocab, sizeof *v.tokens);
   v.types = mem_zalloc(n_vocab, sizeof *v.types);
-  int result = read_vocab(&v, err);
-  if (result == 0) {
+  int result;
+  if (!json) {
+    result = write_listing(&v, tokenizer, w, err);
+  } else if ((result = read_vocab(&v, err)) == 0) {
     fill_holes(&v);
     result = write_kind(&v, tokenizer, w, err);
   }
+  if (result == 0) warn_of_odd_tokens(tokenizer);
   if (result == 0) result = write_template(file, w, err);
   free(v.tokens);
   free(v.types);

@@ -219,13 +219,10 @@ static void symbols_of_bytes(const struct bpe *b, struct bpe_scratch *s, struct 
 
 /* ---- merging a short piece: look for the lowest pair each time ---- */
 
-static void merge_short(const struct bpe *b, struct bpe_scratch *s, struct ids *out) {
-  int32_t id[SHORT_PIECE];
-  uint32_t rank[SHORT_PIECE]; /* of the pair (i, i + 1) */
-  size_t n = s->n_symbols;
-  for (size_t i = 0; i < n; i++) id[i] = s->symbols[i].id;
-  for (size_t i = 0; i + 1 < n; i++) rank[i] = merge_of(b, id[i], id[i + 1])->rank;
-  while (n > 1) {
+/* Merges id[n] until no pair merges or as few as stop are left; how many there are then. rank: room for n. */
+static size_t merge_lowest(const struct bpe *b, int32_t *id, uint32_t *rank, size_t n, size_t stop) {
+  for (size_t i = 0; i + 1 < n; i++) rank[i] = merge_of(b, id[i], id[i + 1])->rank; /* of the pair (i, i + 1) */
+  while (n > stop) {
     size_t best = 0;
     for (size_t i = 1; i + 1 < n; i++)
       if (rank[i] < rank[best]) best = i;
@@ -237,7 +234,34 @@ static void merge_short(const struct bpe *b, struct bpe_scratch *s, struct ids *
     if (best > 0) rank[best - 1] = merge_of(b, id[best - 1], id[best])->rank;
     if (best + 1 < n) rank[best] = merge_of(b, id[best], id[best + 1])->rank;
   }
+  return n;
+}
+
+static void merge_short(const struct bpe *b, struct bpe_scratch *s, struct ids *out) {
+  int32_t id[SHORT_PIECE];
+  uint32_t rank[SHORT_PIECE];
+  for (size_t i = 0; i < s->n_symbols; i++) id[i] = s->symbols[i].id;
+  size_t n = merge_lowest(b, id, rank, s->n_symbols, 1);
   for (size_t i = 0; i < n; i++) ids_add(out, id[i]);
+}
+
+bool bpe_last_pair(const struct bpe *b, int32_t id, int32_t *ret_left, int32_t *ret_right) {
+  int32_t parts[BPE_TOKEN_BYTES_MAX];
+  uint32_t rank[BPE_TOKEN_BYTES_MAX];
+  struct slice token = vocab_string(b->vocab, id);
+  size_t n = 0, step;
+  assert(token.len <= BPE_TOKEN_BYTES_MAX);
+  for (size_t at = 0; at < token.len; at += step) {
+    uint32_t c;
+    step = uclass_get(slice_from(token, at), &c);
+    if ((parts[n++] = vocab_find(b->vocab, slice_make(token.data + at, step))) < 0) return false;
+  }
+  if (n < 2 || merge_lowest(b, parts, rank, n, 2) != 2) return false;
+  const struct bpe_merge *m = merge_of(b, parts[0], parts[1]);
+  if (m->rank == BPE_NO_RANK || m->merged != id) return false;
+  *ret_left = parts[0];
+  *ret_right = parts[1];
+  return true;
 }
 
 /* ---- merging a long piece: a heap with four children each, lowest first ---- */

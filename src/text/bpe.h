@@ -46,6 +46,11 @@ int bpe_add_merge(struct bpe *b, struct slice left, struct slice right, struct e
 enum { BPE_TOKEN_BYTES_MAX = 1024 };
 void bpe_add_splits(struct bpe *b, int32_t id, uint32_t rank, const unsigned char *part);
 
+/* The two tokens whose merge ends the way from the characters of a token to the token itself. False when that way does not lead there (a
+ * single character; a token that only ignore_merges gives). No text makes the token out of another pair: until it is made, what lies
+ * beyond its ends takes no part. */
+bool bpe_last_pair(const struct bpe *b, int32_t id, int32_t *ret_left, int32_t *ret_right);
+
 /* Working memory of one caller; {0} to start. */
 struct bpe_scratch {
   struct bpe_symbol *symbols;

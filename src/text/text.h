@@ -66,6 +66,27 @@ const int32_t *tokenizer_stop_ids(const struct tokenizer *t, size_t *ret_n);
 /* "BPE", "WordPiece", "Unigram": for `plinth inspect`. */
 const char *tokenizer_kind(const struct tokenizer *t);
 
+/* ---- a vocabulary file in GGUF's terms ---- */
+
+/* What the tokenizer.ggml keys say (doc/format/tokenizer.md). */
+struct tokenizer_listing {
+  const char *model, *pre; /* "llama" and "default", or "gpt2" and "llama-bpe" or "dbrx" */
+  struct slice *tokens;    /* [n] by id; {NULL, 0} where an id has none. Texts of the tokenizer, which must outlive this */
+  int32_t *types;          /* [n] GGUF's token types; 0 where there is no token */
+  float *scores;           /* [n] "llama"; else NULL */
+  size_t n;
+  struct slice *merges; /* [n_merges] "a b" by rank; "gpt2" */
+  size_t n_merges;
+  bool space_prefix, space_every; /* "llama": a space is put before the text; … and before the text behind each added token */
+  struct buf own;
+};
+/* Of a tokenizer that was opened from a SentencePiece model or a tiktoken file. One that GGUF cannot express is refused with the reason. */
+int tokenizer_list(const struct tokenizer *t, struct tokenizer_listing *ret, struct error *err);
+void tokenizer_listing_free(struct tokenizer_listing *l); /* fine on {0} */
+/* Added tokens that ask for more than GGUF can say: found only in normalized text, or together with spaces around them. The name of the
+ * next one whose id is *id or above, with *id set to it; false when there is none. */
+bool tokenizer_next_odd(const struct tokenizer *t, int32_t *id, struct slice *ret_name);
+
 /* ---- incremental detokenization: never emits half a character ---- */
 
 struct detok {

@@ -34,6 +34,8 @@ void tokenizer_close(struct tokenizer *t) {
   post_deinit(&t->post);
   decoder_deinit(&t->decoder);
   vocab_deinit(&t->vocab);
+  free(t->source.scores);
+  free(t->source.types);
   ids_free(&t->stop);
   buf_free(&t->text);
   free(t->text_begin);

@@ -18,6 +18,17 @@
 
 enum tokenizer_model { TOKENIZER_BPE, TOKENIZER_WORDPIECE, TOKENIZER_UNIGRAM };
 
+/* What a vocabulary file said that the components do not keep: for tokenizer_list. */
+struct tokenizer_source {
+  enum { SOURCE_OTHER, SOURCE_SPM, SOURCE_TIKTOKEN } kind;
+  float *scores;        /* SOURCE_SPM: [n_pieces] owned */
+  unsigned char *types; /* SOURCE_SPM: [n_pieces] enum spm_type; owned */
+  uint32_t n_pieces;
+  bool rewrites;                  /* SOURCE_SPM: the text is rewritten, beyond spaces */
+  bool byte_fallback;             /* SOURCE_SPM */
+  bool space_prefix, space_every; /* SOURCE_SPM: struct spm_spaces */
+};
+
 struct tokenizer {
   struct vocab vocab; /* the model's own tokens; added tokens beyond it only in added */
   struct added added;
@@ -29,6 +40,7 @@ struct tokenizer {
   struct unigram unigram;
   struct post post;
   struct decoder decoder;
+  struct tokenizer_source source;
 
   int32_t n_vocab;
   int32_t bos, eos; /* -1: none */

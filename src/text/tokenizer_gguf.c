@@ -255,7 +255,11 @@ static int read_spm(struct tokenizer *t, const struct gguf *g, struct error *err
   gguf_bool(g, "tokenizer.ggml.add_space_prefix", &prefix);
   gguf_bool(g, "tokenizer.ggml.add_bos_token", &add_bos);
   gguf_bool(g, "tokenizer.ggml.add_eos_token", &add_eos);
-  spm_set_spaces(t, (struct spm_spaces){.prefix = prefix, .every = true});
+  struct slice where = SLICE("every"); /* plinth quantize writes "first" */
+  gguf_str(g, "plinth.tokenizer.space_prefix", &where);
+  if (!slice_eq(where, SLICE("every")) && !slice_eq(where, SLICE("first")))
+    return option_unknown("plinth.tokenizer.space_prefix", where, err);
+  spm_set_spaces(t, (struct spm_spaces){.prefix = prefix, .every = slice_eq(where, SLICE("every"))});
   if (add_bos && vocab_has(&t->vocab, t->bos)) ids_add(&t->post.before, t->bos);
   if (add_eos && vocab_has(&t->vocab, t->eos)) ids_add(&t->post.after, t->eos);
   return 0;

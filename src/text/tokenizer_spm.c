@@ -167,6 +167,11 @@ static int build(struct tokenizer *t, const struct spec *spec, const struct spm_
   if (check(spec, err) < 0 || read_spaces(spec, beside->config, &spaces, err) < 0) return -1;
   if ((bpe ? spm_build_bpe(t, pieces, spec->byte_fallback, err) : build_unigram(t, pieces, spec, err)) < 0) return -1;
   bool plain = bpe && spec->charsmap.len == 0 && !spec->remove_extra;
+  t->source = (struct tokenizer_source){.kind = SOURCE_SPM,
+                                        .rewrites = !plain,
+                                        .byte_fallback = spec->byte_fallback,
+                                        .space_prefix = spaces.prefix,
+                                        .space_every = spaces.every};
   if (plain) spm_set_spaces(t, spaces);
   else if (set_words(t, spec, spaces, err) < 0) return -1;
   if (vocab_has(&t->vocab, (int32_t)spec->bos)) t->bos = (int32_t)spec->bos;
@@ -181,6 +186,8 @@ int tokenizer_spm_read(struct tokenizer *t, struct slice file, const struct toke
   struct spm_pieces pieces = {0};
   int rc = read_file(t, &spec, &pieces, file, err);
   if (rc == 0) rc = build(t, &spec, &pieces, beside, err);
-  spm_free(&pieces);
+  t->source.scores = pieces.scores;
+  t->source.types = pieces.types;
+  t->source.n_pieces = pieces.n;
   return rc;
 }

@@ -75,6 +75,7 @@ static int read_ranks(struct tokenizer *t, struct slice file, struct error *err)
 
 static int build_model(struct tokenizer *t, struct error *err) {
   t->model = TOKENIZER_BPE;
+  t->source.kind = SOURCE_TIKTOKEN;
   bpe_init(&t->bpe, &t->vocab, 0);
   for (int byte = 0; byte < 256; byte++)
     if (t->bpe.byte_ids[byte] < 0)

@@ -290,15 +290,15 @@ static void a_model_without_tokenizer_gets_no_certificate_but_a_reason(void **st
 
 /* ---- tokenizers ---- */
 
-/* A llama of zeros with so many tokens, in $T/source, beside the tokenizer.json. */
-static void write_bare_model(const char *tokenizer, size_t n_vocab) {
+/* A llama of zeros with so many tokens, in $T/bare, beside the vector folder's file tokenizer, there called name. */
+static void write_bare_model(const char *tokenizer, const char *name, size_t n_vocab) {
   static const char *const square[] = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
                                        "mlp.gate_proj",    "mlp.up_proj",      "mlp.down_proj"};
   struct buf header = {0}, file = {0}, config = {0};
   char command[512], path[128];
   size_t at = 32 * n_vocab * 4;
-  snprintf(command, sizeof command, "rm -rf %s/bare && mkdir %s/bare && cp '%s/tokenizer/%s.json' %s/bare/tokenizer.json", dir, dir,
-           vectors, tokenizer, dir);
+  snprintf(command, sizeof command, "rm -rf %s/bare && mkdir %s/bare && cp '%s/tokenizer/%s' %s/bare/%s", dir, dir, vectors, tokenizer, dir,
+           name);
   assert_int_equal(system(command), 0);
   buf_printf(&header, "{\"model.embed_tokens.weight\":{\"dtype\":\"F32\",\"shape\":[%zu,32],\"data_offsets\":[0,%zu]}", n_vocab, at);
   for (size_t i = 0; i < 7; i++, at += 4096)
@@ -341,19 +341,20 @@ static struct tokenizer *open_tokenizer(const char *name) {
   return t;
 }
 
+/* Quantizes $T/bare; the file gives the same ids. */
 static void check_ids(const char *name) {
-  write_bare_model(name, 700);
   assert_int_equal(system("\"$PLINTH\" quantize \"$T/bare\" \"$T/out.gguf\" --no-certificate --force"), 0);
   struct tokenizer *a = open_tokenizer("bare"), *b = open_tokenizer("out.gguf");
   static const char *const texts[] = {"", "a", "Hello  world 12345 don't I'LL",
                                       "na\xC3\xAFve caf\xC3\xA9 \xE2\x80\x94 \xE6\x97\xA5\xE6\x9C\xAC \xF0\x9F\x98\x80\n\n  x\ty ",
-                                      "<|endoftext|> <s> [CLS] what very"};
-  for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+                                      "<|endoftext|> <s> [CLS] what very</s>a <turn> b<p> c"};
+  for (size_t i = 0; i < 2 * (sizeof texts / sizeof texts[0]); i++) {
+    unsigned flags = TOKENIZER_ADD_SPECIAL | (i % 2 ? TOKENIZER_MATCH_SPECIAL : 0);
     struct ids x = {0}, y = {0};
-    assert_int_equal(tokenizer_encode(a, slice_cstr(texts[i]), TOKENIZER_ADD_SPECIAL, &x, NULL), 0);
-    assert_int_equal(tokenizer_encode(b, slice_cstr(texts[i]), TOKENIZER_ADD_SPECIAL, &y, NULL), 0);
+    assert_int_equal(tokenizer_encode(a, slice_cstr(texts[i / 2]), flags, &x, NULL), 0);
+    assert_int_equal(tokenizer_encode(b, slice_cstr(texts[i / 2]), flags, &y, NULL), 0);
     if (x.len != y.len || (x.len && memcmp(x.data, y.data, x.len * sizeof *x.data) != 0))
-      fail_msg("%s: other ids for \"%s\"", name, texts[i]);
+      fail_msg("%s: other ids for \"%s\"", name, texts[i / 2]);
     ids_free(&x);
     ids_free(&y);
   }
@@ -363,14 +364,61 @@ static void check_ids(const char *name) {
 
 static void tokenizers_give_the_same_ids_out_of_the_file(void **state) {
   (void)state;
-  static const char *const names[] = {"gpt2", "llama2_legacy", "llama3", "neox", "bert_cased"};
-  for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) check_ids(names[i]);
+  static const char *const names[] = {"gpt2.json",   "llama2_legacy.json", "llama2_metaspace.json",
+                                      "llama3.json", "neox.json",          "bert_cased.json"};
+  for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+    write_bare_model(names[i], "tokenizer.json", 700);
+    check_ids(names[i]);
+  }
+}
+
+static void write_config(const char *text) {
+  char path[128];
+  snprintf(path, sizeof path, "%s/bare/tokenizer_config.json", dir);
+  assert_int_equal(fs_write_atomic(path, slice_cstr(text), 0600, NULL), 0);
+}
+
+static int64_t type_of(const struct gguf *g, uint64_t id) { return gguf_array_i64(gguf_find(g, "tokenizer.ggml.token_type"), id); }
+
+static void a_sentencepiece_model_alone_is_enough(void **state) {
+  (void)state;
+  static const char *const configs[] = {
+      "{}", "{\"legacy\":false}", "{\"add_prefix_space\":false,\"add_bos_token\":false,\"add_eos_token\":true}",
+      "{\"added_tokens_decoder\":{\"790\":{\"content\":\"<turn>\",\"special\":true},\"791\":{\"content\":\"<p>\",\"normalized\":false}}}"};
+  for (size_t i = 0; i < sizeof configs / sizeof configs[0]; i++) {
+    write_bare_model("spm_bpe.model", "tokenizer.model", 800);
+    write_config(configs[i]);
+    check_ids(configs[i]);
+  }
+  struct loaded l = load();
+  uint64_t unknown = 9;
+  assert_int_equal(type_of(l.file->gguf, 0), 2); /* <unk> */
+  assert_int_equal(type_of(l.file->gguf, 1), 3); /* <s> */
+  assert_int_equal(type_of(l.file->gguf, 5), 4); /* [SEP] */
+  assert_int_equal(type_of(l.file->gguf, 7), 6); /* <0x00> */
+  assert_int_equal(type_of(l.file->gguf, 790), 3);
+  assert_int_equal(type_of(l.file->gguf, 791), 4);
+  assert_int_equal(type_of(l.file->gguf, 799), 5); /* a row without token */
+  assert_true(gguf_u64(l.file->gguf, "tokenizer.ggml.unknown_token_id", &unknown) && unknown == 0);
+  unload(&l);
+}
+
+static void a_tiktoken_file_alone_is_enough(void **state) {
+  (void)state;
+  struct slice model = {0};
+  write_bare_model("ranks.tiktoken", "tiktoken.model", 1200);
+  write_config("{\"added_tokens_decoder\":{\"1190\":{\"content\":\"<|endoftext|>\",\"special\":true}},\"eos_token\":\"<|endoftext|>\"}");
+  check_ids("ranks.tiktoken");
+  struct loaded l = load();
+  assert_true(gguf_str(l.file->gguf, "tokenizer.ggml.model", &model) && slice_eq(model, SLICE("gpt2")));
+  assert_int_equal(type_of(l.file->gguf, 1190), 3);
+  unload(&l);
 }
 
 /* GGUF's three keys do not suffice. */
 static void all_end_of_generation_ids_are_kept(void **state) {
   (void)state;
-  write_bare_model("llama3", 700);
+  write_bare_model("llama3.json", "tokenizer.json", 700);
   assert_int_equal(system("echo '{\"eos_token_id\": [5, 17, 9, 33, 2]}' > \"$T/bare/generation_config.json\" && "
                           "\"$PLINTH\" quantize \"$T/bare\" \"$T/out.gguf\" --no-certificate --force"),
                    0);
@@ -386,9 +434,9 @@ static void all_end_of_generation_ids_are_kept(void **state) {
 
 static void rows_of_the_embedding_without_a_token_are_no_text(void **state) {
   (void)state;
-  static const char *const names[] = {"llama3", "llama2_legacy", "bert_cased"};
+  static const char *const names[] = {"llama3.json", "llama2_legacy.json", "bert_cased.json"};
   for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-    write_bare_model(names[i], 1500);
+    write_bare_model(names[i], "tokenizer.json", 1500);
     assert_int_equal(system("\"$PLINTH\" quantize \"$T/bare\" \"$T/out.gguf\" --no-certificate --force"), 0);
     struct tokenizer *t = open_tokenizer("out.gguf"), *from = open_tokenizer("bare");
     assert_true(tokenizer_n_vocab(from) < 1500);
@@ -400,8 +448,10 @@ static void rows_of_the_embedding_without_a_token_are_no_text(void **state) {
 
 static void a_tokenizer_without_a_form_in_gguf_is_refused(void **state) {
   (void)state;
-  write_bare_model("odd_added", 700);
+  write_bare_model("odd_added.json", "tokenizer.json", 700);
   assert_int_equal(WEXITSTATUS(system("\"$PLINTH\" quantize \"$T/bare\" \"$T/odd.gguf\" 2>&1 | grep -q 'no name for the normalizer'")), 0);
+  write_bare_model("spm_unigram.model", "tokenizer.model", 700);
+  assert_int_equal(WEXITSTATUS(system("\"$PLINTH\" quantize \"$T/bare\" \"$T/odd.gguf\" 2>&1 | grep -q 'type Unigram'")), 0);
   assert_int_equal(WEXITSTATUS(system("ls \"$T\" | grep -q odd.gguf")), 1); /* nor a temporary file */
 }
 
@@ -435,6 +485,8 @@ int main(int argc, char **argv) {
       cmocka_unit_test(tokenizers_give_the_same_ids_out_of_the_file),
       cmocka_unit_test(all_end_of_generation_ids_are_kept),
       cmocka_unit_test(rows_of_the_embedding_without_a_token_are_no_text),
+      cmocka_unit_test(a_sentencepiece_model_alone_is_enough),
+      cmocka_unit_test(a_tiktoken_file_alone_is_enough),
       cmocka_unit_test(a_tokenizer_without_a_form_in_gguf_is_refused),
       cmocka_unit_test(a_file_that_is_there_stays_without_force),
       cmocka_unit_test(a_model_without_tokenizer_gets_no_certificate_but_a_reason),

@@ -194,6 +194,13 @@ static void sentencepiece_vocabularies_merge_by_score(void **state) {
   if (!t) fail_msg("%s", err.message);
   expect_ids(t, "ab", all, IDS(8, 2));
   tokenizer_close(t);
+  w = (struct writer){0};
+  write_spm(&w);
+  put_str(&w, "plinth.tokenizer.space_prefix", "first");
+  t = open_written(&w, &err);
+  if (!t) fail_msg("%s", err.message);
+  expect_ids(t, "ab a<u>b</s>", all, IDS(1, 5, 8, 5, 6, 9, 7, 2));
+  tokenizer_close(t);
 }
 
 static void bert_words_lose_the_mark_that_the_format_gives_them(void **state) {
@@ -253,6 +260,10 @@ static void what_is_not_known_or_missing_is_refused_by_name(void **state) {
   put_strs(&w, "tokenizer.ggml.tokens", tokens);
   put_strs(&w, "tokenizer.ggml.merges", bad);
   expect_refusal(&w, ERROR_CORRUPT, "no space");
+  w = (struct writer){0};
+  write_spm(&w);
+  put_str(&w, "plinth.tokenizer.space_prefix", "last");
+  expect_refusal(&w, ERROR_UNSUPPORTED, "plinth.tokenizer.space_prefix 'last'");
 }
 
 int main(void) {

@@ -235,6 +235,60 @@ static void what_is_not_supported_is_refused_by_its_name(void **state) {
   buf_free(&file);
 }
 
+/* ---- the listing for GGUF ---- */
+
+static void the_listing_keeps_scores_and_tells_types(void **state) {
+  (void)state;
+  struct error err = {0};
+  struct tokenizer_listing l;
+  struct tokenizer *t = open_llama(
+      "{\"legacy\":false,\"added_tokens_decoder\":{\"0\":{\"content\":\"<unk>\",\"special\":true},"
+      "\"270\":{\"content\":\"<plain>\"},\"272\":{\"content\":\"<ctl>\",\"special\":true,\"rstrip\":true}}}");
+  assert_int_equal(tokenizer_list(t, &l, &err), 0);
+  assert_string_equal(l.model, "llama");
+  assert_int_equal(l.n, 273);
+  static const struct {
+    int id, type;
+    float score;
+  } want[] = {{0, 2, 0}, {1, 3, 0}, {3, 6, 0}, {258, 6, 0}, {A, 1, 0}, {AB, 1, -3}, {U, 4, 0}, {270, 4, 0}, {271, 0, 0}, {272, 3, 0}};
+  for (size_t i = 0; i < sizeof want / sizeof want[0]; i++) {
+    assert_int_equal(l.types[want[i].id], want[i].type);
+    assert_true(l.scores[want[i].id] == want[i].score);
+  }
+  assert_null(l.tokens[271].data);
+  assert_true(slice_eq(l.tokens[AB], SLICE("ab")));
+  assert_true(l.space_prefix && !l.space_every);
+  tokenizer_listing_free(&l);
+  int32_t id = 0;
+  struct slice name;
+  assert_true(tokenizer_next_odd(t, &id, &name) && id == 272 && slice_eq(name, SLICE("<ctl>")));
+  id++;
+  assert_false(tokenizer_next_odd(t, &id, &name));
+  tokenizer_close(t);
+}
+
+static void expect_no_listing(const unsigned *trainer, const unsigned *normalizer, const char *why) {
+  struct buf file = {0};
+  struct error err = {0};
+  struct tokenizer_listing l;
+  put_pieces(&file);
+  put_specs(&file, trainer, normalizer);
+  struct tokenizer *t = tokenizer_open_vocabulary(buf_view(&file), SLICE(""), &err);
+  if (!t) fail_msg("%s", err.message);
+  assert_int_equal(tokenizer_list(t, &l, &err), -1);
+  if (!strstr(err.message, why)) fail_msg("'%s' is not in: %s", why, err.message);
+  tokenizer_listing_free(&l);
+  tokenizer_close(t);
+  buf_free(&file);
+}
+
+static void what_gguf_cannot_say_has_no_listing(void **state) {
+  (void)state;
+  expect_no_listing((const unsigned[]){3, 1, 0}, (const unsigned[]){4, 0, 0}, "Unigram");
+  expect_no_listing((const unsigned[]){3, BPE, 35, 1, 0}, (const unsigned[]){4, 1, 0}, "remove_extra_whitespaces");
+  expect_no_listing((const unsigned[]){3, BPE, 0}, (const unsigned[]){3, 1, 4, 0, 0}, "byte_fallback");
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(the_prefix_stands_before_every_segment_or_the_first_one),
@@ -243,6 +297,8 @@ int main(void) {
       cmocka_unit_test(streams_join_bytes_and_drop_the_first_space),
       cmocka_unit_test(a_directory_needs_only_its_model_and_takes_what_is_beside_it),
       cmocka_unit_test(what_is_not_supported_is_refused_by_its_name),
+      cmocka_unit_test(the_listing_keeps_scores_and_tells_types),
+      cmocka_unit_test(what_gguf_cannot_say_has_no_listing),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

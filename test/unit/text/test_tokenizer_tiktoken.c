@@ -92,6 +92,36 @@ static void a_file_of_llama_3s_size_brings_its_special_tokens(void **state) {
   buf_free(&file);
 }
 
+static void expect_listing(struct buf *file, const char *pre, const char *const *merges, size_t n) {
+  struct error err = {0};
+  struct tokenizer_listing l;
+  struct tokenizer *t = tokenizer_open_vocabulary(buf_view(file), SLICE("{\"additional_special_tokens\":[\"<|x|>\"]}"), &err);
+  if (!t) fail_msg("%s", err.message);
+  assert_int_equal(tokenizer_list(t, &l, &err), 0);
+  assert_string_equal(l.model, "gpt2");
+  assert_string_equal(l.pre, pre);
+  assert_int_equal(l.n_merges, n);
+  for (size_t i = 0; i < n; i++) assert_true(slice_eq(l.merges[i], slice_cstr(merges[i])));
+  assert_int_equal(l.n, tokenizer_n_vocab(t));
+  assert_true(slice_eq(l.tokens[l.n - 1], SLICE("<|x|>")));
+  assert_int_equal(l.types[l.n - 1], 3); /* control */
+  assert_int_equal(l.types['a'], 1);
+  assert_null(l.scores);
+  tokenizer_listing_free(&l);
+  tokenizer_close(t);
+}
+
+static void ranks_become_one_merge_for_each_token_that_merging_makes(void **state) {
+  (void)state;
+  static const char *const merges[] = {"b c", "a b", "a bc"};
+  struct buf file = {0};
+  add_bytes(&file);
+  expect_listing(&file, "dbrx", merges, 3);
+  add_token(&file, (const unsigned char *)"xyz", 3, 259); /* only as a whole piece */
+  expect_listing(&file, "llama-bpe", merges, 3);
+  buf_free(&file);
+}
+
 static void expect_refusal(struct slice text, const char *why) {
   struct error err = {0};
   assert_null(tokenizer_open_vocabulary(text, SLICE(""), &err));
@@ -118,6 +148,7 @@ int main(void) {
       cmocka_unit_test(pieces_merge_by_the_rank_of_what_they_make),
       cmocka_unit_test(tokens_of_the_config_are_added),
       cmocka_unit_test(a_file_of_llama_3s_size_brings_its_special_tokens),
+      cmocka_unit_test(ranks_become_one_merge_for_each_token_that_merging_makes),
       cmocka_unit_test(broken_files_are_refused),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

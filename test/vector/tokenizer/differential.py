@@ -2,12 +2,16 @@
 """Compares `plinth tokenize` with the `tokenizers` package for one pipeline of each family, published vocabularies where there are any.
 
 usage: differential.py PLINTH [--strings N] [--seed S]      a line `ok NAME` or `not ok NAME` for each pipeline
+`NAME as GGUF`: the same vocabulary in a file that `plinth quantize` wrote.
 Vocabularies: the default models, those that tools/fetch-models fetched (vocabularies.json), and the small ones beside this script.
 SPDX-License-Identifier: Apache-2.0
 """
 import argparse
 import json
 import os
+import shutil
+import struct
+import subprocess
 import sys
 import tempfile
 import types
@@ -50,6 +54,8 @@ PIPELINES = {
     "added-tokens": here("odd_added.json"),
     "patterns": here("split_isolated.json"),
 }
+# Vocabulary files that GGUF can express.
+AS_GGUF = ("llama2", "mistral", "mistral-v3", "mixtral", "llama3-tiktoken", "dbrx")
 
 
 def prepared(path, config, work):
@@ -65,9 +71,41 @@ def prepared(path, config, work):
     return folder
 
 
-def compare(plinth, path, n, seed):
+def write_model(folder, n_vocab):
+    """A Llama of zeros around the tokenizer."""
+    layer = "model.layers.0."
+    square = [layer + f"self_attn.{x}_proj.weight" for x in "qkvo"] + [layer + f"mlp.{x}_proj.weight" for x in ("gate", "up", "down")]
+    shapes = {"model.embed_tokens.weight": [n_vocab, 32], "model.norm.weight": [32], layer + "input_layernorm.weight": [32],
+              layer + "post_attention_layernorm.weight": [32], **{name: [32, 32] for name in square}}
+    header, at = {}, 0
+    for name, shape in shapes.items():
+        size = 2 * shape[0] * (shape[1] if len(shape) > 1 else 1)
+        header[name] = {"dtype": "F16", "shape": shape, "data_offsets": [at, at + size]}
+        at += size
+    text = json.dumps(header).encode()
+    with open(os.path.join(folder, "model.safetensors"), "wb") as f:
+        f.write(struct.pack("<Q", len(text)) + text + bytes(at))
+    with open(os.path.join(folder, "config.json"), "w", encoding="utf-8") as f:
+        json.dump({"model_type": "llama", "vocab_size": n_vocab, "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1,
+                   "num_attention_heads": 2, "max_position_embeddings": 64, "tie_word_embeddings": True}, f)
+
+
+def as_gguf(plinth, path, n_vocab, work):
+    """The GGUF file that `plinth quantize` makes of a model with this tokenizer and a few rows more."""
+    folder = os.path.join(work, "source")
+    os.makedirs(folder)
+    for file in {reference.find(path), os.path.join(path, "tokenizer_config.json")}:
+        if os.path.exists(file):
+            name = "tiktoken.model" if os.path.basename(file) == "ranks.tiktoken" else os.path.basename(file)
+            shutil.copyfile(file, os.path.join(folder, "tokenizer.model" if name.startswith("spm_") else name))
+    write_model(folder, n_vocab + 7)
+    out = os.path.join(work, "out.gguf")
+    subprocess.run([plinth, "quantize", folder, out, "--to", "f16", "--no-certificate"], check=True)
+    return out
+
+
+def compare(plinth, path, tok, n, seed):
     args = types.SimpleNamespace(plinth=plinth, model=path, seed=seed)
-    tok = reference.open_reference(path)
     count = fuzz.Count()
     texts = strings.fixed() + strings.strings(seed, n, strings.special_names(tok))
     fuzz.encode_and_decode(args, tok, texts, fuzz.MODES[:2], count)
@@ -88,9 +126,15 @@ def main():
             bad += 1
             continue
         with tempfile.TemporaryDirectory() as work:
-            compared, differ = compare(args.plinth, prepared(path, config, work), args.strings, args.seed)
-        bad += differ > 0
-        print(f"{'not ok' if differ else 'ok'} {name}: {compared} compared, {differ} differ", flush=True)
+            path = prepared(path, config, work)
+            tok = reference.open_reference(path)
+            models = {name: path}
+            if name in AS_GGUF:
+                models[name + " as GGUF"] = as_gguf(args.plinth, path, max(tok.get_vocab().values()) + 1, work)
+            for title, model in models.items():
+                compared, differ = compare(args.plinth, model, tok, args.strings, args.seed)
+                bad += differ > 0
+                print(f"{'not ok' if differ else 'ok'} {title}: {compared} compared, {differ} differ", flush=True)
     sys.exit(bad > 0)
 
 
