@@ -3,6 +3,7 @@
  *
  * The parts are those of decoder.h with RMSNorm and rotation. GGUF calls all of them "llama" and holds the rows of q and k interleaved for
  * its own rotation; they are put back when packed, so one rotation serves both. */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/js.h"
@@ -105,13 +106,52 @@ static int read_window(const struct config *c, struct model_info *info, struct e
   return config_size_or(c, "%s.attention.sliding_window", llama ? NULL : "sliding_window", 1, 1 << 24, &info->window_tokens, err);
 }
 
-static struct config config_of(const struct file_model *file) { return (struct config){.file = file, .gguf_arch = "llama"}; }
-
 /* The name prefix of a Hugging Face checkpoint: "model." or none. */
 static const char *hf_prefix(const struct file_model *file) {
   if (file->container == FILE_GGUF || !file_model_tensor(file, "embed_tokens.weight")) return "model.";
   return "";
 }
+
+static bool is_zero(const struct file_tensor *t) {
+  float value;
+  const struct dtype_info *type = dtype_info(t->dtype);
+  for (uint64_t i = 0; type->block_elements == 1 && i < t->n_elements; i++) {
+    dtype_to_f32(t->dtype, (const char *)t->data + i * type->block_bytes, &value, 1);
+    if (value != 0) return false;
+  }
+  return type->block_elements == 1;
+}
+
+/* The tensor is there exactly when attention_bias says so. One of zeros, as GPTQ's tools write beside every matrix, changes nothing. */
+static int check_bias(const struct config *c, const char *name, bool wanted, struct error *err) {
+  const struct file_tensor *t = file_model_tensor(c->file, name);
+  if (wanted && !t)
+    return error_set(err, ERROR_CORRUPT, "%s: attention_bias in config.json is true, but the tensor %s is missing. Correct config.json.",
+                     c->file->path, name);
+  if (wanted || !t || is_zero(t)) return 0;
+  if (config_is_type(c, "llama"))
+    return error_set(err, ERROR_UNSUPPORTED,
+                     "%s: there is the tensor %s, but attention_bias in config.json is not true. Correct config.json.", c->file->path,
+                     name);
+  return error_set(err, ERROR_UNSUPPORTED, "%s: there is the tensor %s, but attention in this architecture has no biases.", c->file->path,
+                   name);
+}
+
+/* Of config.json: GGUF has no such key, and means what it holds. */
+static int check_biases(const struct config *c, size_t n_layers, struct error *err) {
+  static const char which[] = "qkvo";
+  bool wanted = false;
+  if (c->file->container == FILE_GGUF) return 0;
+  if (config_is_type(c, "llama") && config_bool_or(c, NULL, "attention_bias", &wanted, err) < 0) return -1;
+  for (size_t i = 0; i < 4 * n_layers; i++) {
+    char name[96];
+    snprintf(name, sizeof name, "%slayers.%zu.self_attn.%c_proj.bias", hf_prefix(c->file), i / 4, which[i % 4]);
+    if (check_bias(c, name, wanted, err) < 0) return -1;
+  }
+  return 0;
+}
+
+static struct config config_of(const struct file_model *file) { return (struct config){.file = file, .gguf_arch = "llama"}; }
 
 static int llama_inspect(const struct file_model *file, struct model_info *info, struct error *err) {
   struct config c = config_of(file);
@@ -120,7 +160,7 @@ static int llama_inspect(const struct file_model *file, struct model_info *info,
   if (refuse_unsupported(&c, err) < 0 || read_sizes(&c, info, err) < 0 || decoder_check_sizes(&c, info, true, err) < 0 ||
       check_rotation(&c, info, err) < 0 || read_experts(&c, info, err) < 0 || read_window(&c, info, err) < 0 ||
       config_epsilon(&c, "%s.attention.layer_norm_rms_epsilon", "rms_norm_eps", &info->norm_epsilon, err) < 0 ||
-      rope_read_theta(&c, &info->rope_theta, err) < 0)
+      rope_read_theta(&c, &info->rope_theta, err) < 0 || check_biases(&c, info->n_layers, err) < 0)
     return -1;
   if (info->n_experts) strcpy(info->architecture, "mixtral");
   info->tied_head = decoder_ties_head(&c, &NAMES.head, false);

@@ -166,6 +166,16 @@ static void rope_rules_of_a_wrong_form_are_refused(void **state) {
           "rope_parameters.partial_rotary_factor", "not a number");
 }
 
+static void attention_biases_are_there_exactly_when_the_key_says_so(void **state) {
+  (void)state;
+  static const char on[] = "\"attention_bias\": true", off[] = "\"attention_bias\": false";
+  refused("llama-llama3-rope", off, on, ERROR_CORRUPT, "attention_bias", "model.layers.0.self_attn.q_proj.bias");
+  refused("llama-bias-head-dim", on, off, ERROR_UNSUPPORTED, "attention_bias", "model.layers.0.self_attn.q_proj.bias");
+  refused("llama-bias-head-dim", on, "\"attention_bias\": \"true\"", ERROR_UNSUPPORTED, "attention_bias", "neither true nor false");
+  refused("llama-bias-head-dim", "\"model_type\": \"llama\"", "\"sliding_window\": null, \"model_type\": \"mistral\"", ERROR_UNSUPPORTED,
+          "no biases", "model.layers.0.self_attn.q_proj.bias");
+}
+
 static void settings_of_mpt_and_dbrx_that_change_the_arithmetic_are_refused(void **state) {
   (void)state;
   refused("mpt", "\"logit_scale\": null", "\"logit_scale\": 0", ERROR_UNSUPPORTED, "logit_scale", "0");
@@ -522,6 +532,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(a_tie_that_is_neither_true_nor_false_is_refused),
       cmocka_unit_test(a_head_of_another_task_is_refused_by_its_class),
       cmocka_unit_test(rope_rules_of_a_wrong_form_are_refused),
+      cmocka_unit_test(attention_biases_are_there_exactly_when_the_key_says_so),
       cmocka_unit_test(settings_of_mpt_and_dbrx_that_change_the_arithmetic_are_refused),
       cmocka_unit_test(values_that_would_be_taken_for_another_are_refused),
       cmocka_unit_test(a_gguf_file_that_attends_to_everything_is_refused),
