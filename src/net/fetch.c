@@ -109,11 +109,36 @@ static void read_content_range(struct fetch_transfer *t, const char *value) {
   t->range_total = total;
 }
 
+/* RateLimit: "resolvers";r=0;t=55, "api";r=12;t=55 — what is left of a quota, and the seconds until it is whole again. The longest of those
+ * that are used up; 0 when none is. */
+static unsigned long read_rate_limit(const char *value) {
+  unsigned long longest = 0;
+  while (*value) {
+    size_t item = strcspn(value, ",");
+    struct slice left = slice_make(value, item);
+    bool used_up = false;
+    unsigned long reset_s = 0;
+    while (left.len) {
+      const char *end = memchr(left.data, ';', left.len);
+      struct slice one = slice_make(left.data, end ? (size_t)(end - left.data) : left.len);
+      left = slice_from(left, one.len + (end != NULL));
+      while (one.len && (one.data[0] == ' ' || one.data[0] == '\t')) one = slice_from(one, 1);
+      bool number = one.len > 2 && one.data[1] == '=' && isdigit((unsigned char)one.data[2]);
+      unsigned long n = number ? strtoul(one.data + 2, NULL, 10) : 0;
+      if (number && one.data[0] == 'r') used_up = n == 0;
+      if (number && one.data[0] == 't') reset_s = n;
+    }
+    if (used_up && reset_s > longest) longest = reset_s;
+    value += item + (value[item] == ',');
+  }
+  return longest;
+}
+
 static void answer_reset(struct fetch_transfer *t) {
   reply_reset(&t->reply);
   free(t->location);
   t->location = NULL;
-  t->retry_after_s = 0;
+  t->limit_reset_s = 0;
   t->has_range = false;
 }
 
@@ -125,7 +150,7 @@ static void take_header(struct fetch_transfer *t, struct slice name, struct slic
                 : IS("x-error-message") ? &t->reply.error_message
                                         : NULL;
   if (IS("content-range")) read_content_range(t, text);
-  if (IS("retry-after") && isdigit((unsigned char)text[0])) t->retry_after_s = (unsigned)strtoul(text, NULL, 10);
+  if (IS("ratelimit")) t->limit_reset_s = read_rate_limit(text);
   if (IS("link") && !t->reply.link_next) t->reply.link_next = next_link(value);
 #undef IS
   if (keep && !*keep) *keep = text;
@@ -271,6 +296,14 @@ static int fail_for_good(struct fetch_transfer *t, CURLcode code, struct error *
                    t->reply.status, t->reply.error_message ? ": " : "", t->reply.error_message ? t->reply.error_message : "");
 }
 
+/* What the server asks to wait: Retry-After, in seconds or as a date, and with 429 the time until a quota that is used up is whole again. */
+static unsigned long asked_wait_s(const struct fetch_transfer *t) {
+  curl_off_t after_s = 0;
+  curl_easy_getinfo(t->easy, CURLINFO_RETRY_AFTER, &after_s);
+  unsigned long wait_s = after_s > 0 ? (unsigned long)after_s : 0;
+  return t->reply.status == 429 && t->limit_reset_s > wait_s ? t->limit_reset_s : wait_s;
+}
+
 /* Sets the time of the next try; -1 when there were enough. */
 static int wait_and_retry(struct fetch_transfer *t, CURLcode code, struct error *err) {
   struct fetch *f = t->fetch;
@@ -283,10 +316,11 @@ static int wait_and_retry(struct fetch_transfer *t, CURLcode code, struct error 
                      t->n_failures);
   uint64_t pause_ms = (uint64_t)FIRST_PAUSE_MS << (t->n_failures < 8 ? t->n_failures - 1 : 7);
   if (pause_ms > PAUSE_MS_MAX) pause_ms = PAUSE_MS_MAX;
-  if (t->retry_after_s > RETRY_AFTER_S_MAX)
-    return error_set(err, ERROR_UNAVAILABLE, "%s and asks to wait %u seconds. What has arrived is kept: run the same command again then.",
-                     why, t->retry_after_s);
-  if (t->retry_after_s) pause_ms = (uint64_t)t->retry_after_s * 1000;
+  unsigned long asked_s = code == CURLE_OK ? asked_wait_s(t) : 0;
+  if (asked_s > RETRY_AFTER_S_MAX)
+    return error_set(err, ERROR_UNAVAILABLE, "%s and asks to wait %lu seconds. What has arrived is kept: run the same command again then.",
+                     why, asked_s);
+  if (asked_s) pause_ms = (uint64_t)asked_s * 1000;
   if (f->config.on_wait) f->config.on_wait(f->config.arg, why, (unsigned)((pause_ms + 999) / 1000));
   t->wake_ns = clock_ns() + pause_ms * 1000000;
   t->state = FETCH_WAITING;

@@ -1,7 +1,7 @@
 /* fetch: a client for HTTP and HTTPS that downloads. Stands beside the door of the room. SPDX-License-Identifier: Apache-2.0
  *
  * Built on libcurl's multi interface, without threads: a call returns when its work is done, has failed for good, or cancelled() said so.
- * What may pass (a broken connection, 429, 5xx) is tried again with growing pauses, or after what Retry-After says. Redirects are followed
+ * What may pass (a broken connection, 429, 5xx) is tried again with growing pauses, or after what Retry-After and RateLimit say. Redirects are followed
  * by hand: the token goes to the origin that it belongs to and to no other, and https never becomes http. Certificates are
  * checked. Proxies come from the environment (https_proxy, no_proxy), as libcurl reads it. */
 #ifndef NET_FETCH_H

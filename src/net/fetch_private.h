@@ -22,7 +22,7 @@ struct fetch_transfer {
   /* of the answer that came last */
   struct fetch_reply reply; /* body: only of an answer that is no success */
   char *location;
-  unsigned retry_after_s;
+  unsigned long limit_reset_s; /* RateLimit: a quota that is used up is whole again then; 0: none is */
   bool has_range;
   uint64_t range_begin, range_end, range_total; /* Content-Range, end exclusive */
 

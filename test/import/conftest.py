@@ -20,7 +20,8 @@ class Home:
 
     def __init__(self, folder, endpoint):
         self.folder, self.models = folder, folder / "models"
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "PLINTH_", "TRANSFORMERS_")) and not k.lower().endswith("_proxy")}
+        kept = {k: v for k, v in os.environ.items()
+                if not k.startswith(("HF_", "PLINTH_", "TRANSFORMERS_", "SSL_CERT_")) and not k.lower().endswith(("_proxy", "_ca_bundle"))}
         self.environment = {**kept, "HOME": str(folder), "XDG_CACHE_HOME": str(folder / "cache"), "XDG_DATA_HOME": str(folder / "data"),
                             "PLINTH_MODELS_DIR": str(self.models), "HF_ENDPOINT": endpoint}
 

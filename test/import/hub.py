@@ -39,7 +39,9 @@ class Repo:
 class Hub:
     """repos by name; faults are attributes that a test sets."""
 
-    def __init__(self):
+    def __init__(self, tls=None):
+        """tls: an ssl.SSLContext for both origins."""
+        self.tls = tls
         self.repos = {}
         self.requests = []  # (origin, method, path, headers)
         self.served = Counter()  # bytes of bodies by path
@@ -50,11 +52,14 @@ class Hub:
         self.bytes_per_s = None
         self.changed = {}  # path: bytes that are sent in place of the right ones
         self.next_link = None  # where the list of files goes on
+        self.before = {}  # path: what is called before the file is sent, once
+        self.cdn_scheme = None  # another one than its own in redirects
         self.lock = threading.Lock()
         self.hub, self.cdn = self._server("hub"), self._server("cdn")
-        self.url = f"http://127.0.0.1:{self.hub.server_port}"
+        scheme = "https" if tls else "http"
+        self.url = f"{scheme}://127.0.0.1:{self.hub.server_port}"
         self.public_url = self.url  # what it calls itself
-        self.cdn_url = f"http://127.0.0.1:{self.cdn.server_port}"
+        self.cdn_url = f"{scheme}://127.0.0.1:{self.cdn.server_port}"
 
     def _server(self, origin):
         state = self
@@ -73,6 +78,9 @@ class Hub:
                 pass
 
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        server.handle_error = lambda *_: None  # a client that does not trust us hangs up
+        if self.tls:
+            server.socket = self.tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         server.daemon_threads = True
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         return server
@@ -130,7 +138,7 @@ class Hub:
         if path not in repo.files:
             return self.refuse(h, 404, "EntryNotFound", "Entry not found")
         if path.endswith(repo.lfs):
-            where = f"{self.cdn_url}/{name}/{urllib.parse.quote(path)}?Signature=secret"
+            where = f"{self.cdn_scheme or self.cdn_url.split(':')[0]}:{self.cdn_url.split(':', 1)[1]}/{name}/{urllib.parse.quote(path)}?Signature=secret"
             return self.send(h, 302, b"", {"Location": where, "X-Linked-Etag": f'"{repo.entry(path)["lfs"]["oid"]}"',
                                            "X-Linked-Size": str(len(repo.files[path])), "X-Repo-Commit": repo.commit})
         self.send_file(h, path, self.changed.get(path, repo.files[path]))
@@ -143,6 +151,8 @@ class Hub:
 
     def send_file(self, h, path, data):
         with self.lock:
+            if path in self.before:
+                self.before.pop(path)()
             fault = self.statuses.pop(0) if self.statuses else None
         if fault:
             return self.send(h, fault[0], b"not now", fault[1])

@@ -1,14 +1,17 @@
 """Imports from a hub: what is fetched, how it resumes, what is refused. SPDX-License-Identifier: Apache-2.0"""
+import email.utils
 import json
 import os
 import signal
 import socket
+import ssl
+import subprocess
 import time
 
 import pytest
 
 import tiny
-from hub import Repo, git_hash
+from hub import Hub, Repo, git_hash
 
 TOKEN = "hf_secret"
 EXTRA = {"pytorch_model.bin": b"\x80\x04pickle", "modeling_custom.py": b"raise SystemExit('never run')", ".gitattributes": b"", "README.md": b"# tiny",
@@ -98,6 +101,31 @@ def test_a_busy_hub_is_asked_again_after_the_time_it_names(hub, home, repo):
     hub.statuses = [(429, {"Retry-After": "1"}), (503, {}), (500, {})]
     home.imports("hf:org/Tiny")
     assert not hub.statuses
+
+
+@pytest.mark.parametrize("headers", [{"RateLimit": '"api";r=7;t=200, "resolvers";r=0;t=2'}, {"RateLimit": '"resolvers"; r=0; t=2', "Retry-After": "1"},
+                                     {"RateLimit": '"resolvers";r=0;t=1', "Retry-After": "2"},
+                                     {"Retry-After": lambda: email.utils.formatdate(time.time() + 3, usegmt=True)}])
+def test_a_quota_that_is_used_up_is_waited_for(hub, home, repo, headers):
+    hub.statuses = [(429, {k: v() if callable(v) else v for k, v in headers.items()})]
+    begin = time.monotonic()
+    home.imports("hf:org/Tiny")
+    assert not hub.statuses and time.monotonic() - begin > 1.9
+
+
+def test_quotas_that_say_nothing_about_this_answer_are_not_waited_for(hub, home, repo):
+    used_up = {"RateLimit": '"api";r=0;t=280'}
+    hub.statuses = [(503, used_up), (429, {"RateLimit": '"api";r=3;t=280'}), (429, {"RateLimit": '"api";;r=;t=x,,;r=0;t=-280'})]
+    begin = time.monotonic()
+    home.imports("hf:org/Tiny")
+    assert not hub.statuses and time.monotonic() - begin < 60
+
+
+@pytest.mark.parametrize("headers", [{"RateLimit": '"resolvers";r=0;t=301'}, {"Retry-After": "4294967297"}])
+def test_a_wait_that_is_too_long_is_told_and_not_begun(hub, home, repo, headers):
+    hub.statuses = [(429, headers)]
+    text = home.refuses("hf:org/Tiny")
+    assert "asks to wait" in text and "HF_TOKEN" in text
 
 
 def test_a_hub_that_stays_down_is_given_up_with_what_to_do(hub, home, repo):
@@ -259,3 +287,116 @@ def test_json_lists_every_check(hub, home, repo):
     assert checks == dict.fromkeys(["architecture", "tokenizer", "chat template", "stop ids", "weights", "first forward"], "passed")
     done = home.run("import", "--json", "hf:org/Tiny")
     assert json.loads(done.stdout)["result"] == "refused" and done.returncode == 1
+
+
+# ---- HTTPS ----
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory):
+    """An authority of our own, and certificates from it: for 127.0.0.1, and for another host."""
+    folder = tmp_path_factory.mktemp("certificates")
+
+    def openssl(*args):
+        subprocess.run(["openssl", *args], cwd=folder, check=True, capture_output=True, timeout=60)
+
+    openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "ca.key", "-out", "ca.pem", "-days", "2",
+            "-subj", "/CN=An authority for tests")
+    for name, host in (("here", "IP:127.0.0.1"), ("elsewhere", "DNS:hub.example")):
+        (folder / f"{name}.ext").write_text(f"subjectAltName={host}\n")
+        openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", "/CN=test")
+        openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", f"{name}.ext",
+                "-out", f"{name}.pem")
+    return folder
+
+
+@pytest.fixture
+def secure(authority, home, tiny_files, request):
+    """A hub over HTTPS in place of the other one; parameter: which certificate it shows."""
+    name = getattr(request, "param", "here")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(authority / f"{name}.pem", authority / f"{name}.key")
+    server = Hub(context)
+    server.repos["org/Tiny"] = Repo(tiny_files, token=TOKEN)
+    home.environment.update(HF_ENDPOINT=server.url, HF_TOKEN=TOKEN)
+    yield server
+    server.close()
+
+
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+def test_over_https_an_authority_of_the_environment_is_trusted(secure, home, authority, tiny_files, variable):
+    home.imports("hf:org/Tiny", **{variable: str(authority / "ca.pem")})
+    assert home.files("tiny") == tiny_files
+    asked = {origin: {h.get("Authorization") for o, _, _, h in secure.requests if o == origin} for origin in ("hub", "cdn")}
+    assert asked == {"hub": {f"Bearer {TOKEN}"}, "cdn": {None}}
+
+
+def test_an_authority_that_nobody_named_is_not_trusted(secure, home):
+    text = home.refuses("hf:org/Tiny")
+    assert "is not trusted" in text and "SSL_CERT_FILE" in text
+    assert not secure.requests  # nor was the token sent
+
+
+@pytest.mark.parametrize("secure", ["elsewhere"], indirect=True)
+def test_a_certificate_of_another_host_is_not_trusted(secure, home, authority):
+    assert "is not trusted" in home.refuses("hf:org/Tiny", SSL_CERT_FILE=str(authority / "ca.pem"))
+    assert not secure.requests
+
+
+def test_https_does_not_become_http_on_the_way(secure, home, authority):
+    secure.cdn_scheme = "http"
+    assert "from https to a place without it" in home.refuses("hf:org/Tiny", SSL_CERT_FILE=str(authority / "ca.pem"))
+    assert not [r for r in secure.requests if r[0] == "cdn"]
+
+
+def test_a_file_of_certificates_that_is_missing_is_said(secure, home):
+    assert "SSL_CERT_FILE" in home.refuses("hf:org/Tiny", SSL_CERT_FILE="/nowhere/ca.pem")
+
+
+# ---- a disk that fills up ----
+
+
+@pytest.fixture
+def small_disk(home):
+    """The models folder on a file system of 96 MiB."""
+    home.models.mkdir()
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a small file system")
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=96m", "tmpfs", str(home.models)], capture_output=True, text=True)
+    if made.returncode:
+        pytest.skip("no file system can be mounted here: " + made.stderr.strip())
+    yield home.models
+    subprocess.run(["umount", "-l", str(home.models)], check=True)
+
+
+def fill(folder):
+    with open(folder / ".filler", "wb", buffering=0) as f:
+        for size in (1 << 20, 4096, 1):
+            try:
+                while f.write(bytes(size)) == size:
+                    pass
+            except OSError:
+                pass
+
+
+def test_a_disk_that_fills_up_during_the_download_is_said_and_gone_on_with(hub, home, small_disk, repo, tiny_files):
+    hub.before["tokenizer.json"] = lambda: fill(small_disk)  # the weights have no room any more
+    text = home.refuses("hf:org/Tiny")
+    assert not hub.before and "The disk is full" in text and "run the same command again" in text
+    (small_disk / ".filler").unlink()
+    home.imports("hf:org/Tiny")
+    assert home.files("tiny")["model.safetensors"] == tiny_files["model.safetensors"]
+    assert weights(hub) == len(tiny_files["model.safetensors"])
+    assert not (small_disk / ".incoming").exists()
+
+
+def test_weights_have_their_room_before_they_come(hub, home, small_disk, repo, tiny_files):
+    hub.before["model.safetensors"] = lambda: fill(small_disk)
+    done = home.run("import", "hf:org/Tiny")
+    assert not hub.before and weights(hub) == len(tiny_files["model.safetensors"])
+    (small_disk / ".filler").unlink()
+    if done.returncode:  # what else is written did not fit
+        assert "The disk is full" in done.stderr and home.visible() == []
+        home.imports("hf:org/Tiny")
+    assert home.files("tiny")["model.safetensors"] == tiny_files["model.safetensors"]
+    assert weights(hub) == len(tiny_files["model.safetensors"])
