@@ -350,6 +350,19 @@ static int check_all_used(const struct convert *c, struct error *err) {
   return result;
 }
 
+/* The rows of one expert are not taken out of a tensor of all. */
+static int refuse_stacks(const struct convert *c, struct error *err) {
+  static const char *const names[] = {"model.layers.0.mlp.experts.gate_up_proj", "transformer.blocks.0.ffn.experts.mlp.w1_weight"};
+  for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+    if (in_source(c, names[i]))
+      return error_set(
+          err, ERROR_UNSUPPORTED,
+          "%s: the tensor %s holds the matrices of all experts, which cannot be written as GGUF. Take the original checkpoint, or "
+          "save it with transformers' save_pretrained, which writes the published names.",
+          c->file->path, names[i]);
+  return 0;
+}
+
 static int plan_hugging_face(struct convert *c, struct error *err) {
   static const struct {
     const char *architecture;
@@ -358,6 +371,7 @@ static int plan_hugging_face(struct convert *c, struct error *err) {
                   {"dbrx", plan_dbrx},   {"mpt", plan_mpt},       {"bert", plan_bert}};
   for (size_t i = 0; i < sizeof families / sizeof families[0]; i++) {
     if (strcmp(c->info.architecture, families[i].architecture) != 0) continue;
+    if (refuse_stacks(c, err) < 0) return -1;
     families[i].plan(c);
     return check_all_used(c, err);
   }

@@ -101,6 +101,7 @@ struct weight *weights__pack(struct weights *w, const char *key, struct slice te
 /* A matrix within a tensor that stacks several: the tensor, of rank 2 or 3, is seen as `rows` rows. */
 struct weight_part {
   size_t rows, begin; /* the part's rows are begin … */
+  size_t n_experts;   /* that share the rows evenly */
   size_t n_out, n_in; /* of the matrix */
   bool transposed;    /* the part is [n_in, n_out] and is turned; plain number types only */
 };

@@ -485,15 +485,59 @@ int checkpoint_read(const struct checkpoint *c, const char *name, struct pool *p
   return taken < 0 ? -1 : 1;
 }
 
+/* ---- stacks of experts ---- */
+
+/* The scales of one expert: of the whole, of its two halves (gate and up, quantized apart), or by blocks of all its rows or of each half. */
+static int take_expert_scales(struct taking *t, const char *last, const struct file_tensor *s, const struct checkpoint_rows *r) {
+  const struct checkpoint *c = t->c;
+  size_t R = r->rows_per_expert, expert = r->begin / R, first = r->begin % R;
+  size_t b0 = c->block_rows ? c->block_rows : R, b1 = c->block_cols ? c->block_cols : r->columns;
+  size_t all = (R + b0 - 1) / b0, half = R % 2 ? 0 : 2 * ((R / 2 + b0 - 1) / b0), cols = (r->columns + b1 - 1) / b1;
+  uint64_t so = s->rank > 1 ? s->shape[1] : 1, si = s->rank > 2 ? s->shape[2] : 1;
+  bool within_half = half && first / (R / 2) == (first + r->n - 1) / (R / 2), by_half = so == half && so != all && within_half;
+  bool plain = so == all && (so != half || !within_half || R / 2 % b0 == 0);
+  if (!s->rank || s->shape[0] <= expert || s->n_elements != s->shape[0] * so * si || si != cols || !(plain || by_half))
+    return tensor_error(t, last, "has a shape that does not fit the experts' matrices and the quantization's settings");
+  if (take_scales(t, last, s) < 0) return -1;
+  t->m.row_block = b0, t->m.row_stride = cols, t->m.group_stride = 1;
+  t->m.group_size = b1, t->m.n_groups = cols;
+  t->m.row_first = by_half ? first % (R / 2) : first;
+  size_t skip = (expert * (size_t)so + (by_half ? first / (R / 2) * (half / 2) : 0)) * cols;
+  memmove(t->m.scales, t->m.scales + skip, ((size_t)s->n_elements - skip) * sizeof *t->m.scales);
+  return 0;
+}
+
+int checkpoint_read_rows(const struct checkpoint *c, const struct file_tensor *t, const struct checkpoint_rows *rows, struct pool *pool,
+                         struct checkpoint_tensor *out, struct error *err) {
+  struct taking taking = {.c = c, .base = t->name, .err = err};
+  struct checkpoint_matrix *m = &taking.m;
+  bool is_float8 = t->dtype == DTYPE_F8_E4M3 || t->dtype == DTYPE_F8_E5M2;
+  if (!is_float8 || !c->is_float)
+    return error_set(err, ERROR_UNSUPPORTED,
+                     "%s: the tensor %.*s stacks the matrices of all experts in the type %s, and the method in %s is %s; stacked "
+                     "experts are known in 8-bit floats with scales (fp8) only. Take a checkpoint with a tensor for each expert.",
+                     c->file->path, SLICE_ARG(t->name), dtype_info(t->dtype)->name, c->where ? c->where : "config.json",
+                     checkpoint_method(c) ? checkpoint_method(c) : "not named");
+  const char *last = "_scale_inv";
+  const struct file_tensor *s = beside(c, t->name, last);
+  if (!s) s = beside(c, t->name, last = "_scale");
+  if (!s) return tensor_error(&taking, last, "is missing");
+  *m = (struct checkpoint_matrix){.n_out = rows->n, .n_in = rows->columns, .order = CHECKPOINT_FLOATS, .bits = 8, .dtype = t->dtype};
+  m->q = (const unsigned char *)t->data + rows->begin * rows->columns;
+  int result = take_expert_scales(&taking, last, s, rows);
+  if (result == 0) result = unpack(&taking, t, pool, out);
+  free(m->scales);
+  return result;
+}
+
 void checkpoint_release(struct checkpoint_tensor *t) {
   free(t->owned);
   *t = (struct checkpoint_tensor){0};
 }
 
 uint64_t checkpoint_parameters(const struct checkpoint *c, const struct file_tensor *t) {
-  static const char *const helpers[] = {
-      ".qzeros",       ".scales",      ".g_idx",           ".weight_scale", ".weight_scale_inv", ".weight_shape", ".weight_zero_point",
-      ".weight_g_idx", ".input_scale", ".activation_scale"};
+  static const char *const helpers[] = {".qzeros",      "_scale", ".scales", ".g_idx", "_scale_inv", ".weight_shape", ".weight_zero_point",
+                                        ".weight_g_idx"};
   if (!c->method) return t->n_elements;
   for (size_t i = 0; i < sizeof helpers / sizeof helpers[0]; i++)
     if (slice_ends(t->name, slice_cstr(helpers[i]))) return 0;

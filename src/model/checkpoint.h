@@ -33,11 +33,22 @@ struct checkpoint_matrix {
   const unsigned char *z;
   size_t n_groups, group_size; /* inputs of a group; group g_idx[i] or i / group_size */
   const unsigned char *g_idx;  /* int32 [in], or NULL */
-  float *scales;               /* scale of (o, g): scales[o / row_block · row_stride + g · group_stride] */
-  size_t row_block, row_stride, group_stride;
+  float *scales;               /* scale of (o, g): scales[(row_first + o) / row_block · row_stride + g · group_stride] */
+  size_t row_first, row_block, row_stride, group_stride;
 };
 
 /* Turns it into a plain matrix in new memory (free): blocks of integers where that loses nothing, else F32. */
 void *checkpoint_unpack(const struct checkpoint_matrix *m, struct pool *pool, enum dtype *ret_dtype);
+
+/* Rows of a tensor that stacks one matrix for each expert. */
+struct checkpoint_rows {
+  size_t rows_per_expert; /* of the tensor */
+  size_t begin, n;        /* rows of the whole tensor, all of one expert */
+  size_t columns;
+};
+/* Those rows as a matrix [n, columns], for a tensor of a number type that needs scales. Of 8-bit floats the scales stand in NAME_scale_inv or
+ * NAME_scale; stacks of integers are refused by key and value. Release out. */
+int checkpoint_read_rows(const struct checkpoint *c, const struct file_tensor *t, const struct checkpoint_rows *rows, struct pool *pool,
+                         struct checkpoint_tensor *out, struct error *err);
 
 #endif

@@ -29,7 +29,7 @@ static size_t words(size_t n, int bits) { return (n * (size_t)bits + 31) / 32; }
 static size_t group_of(const struct checkpoint_matrix *m, size_t i) { return m->g_idx ? (size_t)word_at(m->g_idx, i) : i / m->group_size; }
 
 static float scale_of(const struct checkpoint_matrix *m, size_t o, size_t g) {
-  return m->scales[o / m->row_block * m->row_stride + g * m->group_stride];
+  return m->scales[(m->row_first + o) / m->row_block * m->row_stride + g * m->group_stride];
 }
 
 static int zero_of(const struct checkpoint_matrix *m, size_t o, size_t g) {

@@ -18,10 +18,10 @@ static const struct decoder_names NAMES = {
     .qkv = {"blk.%zu.attn_qkv.weight", "blocks.%zu.norm_attn_norm.attn.Wqkv.weight", NULL},
     .o = {"blk.%zu.attn_output.weight", "blocks.%zu.norm_attn_norm.attn.out_proj.weight", NULL},
     .moe = {.router = {"blk.%zu.ffn_gate_inp.weight", "blocks.%zu.ffn.router.layer.weight", NULL},
-            .gate = {"blk.%zu.ffn_gate_exps.weight", "blocks.%zu.ffn.experts.mlp.w1", NULL},
-            .up = {"blk.%zu.ffn_up_exps.weight", "blocks.%zu.ffn.experts.mlp.v1", NULL},
+            .gate = {"blk.%zu.ffn_gate_exps.weight", "blocks.%zu.ffn.experts.mlp.w1", "blocks.%zu.ffn.experts.mlp.w1_weight"},
+            .up = {"blk.%zu.ffn_up_exps.weight", "blocks.%zu.ffn.experts.mlp.v1", "blocks.%zu.ffn.experts.mlp.v1_weight"},
             .down = {"blk.%zu.ffn_down_exps.weight", NULL, NULL},
-            .down_transposed = {NULL, "blocks.%zu.ffn.experts.mlp.w2", NULL}},
+            .down_transposed = {NULL, "blocks.%zu.ffn.experts.mlp.w2", "blocks.%zu.ffn.experts.mlp.w2_weight"}},
 };
 
 static const char *const SITES[DECODER_O + 1] = {

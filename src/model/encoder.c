@@ -69,7 +69,7 @@ static bool load_feed_forward(struct loading *l, struct encoder_layer *layer, si
   const struct encoder_names *names = l->names;
   size_t D = l->D, F = l->F;
   if (weights_part_names(l->w, &names->up_gate) && weights_find(l->w, &names->up_gate, n)) {
-    struct weight_part up = {.rows = 2 * F, .n_out = F, .n_in = D}, gate = up;
+    struct weight_part up = {.rows = 2 * F, .n_experts = 1, .n_out = F, .n_in = D}, gate = up;
     gate.begin = F;
     layer->w_up = weights_part(l->w, &names->up_gate, n, &up, l->err);
     layer->w_gate = layer->w_up ? weights_part(l->w, &names->up_gate, n, &gate, l->err) : NULL;

@@ -64,9 +64,9 @@ static struct weight *load_one(struct weights *w, const struct weight_name *name
 static int load_gate_up(struct moe_layer *l, const struct moe_names *n, struct weights *w, size_t layer, size_t e, const size_t *EDF,
                         struct error *err) {
   size_t E = EDF[0], D = EDF[1], F = EDF[2];
-  struct weight_part part = {.rows = E * F, .begin = e * F, .n_out = F, .n_in = D};
+  struct weight_part part = {.rows = E * F, .begin = e * F, .n_experts = E, .n_out = F, .n_in = D};
   if (has(w, &n->gate_up, layer)) {
-    struct weight_part gate = {.rows = 2 * E * F, .begin = 2 * e * F, .n_out = F, .n_in = D}, up = gate;
+    struct weight_part gate = {.rows = 2 * E * F, .begin = 2 * e * F, .n_experts = E, .n_out = F, .n_in = D}, up = gate;
     up.begin += F;
     l->gate[e] = weights_part(w, &n->gate_up, layer, &gate, err);
     l->up[e] = l->gate[e] ? weights_part(w, &n->gate_up, layer, &up, err) : NULL;
@@ -83,8 +83,8 @@ static int load_gate_up(struct moe_layer *l, const struct moe_names *n, struct w
 static int load_down(struct moe_layer *l, const struct moe_names *n, struct weights *w, size_t layer, size_t e, const size_t *EDF,
                      struct error *err) {
   size_t E = EDF[0], D = EDF[1], F = EDF[2];
-  struct weight_part part = {.rows = E * D, .begin = e * D, .n_out = D, .n_in = F};
-  struct weight_part transposed = {.rows = E * F, .begin = e * F, .n_out = D, .n_in = F, .transposed = true};
+  struct weight_part part = {.rows = E * D, .begin = e * D, .n_experts = E, .n_out = D, .n_in = F};
+  struct weight_part transposed = {.rows = E * F, .begin = e * F, .n_experts = E, .n_out = D, .n_in = F, .transposed = true};
   if (weights_part_names(w, &n->down_transposed)) l->down[e] = weights_part(w, &n->down_transposed, layer, &transposed, err);
   else if (has(w, &n->down, layer) || !weights_part_names(w, &n->one_down)) l->down[e] = weights_part(w, &n->down, layer, &part, err);
   else l->down[e] = load_one(w, &n->one_down, layer, e, D, F, err);

@@ -41,12 +41,17 @@ struct stack {
 static struct stack stack_of(const struct file_tensor *t, const struct model_info *info) {
   uint64_t last = t->shape[t->rank - 1];
   struct stack s = {1, last ? t->n_elements / last : 0, last};
-  bool dbrx_experts = ends(t, ".ffn.experts.mlp.w1") || ends(t, ".ffn.experts.mlp.v1") || ends(t, ".ffn.experts.mlp.w2");
+  static const char *const parts[] = {"w1", "v1", "w2", "w1_weight", "v1_weight", "w2_weight"};
+  bool dbrx_experts = false;
+  for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+    struct slice base = slice_make(t->name.data, t->name.len - (slice_ends(t->name, slice_cstr(parts[i])) ? strlen(parts[i]) : 0));
+    dbrx_experts = dbrx_experts || slice_ends(base, SLICE(".ffn.experts.mlp."));
+  }
   if (t->rank == 3 || dbrx_experts) s.n = info->n_experts ? info->n_experts : 1;
   bool gate_up = ends(t, ".mlp.experts.gate_up_proj") || ends(t, ".ffn_gate_up_exps.weight"), up_gate = ends(t, ".mlp.up_gate_proj.weight");
   if (gate_up || up_gate) s.n *= 2;
   s.rows /= s.n;
-  if (ends(t, ".ffn.experts.mlp.w2")) { /* turned when packed */
+  if (ends(t, ".ffn.experts.mlp.w2") || ends(t, ".ffn.experts.mlp.w2_weight")) { /* turned when packed */
     s.columns = s.rows;
     s.rows = last;
   }
@@ -57,7 +62,7 @@ static uint64_t memory_of(const struct file_tensor *t, const struct checkpoint *
   uint64_t parameters = checkpoint_parameters(c, t);
   if (parameters == 0 || is_left_out(t, info)) return 0;
   bool is_float8 = t->dtype == DTYPE_F8_E4M3 || t->dtype == DTYPE_F8_E5M2;
-  if (checkpoint_method(c) && t->rank == 2 && t->dtype >= DTYPE_I8) /* blocks of 32 bytes and an fp32 scale; floats become fp32 */
+  if (checkpoint_method(c) && t->rank >= 2 && t->dtype >= DTYPE_I8) /* blocks of 32 bytes and an fp32 scale; floats become fp32 */
     return is_float8 || mode == COMPUTE_F32 ? times(parameters, 4) : added(parameters, parameters / 8);
   if (t->rank < 2 || is_table(t)) return times(t->n_elements, sizeof(float));
   struct stack s = stack_of(t, info);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "model/arch.h"
+#include "model/checkpoint.h"
 
 bool weights_part_names(const struct weights *w, const struct weight_name *name) {
   return w->file->container == FILE_GGUF ? name->gguf != NULL : name->hf != NULL;
@@ -32,9 +33,6 @@ static const struct file_tensor *find_stack(const struct weights *w, const struc
   } else if ((t->rank != 2 && t->rank != 3) || t->shape[t->rank - 1] != columns || t->n_elements != part->rows * columns) {
     error_set(err, ERROR_CORRUPT, "%s: the tensor %.*s has %llu values in rank %u, but the model's configuration demands %zu rows of %zu.",
               path, SLICE_ARG(t->name), (unsigned long long)t->n_elements, t->rank, part->rows, columns);
-  } else if (t->dtype >= DTYPE_I8) { /* the scales that they need lie elsewhere */
-    error_set(err, ERROR_UNSUPPORTED, "%s: the tensor %.*s stacks several matrices of the type %s, which is not supported.", path,
-              SLICE_ARG(t->name), dtype_info(t->dtype)->name);
   } else {
     return t;
   }
@@ -47,28 +45,45 @@ static struct weight *pack(struct weights *w, const char *key, const struct file
   return weights__pack(w, key, t->name, &source, err);
 }
 
+/* The part's rows as they lie in the tensor. What needs scales from elsewhere is made plain, in out's memory. */
+static int read_part(struct weights *w, const struct file_tensor *t, const struct weight_part *part, struct checkpoint_tensor *out,
+                     struct error *err) {
+  size_t n = part->transposed ? part->n_in : part->n_out, columns = part->transposed ? part->n_out : part->n_in;
+  uint64_t row_bytes;
+  if (t->dtype >= DTYPE_I8) {
+    struct checkpoint_rows rows = {.rows_per_expert = part->rows / part->n_experts, .begin = part->begin, .n = n, .columns = columns};
+    struct checkpoint *c = checkpoint_open(w->file, err);
+    int result = c ? checkpoint_read_rows(c, t, &rows, compute_pool(w->compute), out, err) : -1;
+    checkpoint_close(c);
+    return result;
+  }
+  bool turns = !part->transposed || dtype_info(t->dtype)->block_elements == 1;
+  if (!turns || !dtype_bytes(t->dtype, columns, &row_bytes))
+    return error_set(err, ERROR_UNSUPPORTED, "%s: the tensor %.*s cannot be divided into its matrices in the type %s.", w->file->path,
+                     SLICE_ARG(t->name), dtype_info(t->dtype)->name);
+  *out = (struct checkpoint_tensor){.view = *t};
+  out->view.data = (const unsigned char *)t->data + row_bytes * part->begin;
+  return 0;
+}
+
 struct weight *weights_part(struct weights *w, const struct weight_name *name, size_t layer, const struct weight_part *part,
                             struct error *err) {
-  size_t columns = part->transposed ? part->n_out : part->n_in;
-  const struct file_tensor *t = find_stack(w, name, layer, part, columns, err);
+  const struct file_tensor *t = find_stack(w, name, layer, part, part->transposed ? part->n_out : part->n_in, err);
+  struct checkpoint_tensor plain;
   if (!t) return NULL;
   char key[KEY_BYTES];
   snprintf(key, sizeof key, "%.*s[%zu]", (int)(t->name.len < KEY_BYTES - 32 ? t->name.len : KEY_BYTES - 32), t->name.data, part->begin);
   struct weight *kept = weights__kept(w, key, part->n_out, part->n_in);
-  if (kept) return kept;
-  uint64_t row_bytes;
-  bool turns = !part->transposed || dtype_info(t->dtype)->block_elements == 1;
-  if (!turns || !dtype_bytes(t->dtype, columns, &row_bytes)) {
-    error_set(err, ERROR_UNSUPPORTED, "%s: the tensor %.*s cannot be divided into its matrices in the type %s.", w->file->path,
-              SLICE_ARG(t->name), dtype_info(t->dtype)->name);
-    return NULL;
-  }
-  const unsigned char *data = (const unsigned char *)t->data + row_bytes * part->begin;
-  if (!part->transposed) return pack(w, key, t, part, data, err);
-  unsigned char *own = turned(data, part->n_in, part->n_out, dtype_info(t->dtype)->block_bytes);
+  if (kept || read_part(w, t, part, &plain, err) < 0) return kept;
   struct weight *packed = NULL;
-  if (own) packed = pack(w, key, t, part, own, err);
-  else error_set(err, ERROR_NO_MEMORY, "%s: there is no memory to turn the tensor %.*s.", w->file->path, SLICE_ARG(t->name));
-  free(own);
+  if (part->transposed) {
+    unsigned char *own = turned(plain.view.data, part->n_in, part->n_out, dtype_info(plain.view.dtype)->block_bytes);
+    if (own) packed = pack(w, key, &plain.view, part, own, err);
+    else error_set(err, ERROR_NO_MEMORY, "%s: there is no memory to turn the tensor %.*s.", w->file->path, SLICE_ARG(t->name));
+    free(own);
+  } else {
+    packed = pack(w, key, &plain.view, part, plain.view.data, err);
+  }
+  checkpoint_release(&plain);
   return packed;
 }

@@ -485,6 +485,36 @@ static void mpt_settings_that_change_the_arithmetic_are_refused(void **state) {
   refused("mpt", "\"expansion_ratio\": 4", "\"expansion_ratio\": 0.01", ERROR_UNSUPPORTED, "expansion_ratio", "0.01");
 }
 
+/* Stacked experts of a number type other than floats: no published checkpoint has them. */
+static void stacked_experts_of_integers_are_refused_by_type_and_method(void **state) {
+  (void)state;
+  struct error err = {0};
+  char *folder = changed("mixtral-fused-window", "\"model_type\"",
+                         "\"quantization_config\": {\"quant_method\": \"gptq\", \"bits\": 4}, \"model_type\"");
+  char *path = fs_join(folder, "model.safetensors");
+  struct buf bytes = {0};
+  assert_int_equal(fs_read(path, 1 << 22, &bytes, &err), 0);
+  char *stack = memmem(bytes.data, bytes.len, "gate_up_proj", 12), *type = stack ? strstr(stack, "\"BF16\"") : NULL;
+  assert_non_null(type);
+  memcpy(type, "\"I16\" ", 6);
+  assert_int_equal(unlink(path), 0);
+  assert_int_equal(fs_write_atomic(path, buf_view(&bytes), 0600, &err), 0);
+  struct file_model *file = file_model_open(folder, &err);
+  if (!file) fail_msg("%s", err.message);
+  struct pool *pool = pool_create(1, &err);
+  struct compute *c = compute_create(COMPUTE_F32, pool, COMPUTE_ISA_ALL, &err);
+  assert_null(model_load(file, c, NULL, &err));
+  if (!strstr(err.message, "mlp.experts.gate_up_proj") || !strstr(err.message, "I16") ||
+      !strstr(err.message, "quantization_config is GPTQ"))
+    fail_msg("%s", err.message);
+  compute_destroy(c);
+  pool_destroy(pool);
+  file_model_close(file);
+  remove_folder(folder);
+  buf_free(&bytes);
+  free(path);
+}
+
 static void mixtures_that_cannot_be_are_refused(void **state) {
   (void)state;
   refused("mixtral", "\"num_experts_per_tok\": 2", "\"num_experts_per_tok\": 5", ERROR_UNSUPPORTED, "5", "4 experts");
@@ -545,6 +575,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(mixtral_shapes_are_planned),
       cmocka_unit_test(the_dbrx_shape_is_planned),
       cmocka_unit_test(mpt_settings_that_change_the_arithmetic_are_refused),
+      cmocka_unit_test(stacked_experts_of_integers_are_refused_by_type_and_method),
       cmocka_unit_test(mixtures_that_cannot_be_are_refused),
       cmocka_unit_test(two_rope_bases_that_differ_are_refused),
       cmocka_unit_test(gte_settings_that_change_the_arithmetic_are_refused),

@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
-"""Tiny random Llamas in every quantized form that Plinth loads, with the logits that Hugging Face code computes in fp32 from the weights that the formulas give.
+"""Tiny random Llamas, and mixtures of experts, in every quantized form that Plinth loads, with the logits that Hugging Face code computes in fp32 from the weights that the formulas give.
 
-    make.py      writes <name>/{config.json, model.safetensors, expected.json, …} beside this script
+    make.py [NAME…]      writes <name>/{config.json, model.safetensors, expected.json, …} beside this script; without names all
 
 Needs numpy, torch, transformers, safetensors. Integers, zeros and scales are drawn, then packed here from the published layouts (doc/format/checkpoints.md) bit by bit.
 """
-import json, pathlib, shutil, zlib
+import json, pathlib, shutil, sys, zlib
 import numpy as np
 import torch
 from safetensors.torch import save_file
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import DbrxConfig, DbrxForCausalLM, LlamaConfig, LlamaForCausalLM, MixtralConfig, MixtralForCausalLM
 
 here = pathlib.Path(__file__).parent
 torch.set_grad_enabled(False)
@@ -108,7 +108,13 @@ def compressed(format, **weights):
             "config_groups": {"group_0": {"targets": ["Linear"], "weights": weights, "input_activations": None, "output_activations": None}}}
 
 
+def wanted(name):
+    return not sys.argv[1:] or name in sys.argv[1:]
+
+
 def make(name, settings, quantize, beside=None):
+    if not wanted(name):
+        return
     seed = zlib.crc32(name.encode())
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
@@ -140,6 +146,74 @@ def make(name, settings, quantize, beside=None):
     (folder / "expected.json").write_text(json.dumps(cases) + "\n")
 
 
+def stacked(rng, w, block):
+    """Scales of one matrix of experts [E, rows, columns]; block None: one for each expert, "halves": one for each half of it; a third element:
+    blocks begin anew at the second half."""
+    E, rows, cols = w.shape
+    q = torch.from_numpy(rng.normal(size=w.shape).astype(np.float32) * 3).to(F8["e4m3"])
+    if block is None or block == "halves":
+        s, sf = scales_of(rng, (E, 2 if block else 1, 1), 5, torch.float32)
+        full = np.repeat(sf, rows // sf.shape[1], 1)
+    elif len(block) > 2:
+        per_half = -(-rows // 2 // block[0])
+        s, sf = scales_of(rng, (E, 2 * per_half, -(-cols // block[1])), 5, torch.float32)
+        full = np.repeat(sf, block[1], 2)[:, :, :cols]
+        full = np.concatenate([np.repeat(h, block[0], 1)[:, : rows // 2] for h in (full[:, :per_half], full[:, per_half:])], 1)
+    else:
+        s, sf = scales_of(rng, (E, -(-rows // block[0]), -(-cols // block[1])), 5, torch.float32)
+        full = np.repeat(np.repeat(sf, block[0], 1), block[1], 2)[:, :rows, :cols]
+    return q, s, full * q.float().numpy()
+
+
+def make_experts(name, model, config, settings, rename, block, linear):
+    """A mixture of experts whose experts lie in one tensor; other matrices as `linear` gives them."""
+    if not wanted(name):
+        return
+    seed = zlib.crc32(name.encode())
+    rng = np.random.default_rng(seed)
+    torch.manual_seed(seed)
+    state, E = {}, 3
+    for key, p in model.named_parameters():
+        if ".experts." in key:
+            gate_up = key.endswith("gate_up_proj")
+            q, s, w = stacked(rng, p.reshape(E, -1, p.shape[-1]), "halves" if block is None and gate_up else block if gate_up or not block else block[:2])
+            p.copy_(torch.from_numpy(np.ascontiguousarray(w.reshape(p.shape), dtype=np.float32)))
+            state |= rename(key, q.reshape(p.shape), s)
+        elif key.endswith(("_proj.weight", "Wqkv.weight")):
+            tensors, w = linear(rng, *p.shape)
+            p.copy_(torch.from_numpy(np.ascontiguousarray(w, dtype=np.float32)))
+            state |= {key[:-6] + last: t.contiguous() for last, t in tensors.items()}
+        else:
+            p.copy_((torch.randn_like(p) * 0.2 + (1.0 if p.ndim == 1 else 0.0)).half().float())
+            state[key] = p.half().contiguous()
+    folder = here / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(config | {"quantization_config": settings}, indent=1) + "\n")
+    save_file(state, folder / "model.safetensors")
+    prompts = [torch.randint(0, 40, (n,)).tolist() for n in (3, 40)]
+    cases = [{"ids": p, "logits": [round(float(x), 7) for x in model(torch.tensor([p])).logits[0, -1]]} for p in prompts]
+    (folder / "expected.json").write_text(json.dumps(cases) + "\n")
+
+
+def mixtral(name, settings, block, linear):
+    """As transformers 5 holds Mixtral in memory: gate_up_proj and down_proj of all experts, scales in NAME_scale_inv."""
+    sizes = dict(vocab_size=40, hidden_size=64, intermediate_size=40, num_hidden_layers=1, num_attention_heads=4, num_key_value_heads=2,
+                 max_position_embeddings=128, num_local_experts=3, num_experts_per_tok=2, rms_norm_eps=1e-5)
+    model = MixtralForCausalLM(MixtralConfig(**sizes)).float().eval()
+    make_experts(name, model, {"model_type": "mixtral", "hidden_act": "silu", **sizes}, settings, lambda key, q, s: {key: q, key + "_scale_inv": s}, block, linear)
+
+
+def dbrx(name, settings, linear):
+    """As Quark writes DBRX: w1_weight and one scale for each expert."""
+    c = DbrxConfig(vocab_size=40, d_model=64, n_heads=4, n_layers=1, max_seq_len=128, rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
+                   attn_config={"clip_qkv": 8.0, "kv_n_heads": 2, "rope_theta": 10000.0}, ffn_config={"ffn_hidden_size": 40, "moe_num_experts": 3, "moe_top_k": 2})
+    config = {"model_type": "dbrx", "vocab_size": 40, "d_model": 64, "n_heads": 4, "n_layers": 1, "max_seq_len": 128,
+              "attn_config": {"clip_qkv": 8.0, "kv_n_heads": 2, "rope_theta": 10000.0}, "ffn_config": {"ffn_hidden_size": 40, "moe_num_experts": 3, "moe_top_k": 2}}
+    rename = lambda key, q, s: {key + "_weight": q, key + "_weight_scale": s.reshape(-1), key + "_input_scale": torch.full((3,), 0.5)}
+    make_experts(name, DbrxForCausalLM(c).float().eval(), config, settings, rename, None, linear)
+
+
 G = {"quant_method": "gptq", "bits": 4, "group_size": 32, "desc_act": False, "sym": True, "lm_head": False, "checkpoint_format": "gptq"}
 make("gptq-4bit", G, lambda r, o, n: gptq(r, o, n, 4, 32))
 make("gptq-4bit-act-order", G | {"desc_act": True, "sym": False}, lambda r, o, n: gptq(r, o, n, 4, 32, sym=False, order=True))
@@ -159,3 +233,10 @@ make("float8-tensor", compressed("float-quantized", num_bits=8, type="float", st
 make("float8-channel", compressed("float-quantized", num_bits=8, type="float", strategy="channel", group_size=None), lambda r, o, n: fp8(r, o, n, "e4m3", "channel"))
 make("fp8-block", {"quant_method": "fp8", "fmt": "e4m3", "activation_scheme": "dynamic", "weight_block_size": [32, 48]}, lambda r, o, n: fp8(r, o, n, "e4m3", "block", "weight_scale_inv"))
 make("fp8-scalar-e5m2", {"quant_method": "fp8", "fmt": "e5m2", "activation_scheme": "static"}, lambda r, o, n: fp8(r, o, n, "e5m2", "scalar"))
+mixtral("fp8-block-experts", {"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": [32, 48]}, (32, 48),
+        lambda r, o, n: fp8(r, o, n, "e4m3", "block", "weight_scale_inv"))
+mixtral("fp8-halves-experts", {"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": None}, None,
+        lambda r, o, n: fp8(r, o, n, "e4m3", "tensor", "weight_scale_inv"))
+mixtral("fp8-block-halves-experts", {"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": [32, 48]}, (32, 48, "apart"),
+        lambda r, o, n: fp8(r, o, n, "e4m3", "block", "weight_scale_inv"))
+dbrx("fp8-dbrx-experts", {"quant_method": "fp8", "activation_scheme": "static"}, lambda r, o, n: fp8(r, o, n, "e4m3", "tensor"))

@@ -61,10 +61,18 @@ static void the_form_float8_tensor_gives_the_formulas_logits(void **state) { (vo
 static void the_form_float8_channel_gives_the_formulas_logits(void **state) { (void)state, check("float8-channel"); }
 static void the_form_fp8_block_gives_the_formulas_logits(void **state) { (void)state, check("fp8-block"); }
 static void the_form_fp8_scalar_e5m2_gives_the_formulas_logits(void **state) { (void)state, check("fp8-scalar-e5m2"); }
+static void the_form_fp8_block_experts_gives_the_formulas_logits(void **state) { (void)state, check("fp8-block-experts"); }
+static void the_form_fp8_halves_experts_gives_the_formulas_logits(void **state) { (void)state, check("fp8-halves-experts"); }
+static void the_form_fp8_block_halves_experts_gives_the_formulas_logits(void **state) { (void)state, check("fp8-block-halves-experts"); }
+static void the_form_fp8_dbrx_experts_gives_the_formulas_logits(void **state) { (void)state, check("fp8-dbrx-experts"); }
 
 int main(int argc, char **argv) {
   vectors = argc > 1 ? argv[1] : "test/vector/checkpoint";
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test(the_form_fp8_block_experts_gives_the_formulas_logits),
+      cmocka_unit_test(the_form_fp8_halves_experts_gives_the_formulas_logits),
+      cmocka_unit_test(the_form_fp8_block_halves_experts_gives_the_formulas_logits),
+      cmocka_unit_test(the_form_fp8_dbrx_experts_gives_the_formulas_logits),
       cmocka_unit_test(the_form_gptq_4bit_gives_the_formulas_logits),
       cmocka_unit_test(the_form_gptq_4bit_act_order_gives_the_formulas_logits),
       cmocka_unit_test(the_form_gptq_4bit_v2_asymmetric_gives_the_formulas_logits),
