@@ -1,65 +1,56 @@
 /* adapter_merge: a base and an adapter become one checkpoint; see model.h. SPDX-License-Identifier: Apache-2.0
- * Row by row: memory holds one adapter pair and one row. */
+ * Row by row: memory holds one adapter pair and one row. A tensor of the base is one product, or those of all experts one below the other. */
 #include <stdlib.h>
 
 #include "base/fs.h"
 #include "base/mem.h"
 #include "model/adapter.h"
 
-/* What is added to one tensor. */
-struct share {
-  const struct file_tensor *from_a, *from_b; /* both NULL: nothing */
-  float *a, *b;                              /* [r, n_in] times s, [n_out, r] */
-  size_t rank;
+struct merging {
+  const struct file_adapter *f;
+  struct adapter_table table;    /* of architectures that tell their products; else shares is NULL, and names decide */
+  const struct model_info *info; /* of the base */
+  bool *used;                    /* [tensors of f] */
+  struct fs_writer *file;
 };
 
-/* The tensors of the adapter that belong to this module. */
-static struct share find_share(const struct file_adapter *f, struct slice module) {
-  struct share s = {0};
+/* ---- whose share a row gets ---- */
+
+static size_t index_of(const struct file_adapter *f, const struct file_tensor *t) {
+  size_t i = 0;
+  while (safetensors_tensor_at(f->tensors, i) != t) i++;
+  return i;
+}
+
+/* By the module's name alone. */
+static struct adapter_share share_by_name(const struct file_adapter *f, struct slice module) {
+  struct adapter_share s = {0};
   for (size_t i = 0; i < safetensors_n_tensors(f->tensors); i++) {
     const struct file_tensor *t = safetensors_tensor_at(f->tensors, i);
     struct slice own;
     bool is_b;
     if (!adapter__split(t->name, &own, &is_b) || !slice_eq(adapter__below(own), adapter__below(module))) continue;
-    *(is_b ? &s.from_b : &s.from_a) = t;
+    *(is_b ? &s.b : &s.a) = t;
   }
   return s;
 }
 
-static float *values_of(const struct file_adapter *f, const struct file_tensor *t, struct error *err) {
-  size_t n = (size_t)t->n_elements;
-  float *out = malloc((n ? n : 1) * sizeof *out);
-  if (!out) error_set(err, ERROR_NO_MEMORY, "%s: there is no memory for the tensor %.*s.", f->path, SLICE_ARG(t->name));
-  else if (!dtype_to_f32(t->dtype, t->data, out, n)) {
-    error_set(err, ERROR_UNSUPPORTED, "%s: the tensor %.*s has the type %s, which cannot be converted.", f->path, SLICE_ARG(t->name),
-              dtype_info(t->dtype)->name);
-    free(out);
-    out = NULL;
-  }
-  return out;
+/* The share of a tensor that is one product. */
+static struct adapter_share share_of(const struct merging *m, const struct file_tensor *w) {
+  struct slice module = w->name;
+  if (!slice_ends(module, SLICE(".weight"))) return (struct adapter_share){0};
+  module.len -= strlen(".weight");
+  if (!m->table.shares) return share_by_name(m->f, module);
+  struct adapter_place at = adapter__find(m->table.arch, m->info, module);
+  return at.slot == SIZE_MAX ? (struct adapter_share){0} : m->table.shares[at.layer * m->table.n_slots + at.slot];
 }
 
-static int check_share(const struct file_adapter *f, const struct share *s, const struct file_tensor *w, struct error *err) {
-  const struct file_tensor *a = s->from_a, *b = s->from_b;
-  bool fits = a && b && a->rank == 2 && b->rank == 2 && w->rank == 2 && a->shape[1] == w->shape[1] && b->shape[0] == w->shape[0] &&
-              a->shape[0] == b->shape[1] && a->shape[0] > 0;
-  if (!fits)
-    return error_set(err, ERROR_INVALID, "%s: the adapter does not fit the tensor %.*s: it is for another base model.", f->path,
-                     SLICE_ARG(w->name));
+/* ---- values ---- */
+
+static int check_type(const struct file_adapter *f, const struct file_tensor *w, struct error *err) {
   if (w->dtype == DTYPE_F32 || w->dtype == DTYPE_F16 || w->dtype == DTYPE_BF16) return 0;
   return error_set(err, ERROR_UNSUPPORTED, "%s: the tensor %.*s is %s; an adapter is merged into F32, F16 or BF16 only. Serve it unmerged.",
                    f->path, SLICE_ARG(w->name), dtype_info(w->dtype)->name);
-}
-
-static int load_share(const struct file_adapter *f, struct share *s, struct slice module, const struct file_tensor *w, struct error *err) {
-  float scale;
-  if (check_share(f, s, w, err) < 0) return -1;
-  s->rank = (size_t)s->from_a->shape[0];
-  if (adapter__scale(f, module, s->rank, &scale, err) < 0 || !(s->a = values_of(f, s->from_a, err)) ||
-      !(s->b = values_of(f, s->from_b, err)))
-    return -1;
-  for (size_t i = 0; i < s->from_a->n_elements; i++) s->a[i] *= scale;
-  return 0;
 }
 
 static void round_row(enum dtype dtype, const float *row, void *out, size_t n) {
@@ -69,16 +60,18 @@ static void round_row(enum dtype dtype, const float *row, void *out, size_t n) {
   }
 }
 
-static int put_merged(struct fs_writer *file, const struct share *s, const struct file_tensor *w, struct error *err) {
-  size_t n = (size_t)w->shape[1], bytes = n * dtype_info(w->dtype)->block_bytes;
+/* Rows begin … begin + n − 1 of the tensor, plus s · BA. */
+static int put_sum(struct fs_writer *file, const struct file_tensor *w, size_t begin, size_t rows, const float *a, const float *b,
+                   size_t rank, struct error *err) {
+  size_t n = (size_t)w->shape[w->rank - 1], bytes = n * dtype_info(w->dtype)->block_bytes;
   float *row = mem_alloc(n * sizeof *row), *sum = mem_alloc(n * sizeof *sum);
   void *out = mem_alloc(n * sizeof(float));
   int result = 0;
-  for (size_t i = 0; i < w->shape[0] && result == 0; i++) {
-    dtype_to_f32(w->dtype, (const unsigned char *)w->data + i * bytes, row, n);
+  for (size_t i = 0; i < rows && result == 0; i++) {
+    dtype_to_f32(w->dtype, (const unsigned char *)w->data + (begin + i) * bytes, row, n);
     for (size_t j = 0; j < n; j++) sum[j] = 0;
-    for (size_t k = 0; k < s->rank; k++)
-      for (size_t j = 0; j < n; j++) sum[j] += s->b[i * s->rank + k] * s->a[k * n + j];
+    for (size_t k = 0; k < rank; k++)
+      for (size_t j = 0; j < n; j++) sum[j] += b[i * rank + k] * a[k * n + j];
     for (size_t j = 0; j < n; j++) row[j] += sum[j];
     round_row(w->dtype, row, out, n);
     result = fs_writer_put(file, out, bytes, err);
@@ -89,43 +82,77 @@ static int put_merged(struct fs_writer *file, const struct share *s, const struc
   return result;
 }
 
-static int put_tensor(struct fs_writer *file, const struct file_adapter *f, const struct file_tensor *w, size_t *n_used,
-                      struct error *err) {
-  struct slice module = w->name;
-  struct share s = {0};
-  if (slice_ends(module, SLICE(".weight"))) {
-    module.len -= strlen(".weight");
-    s = find_share(f, module);
-  }
-  if (!s.from_a && !s.from_b) return fs_writer_put(file, w->data, (size_t)w->n_bytes, err);
-  *n_used += 2;
-  int result = load_share(f, &s, module, w, err) < 0 ? -1 : put_merged(file, &s, w, err);
-  free(s.a);
-  free(s.b);
+/* One product's rows of the tensor, with their share. */
+static int put_rows(struct merging *m, const struct file_tensor *w, size_t begin, size_t rows, const struct adapter_share *s,
+                    struct error *err) {
+  size_t n = (size_t)w->shape[w->rank - 1], bytes = n * dtype_info(w->dtype)->block_bytes, rank;
+  if (!s->a && !s->b) return fs_writer_put(m->file, (const char *)w->data + begin * bytes, rows * bytes, err);
+  if (adapter__check_share(m->f, s, rows, n, &rank, err) < 0 || check_type(m->f, w, err) < 0) return -1;
+  m->used[index_of(m->f, s->a)] = m->used[index_of(m->f, s->b)] = true;
+  float *a = adapter__a(m->f, s, rank, err), *b = a ? adapter__b(m->f, s, rank, rows, err) : NULL;
+  int result = b ? put_sum(m->file, w, begin, rows, a, b, rank, err) : -1;
+  free(a);
+  free(b);
   return result;
 }
 
-static int put_all(struct fs_writer *file, const struct file_adapter *f, const struct file_model *base, struct error *err) {
-  size_t n_used = 0;
+/* The experts of a tensor [E, rows, in]: gate and up, or down. */
+static int put_experts(struct merging *m, const struct file_tensor *w, size_t layer, int parameter, struct error *err) {
+  size_t first = parameter == 0 ? 0 : 2, n = parameter == 0 ? 2 : 1, rows = (size_t)w->shape[1] / n;
+  if (w->shape[0] != m->info->n_experts || rows * n != w->shape[1])
+    return error_set(err, ERROR_INVALID, "The tensor %.*s does not hold the matrices of %zu experts.", SLICE_ARG(w->name),
+                     m->info->n_experts);
+  for (size_t i = 0; i < n * m->info->n_experts; i++) {
+    size_t slot = m->table.arch->n_sites + 3 * (i / n) + first + i % n;
+    if (put_rows(m, w, i * rows, rows, &m->table.shares[layer * m->table.n_slots + slot], err) < 0) return -1;
+  }
+  return 0;
+}
+
+static int put_tensor(struct merging *m, const struct file_tensor *w, struct error *err) {
+  size_t layer;
+  int parameter = m->table.shares && w->rank == 3 ? adapter__find_stack(m->table.arch, m->info, w->name, &layer) : -1;
+  if (parameter >= 0) return put_experts(m, w, layer, parameter, err);
+  struct adapter_share s = share_of(m, w);
+  if (w->rank == 2) return put_rows(m, w, 0, (size_t)w->shape[0], &s, err);
+  return fs_writer_put(m->file, w->data, (size_t)w->n_bytes, err);
+}
+
+static int put_all(struct merging *m, const struct file_model *base, struct error *err) {
+  size_t n_used = 0, n = safetensors_n_tensors(m->f->tensors);
   for (size_t i = 0; i < safetensors_n_tensors(base->tensors); i++)
-    if (put_tensor(file, f, safetensors_tensor_at(base->tensors, i), &n_used, err) < 0) return -1;
-  if (n_used == safetensors_n_tensors(f->tensors)) return 0;
-  return error_set(err, ERROR_INVALID, "%s: only %zu of the adapter's %zu tensors belong to %s: it is for another base model.", f->path,
-                   n_used, safetensors_n_tensors(f->tensors), base->path);
+    if (put_tensor(m, safetensors_tensor_at(base->tensors, i), err) < 0) return -1;
+  for (size_t i = 0; i < n; i++) n_used += m->used[i];
+  if (n_used == n) return 0;
+  return error_set(err, ERROR_INVALID, "%s: only %zu of the adapter's %zu tensors belong to %s: it is for another base model.", m->f->path,
+                   n_used, n, base->path);
+}
+
+static int merge(struct merging *m, const struct file_model *base, const char *path, struct error *err) {
+  size_t n = safetensors_n_tensors(base->tensors);
+  const struct file_tensor **tensors = mem_alloc(n * sizeof *tensors);
+  for (size_t i = 0; i < n; i++) tensors[i] = safetensors_tensor_at(base->tensors, i);
+  m->file = safetensors_write(path, tensors, n, err);
+  free(tensors);
+  if (!m->file) return -1;
+  if (put_all(m, base, err) == 0) return fs_writer_commit(m->file, err);
+  fs_writer_abandon(m->file);
+  return -1;
 }
 
 int adapter_merge(const struct file_adapter *adapter, const struct file_model *base, const char *path, struct error *err) {
+  struct model_info info;
   if (adapter__check(adapter, err) < 0) return -1;
   if (base->container != FILE_SAFETENSORS)
     return error_set(err, ERROR_UNSUPPORTED, "%s: an adapter is merged into plain safetensors only. Serve it unmerged, beside its base.",
                      base->path);
-  size_t n = safetensors_n_tensors(base->tensors);
-  const struct file_tensor **tensors = mem_alloc(n * sizeof *tensors);
-  for (size_t i = 0; i < n; i++) tensors[i] = safetensors_tensor_at(base->tensors, i);
-  struct fs_writer *file = safetensors_write(path, tensors, n, err);
-  free(tensors);
-  if (!file) return -1;
-  if (put_all(file, adapter, base, err) == 0) return fs_writer_commit(file, err);
-  fs_writer_abandon(file);
-  return -1;
+  if (model_inspect(base, &info, err) < 0) return -1;
+  struct merging m = {.f = adapter, .info = &info};
+  const struct model_arch *arch = model__arch(base, err);
+  int result = arch->n_sites ? adapter__table(&m.table, adapter, arch, &info, err) : 0;
+  m.used = mem_zalloc(safetensors_n_tensors(adapter->tensors) + 1, sizeof *m.used);
+  if (result == 0) result = merge(&m, base, path, err);
+  free(m.used);
+  adapter__table_free(&m.table);
+  return result;
 }

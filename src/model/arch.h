@@ -16,6 +16,14 @@ struct model {
   struct kept *kept;   /* or NULL */
 };
 
+/* How an architecture calls its experts; which: 0 gate, 1 up, 2 down. */
+struct model_experts {
+  const char *one[3];        /* the Hugging Face module of one expert's matrix, "%zu" for the layer, then for the expert */
+  const char *stack;         /* the module that holds those of all, "%zu" for the layer */
+  const char *parameters[2]; /* of it, in its order: gate rows above up rows [E, 2F, D], and down [E, D, F] */
+  const struct weight *(*weight)(const struct model *m, size_t layer, size_t expert, size_t which);
+};
+
 struct model_arch {
   const char *name;          /* info.architecture */
   const char *gguf_name;     /* general.architecture, or NULL */
@@ -29,12 +37,16 @@ struct model_arch {
   void (*forward)(struct model *m, const struct model_batch *batch);                                 /* or NULL */
   void (*embed)(struct model *m, const int32_t *tokens, const size_t *offset, size_t n, float *out); /* or NULL */
   const float *(*hidden)(const struct model *m);
-  /* The products that an adapter may add to: their Hugging Face names below "model." or "transformer.", with "%zu" for the layer; none
-   * for an architecture without adapters. A site's number is its place here. */
+  /* The products that an adapter may add to: their Hugging Face names below "model." or "transformer.", with "%zu" for the layer and bars
+   * between several names of the same; none for an architecture without adapters. A site's number is its place here. */
   const char *const *sites;
   size_t n_sites;
   const struct weight *(*site_weight)(const struct model *m, size_t site, size_t layer); /* NULL where this model has none */
+  const struct model_experts *experts;                                                   /* that adapters may change; or NULL */
 };
+
+/* The architecture of a file, or NULL with an error that names it. */
+const struct model_arch *model__arch(const struct file_model *file, struct error *err);
 
 /* What the last pass left in front of the final norm (a decoder) or the pooling (an encoder), [rows, n_embd]: for tests. */
 const float *model__hidden(const struct model *m);
@@ -134,5 +146,15 @@ float *rope_frequencies(const struct config *c, double theta, size_t head_dim, s
 unsigned adapter_forms(const struct model_batch *b);
 /* y += what the adapters of the batch give to this product; act holds its input. y [n_rows, n_out], stride ldy. */
 void adapter_add(const struct model_batch *b, const struct act *act, size_t site, size_t layer, float *y, size_t ldy);
+enum adapter_expert { ADAPTER_GATE, ADAPTER_UP, ADAPTER_DOWN };
+/* Rows of the batch that have chosen one expert. */
+struct adapter_slots {
+  const int32_t *row;     /* [n] of the batch, ascending */
+  const int32_t *act_row; /* [n] where the product's input lies in act */
+  size_t n;
+};
+/* The same for a product of one expert.  y [n, n_out] */
+void adapter_add_expert(const struct model_batch *b, const struct act *act, enum adapter_expert which, size_t layer, size_t expert,
+                        const struct adapter_slots *s, float *y, size_t ldy);
 
 #endif

@@ -24,12 +24,16 @@ static const struct decoder_names NAMES = {
             .down_transposed = {NULL, "blocks.%zu.ffn.experts.mlp.w2", "blocks.%zu.ffn.experts.mlp.w2_weight"}},
 };
 
-static const char *const SITES[DECODER_O + 1] = {
+static const char *const SITES[DECODER_SITES] = {
     [DECODER_Q] = DECODER_NO_SITE,
     [DECODER_K] = DECODER_NO_SITE,
     [DECODER_V] = DECODER_NO_SITE,
     [DECODER_QKV] = "blocks.%zu.norm_attn_norm.attn.Wqkv",
     [DECODER_O] = "blocks.%zu.norm_attn_norm.attn.out_proj",
+    [DECODER_GATE] = DECODER_NO_SITE,
+    [DECODER_UP] = DECODER_NO_SITE,
+    [DECODER_DOWN] = DECODER_NO_SITE,
+    [DECODER_ROUTER] = "blocks.%zu.ffn.router.layer",
 };
 
 static struct config config_of(const struct file_model *file) { return (struct config){.file = file, .gguf_arch = "dbrx"}; }
@@ -130,6 +134,6 @@ const struct model_arch dbrx_arch = {
     .forward = decoder_forward,
     .hidden = decoder_hidden,
     .sites = SITES,
-    .n_sites = DECODER_O + 1,
+    .n_sites = DECODER_SITES,
     .site_weight = decoder_site_weight,
 };

@@ -324,9 +324,9 @@ static void feed_forward(struct decoder *m, const struct decoder_layer *l, size_
   adapter_add(b, m->act, DECODER_DOWN, n, m->x, D);
 }
 
-static void mix_experts(struct decoder *m, const struct decoder_layer *l, size_t rows) {
-  normalize(m, moe_forms(&l->moe, &m->rules.moe), m->x, l->ffn_norm, l->ffn_norm_bias, rows);
-  moe_add(m->base.compute, m->moe, &l->moe, &m->rules.moe, m->act, m->x, rows);
+static void mix_experts(struct decoder *m, const struct decoder_layer *l, size_t n, const struct model_batch *b) {
+  normalize(m, moe_forms(&l->moe, &m->rules.moe) | adapter_forms(b), m->x, l->ffn_norm, l->ffn_norm_bias, b->n_rows);
+  moe_add(m->base.compute, m->moe, &l->moe, &m->rules.moe, m->act, b, n, DECODER_ROUTER, m->x);
 }
 
 static void score(struct decoder *m, const struct model_batch *b) {
@@ -356,7 +356,7 @@ void decoder_forward(struct model *base, const struct model_batch *b) {
   for (size_t n = 0; n < base->info.n_layers; n++) {
     const struct decoder_layer *l = &m->layers[n];
     attend(m, l, n, &kv, b);
-    if (l->moe.router) mix_experts(m, l, b->n_rows);
+    if (l->moe.router) mix_experts(m, l, n, b);
     else feed_forward(m, l, n, b);
   }
   if (b->n_out_rows) score(m, b);
@@ -369,7 +369,13 @@ const float *decoder_hidden(const struct model *m) { return ((const struct decod
 const struct weight *decoder_site_weight(const struct model *m, size_t site, size_t layer) {
   const struct decoder_layer *l = &((const struct decoder *)m)->layers[layer];
   const struct weight *sites[DECODER_SITES] = {
-      [DECODER_Q] = l->wq, [DECODER_K] = l->wk,        [DECODER_V] = l->wv,    [DECODER_QKV] = l->wqkv,
-      [DECODER_O] = l->wo, [DECODER_GATE] = l->w_gate, [DECODER_UP] = l->w_up, [DECODER_DOWN] = l->w_down};
+      [DECODER_Q] = l->wq,        [DECODER_K] = l->wk,    [DECODER_V] = l->wv,        [DECODER_QKV] = l->wqkv,         [DECODER_O] = l->wo,
+      [DECODER_GATE] = l->w_gate, [DECODER_UP] = l->w_up, [DECODER_DOWN] = l->w_down, [DECODER_ROUTER] = l->moe.router};
   return sites[site];
+}
+
+const struct weight *decoder_expert_weight(const struct model *m, size_t layer, size_t expert, size_t which) {
+  const struct moe_layer *l = &((const struct decoder *)m)->layers[layer].moe;
+  struct weight *const *lists[] = {l->gate, l->up, l->down};
+  return lists[which][expert];
 }

@@ -77,7 +77,18 @@ struct decoder {
 
 /* The products that adapters may add to, in the order of model_arch.sites; a name that no tensor has stands for one that an architecture
  * lacks. */
-enum decoder_site { DECODER_Q, DECODER_K, DECODER_V, DECODER_QKV, DECODER_O, DECODER_GATE, DECODER_UP, DECODER_DOWN, DECODER_SITES };
+enum decoder_site {
+  DECODER_Q,
+  DECODER_K,
+  DECODER_V,
+  DECODER_QKV,
+  DECODER_O,
+  DECODER_GATE,
+  DECODER_UP,
+  DECODER_DOWN,
+  DECODER_ROUTER,
+  DECODER_SITES
+};
 #define DECODER_NO_SITE "-.%zu"
 
 /* Heads, kv heads and head size fit each other, and the head is of a language model; fills what follows from them. rotates: the head size must be even. */
@@ -96,5 +107,6 @@ void decoder_free(struct model *m);
 void decoder_forward(struct model *m, const struct model_batch *batch);
 const float *decoder_hidden(const struct model *m);
 const struct weight *decoder_site_weight(const struct model *m, size_t site, size_t layer);
+const struct weight *decoder_expert_weight(const struct model *m, size_t layer, size_t expert, size_t which);
 
 #endif

@@ -38,10 +38,23 @@ static const struct decoder_names NAMES = {
 };
 
 static const char *const SITES[DECODER_SITES] = {
-    [DECODER_Q] = "layers.%zu.self_attn.q_proj", [DECODER_K] = "layers.%zu.self_attn.k_proj",
-    [DECODER_V] = "layers.%zu.self_attn.v_proj", [DECODER_QKV] = DECODER_NO_SITE,
-    [DECODER_O] = "layers.%zu.self_attn.o_proj", [DECODER_GATE] = "layers.%zu.mlp.gate_proj",
-    [DECODER_UP] = "layers.%zu.mlp.up_proj",     [DECODER_DOWN] = "layers.%zu.mlp.down_proj",
+    [DECODER_Q] = "layers.%zu.self_attn.q_proj",
+    [DECODER_K] = "layers.%zu.self_attn.k_proj",
+    [DECODER_V] = "layers.%zu.self_attn.v_proj",
+    [DECODER_QKV] = DECODER_NO_SITE,
+    [DECODER_O] = "layers.%zu.self_attn.o_proj",
+    [DECODER_GATE] = "layers.%zu.mlp.gate_proj",
+    [DECODER_UP] = "layers.%zu.mlp.up_proj",
+    [DECODER_DOWN] = "layers.%zu.mlp.down_proj",
+    [DECODER_ROUTER] = "layers.%zu.block_sparse_moe.gate|layers.%zu.mlp.gate",
+};
+
+static const struct model_experts EXPERTS = {
+    .one = {"layers.%zu.block_sparse_moe.experts.%zu.w1", "layers.%zu.block_sparse_moe.experts.%zu.w3",
+            "layers.%zu.block_sparse_moe.experts.%zu.w2"},
+    .stack = "layers.%zu.mlp.experts",
+    .parameters = {"gate_up_proj", "down_proj"},
+    .weight = decoder_expert_weight,
 };
 
 /* ---- config ---- */
@@ -200,6 +213,7 @@ const struct model_arch llama_arch = {
     .sites = SITES,
     .n_sites = DECODER_SITES,
     .site_weight = decoder_site_weight,
+    .experts = &EXPERTS, /* of a GGUF file that has some */
 };
 
 const struct model_arch llama_mistral_arch = {
@@ -223,7 +237,8 @@ const struct model_arch llama_mixtral_arch = {
     .free = decoder_free,
     .forward = decoder_forward,
     .hidden = decoder_hidden,
-    .sites = SITES, /* experts take no adapters: those products are absent */
+    .sites = SITES,
     .n_sites = DECODER_SITES,
     .site_weight = decoder_site_weight,
+    .experts = &EXPERTS,
 };

@@ -25,7 +25,7 @@ static int arch_name(const struct file_model *file, struct slice *name, struct e
   return error_set(err, ERROR_CORRUPT, "%s: config.json has no model_type.", file->path);
 }
 
-static const struct model_arch *arch_of(const struct file_model *file, struct error *err) {
+const struct model_arch *model__arch(const struct file_model *file, struct error *err) {
   struct slice name;
   if (arch_name(file, &name, err) < 0) return NULL;
   for (size_t i = 0; i < N_ARCHS; i++) {
@@ -90,10 +90,10 @@ static struct checkpoint *inspect(const struct file_model *file, const struct mo
   return NULL;
 }
 
-int model_supports(const struct file_model *file, struct error *err) { return arch_of(file, err) ? 0 : -1; }
+int model_supports(const struct file_model *file, struct error *err) { return model__arch(file, err) ? 0 : -1; }
 
 int model_inspect(const struct file_model *file, struct model_info *info, struct error *err) {
-  const struct model_arch *arch = arch_of(file, err);
+  const struct model_arch *arch = model__arch(file, err);
   struct checkpoint *c = arch ? inspect(file, arch, info, err) : NULL;
   checkpoint_close(c);
   return c ? 0 : -1;
@@ -120,7 +120,7 @@ static int admit(const struct file_model *file, const struct checkpoint *c, cons
 }
 
 struct model *model_load(const struct file_model *file, struct compute *c, const struct model_options *options, struct error *err) {
-  const struct model_arch *arch = arch_of(file, err);
+  const struct model_arch *arch = model__arch(file, err);
   struct model_info info;
   struct checkpoint *tensors = arch ? inspect(file, arch, &info, err) : NULL;
   int admitted = tensors ? admit(file, tensors, &info, compute_mode_of(c), err) : -1;

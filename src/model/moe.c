@@ -209,22 +209,31 @@ static void route(struct moe_scratch *s, const struct moe_rules *rules, size_t r
   s->begin[0] = 0;
 }
 
+/* y of expert e's slots for two of its products, or for one. */
+static void expert_products(struct compute *c, struct moe_scratch *s, const struct act *act, const struct linear *jobs, size_t n_jobs,
+                            enum adapter_expert first, const struct model_batch *b, size_t n, size_t e, const int32_t *act_row) {
+  size_t begin = s->begin[e], count = s->begin[e + 1] - begin;
+  op_linear(c, act, jobs, n_jobs, act_row + begin, count);
+  struct adapter_slots slots = {.row = s->row + begin, .act_row = act_row + begin, .n = count};
+  for (size_t i = 0; i < n_jobs; i++) adapter_add_expert(b, act, first + (enum adapter_expert)i, n, e, &slots, jobs[i].y, jobs[i].ldy);
+}
+
 void moe_add(struct compute *c, struct moe_scratch *s, const struct moe_layer *l, const struct moe_rules *rules, const struct act *act,
-             float *x, size_t rows) {
-  size_t E = rules->n_experts, F = weight_n_out(l->gate[0]), D = weight_n_in(l->gate[0]);
+             const struct model_batch *b, size_t n, size_t router_site, float *x) {
+  size_t E = rules->n_experts, F = weight_n_out(l->gate[0]), D = weight_n_in(l->gate[0]), rows = b->n_rows;
   op_linear(c, act, &(struct linear){.w = l->router, .y = s->logits, .ldy = E}, 1, NULL, rows);
+  adapter_add(b, act, router_site, n, s->logits, E);
   route(s, rules, rows);
   for (size_t e = 0; e < E; e++) {
     size_t begin = s->begin[e];
     struct linear gate_up[] = {{.w = l->gate[e], .y = s->gate + begin * F, .ldy = F}, {.w = l->up[e], .y = s->up + begin * F, .ldy = F}};
-    op_linear(c, act, gate_up, 2, s->row + begin, s->begin[e + 1] - begin);
+    expert_products(c, s, act, gate_up, 2, ADAPTER_GATE, b, n, e, s->row);
   }
-  unsigned forms = 0;
+  unsigned forms = adapter_forms(b);
   for (size_t e = 0; e < E; e++) forms |= weight_act_form(l->down[e]);
   op_silu_mul(c, NULL, s->act, forms, s->gate, s->up, rows * rules->n_used, F);
-  for (size_t e = 0; e < E; e++) {
-    size_t begin = s->begin[e];
-    op_linear(c, s->act, &(struct linear){.w = l->down[e], .y = s->out + begin * D, .ldy = D}, 1, s->self + begin, s->begin[e + 1] - begin);
-  }
+  for (size_t e = 0; e < E; e++)
+    expert_products(c, s, s->act, &(struct linear){.w = l->down[e], .y = s->out + s->begin[e] * D, .ldy = D}, 1, ADAPTER_DOWN, b, n, e,
+                    s->self);
   op_mix_rows(c, x, s->out, s->slot, s->weight, rules->n_used, rows, D);
 }

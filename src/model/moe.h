@@ -42,8 +42,9 @@ struct moe_scratch *moe_scratch_create(struct compute *c, const struct moe_rules
 void moe_scratch_free(struct moe_scratch *s); /* NULL is fine */
 /* The forms that the input of moe_add must have. */
 unsigned moe_forms(const struct moe_layer *l, const struct moe_rules *rules);
-/* x += what the experts make of act's rows.  x [rows, D] */
+/* x += what the experts make of act's rows, which are those of the batch; adapters of layer n take part, that of the router at router_site.
+ * x [rows, D] */
 void moe_add(struct compute *c, struct moe_scratch *s, const struct moe_layer *l, const struct moe_rules *rules, const struct act *act,
-             float *x, size_t rows);
+             const struct model_batch *b, size_t n, size_t router_site, float *x);
 
 #endif

@@ -43,6 +43,7 @@ static const char *const SITES[DECODER_SITES] = {
     [DECODER_GATE] = DECODER_NO_SITE,
     [DECODER_UP] = "blocks.%zu.ffn.up_proj",
     [DECODER_DOWN] = "blocks.%zu.ffn.down_proj",
+    [DECODER_ROUTER] = DECODER_NO_SITE,
 };
 
 /* ---- config ---- */
