@@ -1,10 +1,13 @@
 /* js: see js.h. SPDX-License-Identifier: Apache-2.0
- * A `struct js` is a json_t of jansson under another name; no other file knows. */
+ * A `struct js` is a json_t of jansson under another name; no other file knows. An integer that 64 bits do not hold is a string that begins
+ * with the byte FF, which no string of a JSON text does, and goes on with the digits. */
 #include "base/js.h"
 
 #include <jansson.h>
+#include <stdlib.h>
 
 #include "base/buf.h"
+#include "base/mem.h"
 
 static json_t *raw(const struct js *v) { return (json_t *)v; }
 
@@ -53,17 +56,65 @@ static size_t number_len(struct slice text) {
   return n;
 }
 
-/* Writes ".0" behind every integer that 64 bits do not hold: then it is read as a real. */
-static void widen(struct slice text, struct buf *out) {
+#define WIDE_MARK '\xFF'
+
+/* Integers that 64 bits do not hold, in the order of the text. */
+struct wides {
+  struct buf texts;   /* each with the mark in front */
+  size_t *begins;     /* [n + 1] in texts */
+  size_t *numbers;    /* [n] which of all numbers of the text it is */
+  size_t n, next, at; /* next, at: of the walk through the values; the wide one to come, and the numbers passed */
+};
+
+static void add_wide(struct wides *w, struct slice digits, size_t number) {
+  if ((w->n & (w->n - 1)) == 0) {
+    w->begins = mem_realloc(w->begins, 2 * w->n + 2, sizeof *w->begins);
+    w->numbers = mem_realloc(w->numbers, 2 * w->n + 2, sizeof *w->numbers);
+  }
+  w->begins[w->n] = w->texts.len;
+  w->numbers[w->n++] = number;
+  buf_add_byte(&w->texts, (unsigned char)WIDE_MARK);
+  buf_add_slice(&w->texts, digits);
+  w->begins[w->n] = w->texts.len;
+}
+
+/* Writes 0 in place of every integer that 64 bits do not hold. */
+static void widen(struct slice text, struct buf *out, struct wides *wides) {
   bool in_string = false;
+  size_t number = 0;
   for (size_t i = 0; i < text.len;) {
     size_t n = in_string ? 0 : number_len(slice_from(text, i)), step = n ? n : 1;
+    struct slice token = slice_make(text.data + i, n);
     if (in_string && text.data[i] == '\\' && i + 1 < text.len) step = 2;
     else if (text.data[i] == '"') in_string = !in_string;
-    buf_add(out, text.data + i, step);
-    if (n && is_wide(slice_make(text.data + i, n))) buf_add_cstr(out, ".0");
+    bool whole = n && (token.data[0] != '-' || n > 1) && token.data[token.data[0] == '-'] != '0'; /* what JSON's grammar refuses stays */
+    if (whole && is_wide(token)) add_wide(wides, token, number), buf_add_byte(out, '0');
+    else buf_add(out, text.data + i, step);
+    number += n > 0;
     i += step;
   }
+}
+
+/* The wide integer that stands here, or NULL for another value. Values come in the order of the text. */
+static json_t *next_wide(struct wides *w, const json_t *v) {
+  if (!json_is_number(v) || w->next == w->n || w->at++ != w->numbers[w->next]) return NULL;
+  size_t begin = w->begins[w->next++];
+  return json_stringn_nocheck(w->texts.data + begin, w->begins[w->next] - begin);
+}
+
+static json_t *restore(json_t *v, struct wides *w) {
+  json_t *member, *wide = next_wide(w, v);
+  for (size_t i = 0; json_is_array(v) && i < json_array_size(v); i++) {
+    member = json_array_get(v, i);
+    json_t *now = restore(member, w);
+    if (now != member) json_array_set_new(v, i, now);
+  }
+  for (void *it = json_is_object(v) ? json_object_iter(v) : NULL; it; it = json_object_iter_next(v, it)) {
+    member = json_object_iter_value(it);
+    json_t *now = restore(member, w);
+    if (now != member) json_object_iter_set_new(v, it, now);
+  }
+  return wide ? wide : v;
 }
 
 static json_t *load(struct slice text, json_error_t *why) {
@@ -75,10 +126,16 @@ struct js *js_parse(struct slice text, struct error *err) {
   json_error_t why;
   json_t *root = load(text, &why);
   if (!root && json_error_code(&why) == json_error_numeric_overflow) {
-    struct buf wide = {0};
-    widen(text, &wide);
-    root = load(buf_view(&wide), &why);
-    buf_free(&wide);
+    struct buf narrow = {0};
+    struct wides wides = {0};
+    widen(text, &narrow, &wides);
+    json_t *read = load(buf_view(&narrow), &why);
+    root = read ? restore(read, &wides) : NULL;
+    if (root != read) json_decref(read);
+    buf_free(&narrow);
+    buf_free(&wides.texts);
+    free(wides.begins);
+    free(wides.numbers);
   }
   if (!root) error_set(err, ERROR_INVALID, "The text is not valid JSON: %s (line %d, column %d).", why.text, why.line, why.column);
   return (struct js *)root;
@@ -94,7 +151,7 @@ enum js_type js_type(const struct js *v) {
     case JSON_TRUE: return JS_TRUE;
     case JSON_INTEGER: return JS_INT;
     case JSON_REAL: return JS_REAL;
-    case JSON_STRING: return JS_STRING;
+    case JSON_STRING: return json_string_value(raw(v))[0] == WIDE_MARK ? JS_REAL : JS_STRING;
     case JSON_ARRAY: return JS_ARRAY;
     case JSON_OBJECT: return JS_OBJECT;
   }
@@ -149,8 +206,15 @@ bool js_int(const struct js *v, int64_t *out) {
 
 bool js_real(const struct js *v, double *out) {
   enum js_type type = js_type(v);
+  struct slice digits;
   if (type != JS_INT && type != JS_REAL) return false;
-  *out = json_number_value(raw(v));
+  *out = js_wide(v, &digits) ? strtod(digits.data, NULL) : json_number_value(raw(v));
+  return true;
+}
+
+bool js_wide(const struct js *v, struct slice *out) {
+  if (!v || !json_is_string(raw(v)) || js_type(v) != JS_REAL) return false;
+  *out = slice_make(json_string_value(raw(v)) + 1, json_string_length(raw(v)) - 1);
   return true;
 }
 

@@ -1,8 +1,8 @@
 /* js: JSON values read from outside; a thin facade that hides the library behind it (jansson). SPDX-License-Identifier: Apache-2.0
  *
  * Parsing is strict RFC 8259: valid UTF-8, no duplicate keys, nesting at most JS_DEPTH_MAX, nothing after the value; \u0000 in
- * strings is allowed (strings are slices). An integer that 64 bits do not hold is a JS_REAL. Objects keep the order of the text. Values are borrowed from the root that
- * js_parse returned and die with it. A root may be read by several threads at once. */
+ * strings is allowed (strings are slices). An integer that 64 bits do not hold is a JS_REAL that keeps its digits. Objects keep the
+ * order of the text. Values are borrowed from the root that js_parse returned and die with it. A root may be read by several threads at once. */
 #ifndef BASE_JS_H
 #define BASE_JS_H
 #include <stdbool.h>
@@ -40,6 +40,8 @@ void js_iter_get(void *it, struct slice *key, const struct js **value);
 bool js_str(const struct js *v, struct slice *out);
 bool js_int(const struct js *v, int64_t *out);
 bool js_real(const struct js *v, double *out); /* an integer counts too */
+/* The text of an integer that 64 bits do not hold. */
+bool js_wide(const struct js *v, struct slice *out);
 bool js_bool(const struct js *v, bool *out);
 
 #endif

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/utf8.h"
 
@@ -142,16 +143,29 @@ static void write_object(struct jsonw *w, const struct js *v) {
   jsonw_object_end(w);
 }
 
+/* What was a real stays one: 1.0 is not 1 for who reads it. */
+static void write_real(struct jsonw *w, const struct js *v) {
+  struct slice digits;
+  double d = 0;
+  if (js_wide(v, &digits)) {
+    jsonw_raw(w, digits);
+    return;
+  }
+  js_real(v, &d);
+  size_t begin = w->out->len;
+  jsonw_real(w, d);
+  if (strcspn(w->out->data + begin, ".en") == w->out->len - begin) buf_add_cstr(w->out, ".0");
+}
+
 void jsonw_value(struct jsonw *w, const struct js *v) {
   struct slice s;
   int64_t i;
-  double d;
   switch (js_type(v)) {
     case JS_ARRAY: write_array(w, v); break;
     case JS_OBJECT: write_object(w, v); break;
     case JS_STRING: js_str(v, &s), jsonw_str(w, s); break;
     case JS_INT: js_int(v, &i), jsonw_int(w, i); break;
-    case JS_REAL: js_real(v, &d), jsonw_real(w, d); break;
+    case JS_REAL: write_real(w, v); break;
     case JS_TRUE: jsonw_bool(w, true); break;
     case JS_FALSE: jsonw_bool(w, false); break;
     case JS_NULL:

@@ -80,7 +80,7 @@ static void dump_list(struct dumper *d, const struct jlist *l) {
 
 static void dump_key(struct dumper *d, struct jval key) {
   bool quotes = !jv_is_str(key);
-  if (quotes && key.type != JV_INT && key.type != JV_FLOAT && key.type != JV_BOOL && key.type != JV_NONE) {
+  if (quotes && key.type != JV_INT && key.type != JV_BIG && key.type != JV_FLOAT && key.type != JV_BOOL && key.type != JV_NONE) {
     jinja_run_fail(d->r, "keys must be str, int, float, bool or None, not %s", jinja_val_type_name(key));
     return;
   }
@@ -117,6 +117,7 @@ static void dump(struct dumper *d, struct jval v) {
     case JV_NONE: jinja_sb_cstr(&d->sb, "null"); break;
     case JV_BOOL: jinja_sb_cstr(&d->sb, v.b ? "true" : "false"); break;
     case JV_INT: jinja_sb_add(&d->sb, text, (size_t)snprintf(text, sizeof text, "%lld", (long long)v.i)); break;
+    case JV_BIG: jinja_sb_str(&d->sb, v.str); break;
     case JV_FLOAT: dump_float(d, v.f); break;
     case JV_STR: dump_str(d, v.str); break;
     case JV_LIST:

@@ -20,6 +20,7 @@ static struct jval overflow(struct jinja_run *r) {
 }
 
 static struct jval no_operator(struct jinja_run *r, enum jinja_tok op, struct jval a, struct jval b) {
+  if (a.type == JV_BIG || b.type == JV_BIG) return overflow(r);
   if (a.type == JV_UNDEFINED || b.type == JV_UNDEFINED) jinja_val_use_undefined(r, a.type == JV_UNDEFINED ? a : b);
   jinja_run_fail(r, "unsupported operand types for %s: '%s' and '%s'", jinja_lex_name(op), jinja_val_type_name(a), jinja_val_type_name(b));
   return jv_undefined();
@@ -122,6 +123,7 @@ static struct jval round_float(double f, int64_t digits) {
 struct jval jinja_ops_round(struct jinja_run *r, struct jval v, int64_t digits) {
   int64_t i;
   if (v.type == JV_FLOAT) return round_float(v.f, digits);
+  if (v.type == JV_BIG) return digits >= 0 ? v : overflow(r);
   if (!jv_as_int(v, &i)) {
     if (v.type == JV_UNDEFINED) jinja_val_use_undefined(r, v);
     jinja_run_fail(r, "type %s doesn't define __round__ method", jinja_val_type_name(v));
@@ -178,6 +180,7 @@ struct jval jinja_ops_unary(struct jinja_run *r, enum jinja_tok op, struct jval 
   int64_t i;
   if (jv_as_int(a, &i)) return op == TOK_SUB ? int_op(r, TOK_SUB, 0, i) : jv_int(i);
   if (a.type == JV_FLOAT) return jv_float(op == TOK_SUB ? -a.f : a.f);
+  if (a.type == JV_BIG) return op == TOK_SUB ? overflow(r) : a;
   if (a.type == JV_UNDEFINED) jinja_val_use_undefined(r, a);
   jinja_run_fail(r, "bad operand type for unary %s: '%s'", jinja_lex_name(op), jinja_val_type_name(a));
   return jv_undefined();

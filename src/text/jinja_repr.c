@@ -137,6 +137,7 @@ void jinja_repr_add(struct jinja_run *r, struct jinja_sb *sb, struct jval v) {
     case JV_NONE: jinja_sb_cstr(sb, "None"); break;
     case JV_BOOL: jinja_sb_cstr(sb, v.b ? "True" : "False"); break;
     case JV_INT: add_int(sb, v.i); break;
+    case JV_BIG: jinja_sb_str(sb, v.str); break;
     case JV_FLOAT: jinja_repr_float(sb, v.f); break;
     case JV_STR: add_quoted(r, sb, v.str); break;
     case JV_LIST: add_list(r, sb, v.list, "[", "]"); break;
@@ -178,7 +179,7 @@ enum { PPRINT_WIDTH = 80 };
 
 /* What keys are sorted by: numbers with numbers, strings with strings, and the kinds by their names. */
 static struct jval pprint_key(struct jinja_run *r, struct jval key) {
-  bool number = key.type == JV_BOOL || key.type == JV_INT || key.type == JV_FLOAT;
+  bool number = key.type == JV_BOOL || key.type == JV_INT || key.type == JV_BIG || key.type == JV_FLOAT;
   return jinja_val_pair(r, jinja_str_cstr(r, number ? "float" : jinja_val_type_name(key)), key);
 }
 

@@ -46,7 +46,7 @@ TEST(is_false) {
 }
 TEST(is_integer) {
   UNUSED;
-  return jv_bool(self.type == JV_INT);
+  return jv_bool(self.type == JV_INT || self.type == JV_BIG);
 }
 TEST(is_float) {
   UNUSED;
@@ -54,7 +54,7 @@ TEST(is_float) {
 }
 TEST(is_number) {
   UNUSED;
-  return jv_bool(self.type == JV_INT || self.type == JV_FLOAT || self.type == JV_BOOL);
+  return jv_bool(self.type == JV_INT || self.type == JV_BIG || self.type == JV_FLOAT || self.type == JV_BOOL);
 }
 TEST(is_string) {
   UNUSED;

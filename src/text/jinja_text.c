@@ -1,5 +1,6 @@
 /* jinja_text: filters on strings and numbers. SPDX-License-Identifier: Apache-2.0 */
 #include <math.h>
+#include <stdlib.h>
 #include <stdio.h>
 
 #include "text/jinja_call.h"
@@ -173,6 +174,7 @@ static bool to_float(struct jinja_run *r, struct jval v, double *out) {
   if (v.type == JV_UNDEFINED) jinja_val_use_undefined(r, v);
   if (v.type == JV_FLOAT) *out = v.f;
   else if (jv_as_int(v, &i)) *out = (double)i;
+  else if (v.type == JV_BIG) *out = jinja_run_bytes(r, 8 * v.str->len) ? strtod(v.str->data, NULL) : 0;
   else return jv_is_str(v) && jinja_run_chars(r, 4 * v.str->len) && jinja_number_float(v.str, out);
   return true;
 }
@@ -193,6 +195,7 @@ FILTER(do_int) { /* default base */
   int64_t i = 0;
   double f;
   if (jv_as_int(self, &i)) return jv_int(i);
+  if (self.type == JV_BIG) return self;
   if (self.type == JV_FLOAT && isinf(self.f)) jinja_run_fail(r, "cannot convert float infinity to integer");
   if (jv_is_str(self) && jinja_run_chars(r, self.str->len) && jinja_number_int(r, self.str, jinja_call_int(r, a[1], 10, false), &i))
     return jv_int(i);
@@ -212,6 +215,7 @@ FILTER(do_abs) {
   int64_t i;
   if (self.type == JV_FLOAT) return jv_float(fabs(self.f));
   if (jv_as_int(self, &i)) return i < 0 ? jinja_ops_unary(r, TOK_SUB, jv_int(i)) : jv_int(i);
+  if (self.type == JV_BIG) return jinja_str_slice(self.str).data[0] == '-' ? jinja_ops_unary(r, TOK_SUB, self) : self;
   jinja_run_fail(r, "bad operand type for abs(): '%s'", jinja_val_type_name(self));
   return self;
 }

@@ -5,6 +5,8 @@
 #include "text/jinja_val.h"
 
 #include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "text/jinja_ast.h"
@@ -71,10 +73,15 @@ bool jinja_val_hashable(struct jval v) { return hashable(v, 0); }
 
 static uint64_t hash(struct jinja_run *r, struct jval v) {
   uint64_t h = r->seed;
+  double f;
   switch (v.type) {
     case JV_STR: jinja_run_bytes(r, v.str->len); return hash_bytes(h, v.str->data, v.str->len);
     case JV_BOOL: return mix(mix(h, 2), v.b);
     case JV_INT: return mix(mix(h, 2), (uint64_t)v.i);
+    case JV_BIG: /* as a float that is equal */
+      jinja_run_bytes(r, 8 * v.str->len);
+      f = strtod(v.str->data, NULL);
+      return hash_bytes(h, (const char *)&f, sizeof f);
     case JV_FLOAT:
       if (v.f == floor(v.f) && fabs(v.f) < 9e18) return mix(mix(h, 2), (uint64_t)(int64_t)v.f);
       return hash_bytes(h, (const char *)&v.f, sizeof v.f);
@@ -196,6 +203,7 @@ bool jinja_val_same(struct jval a, struct jval b) {
     case JV_BOOL: return a.b == b.b;
     case JV_INT: return a.i == b.i;
     case JV_FLOAT: return a.f == b.f;
+    case JV_BIG:
     case JV_STR: return slice_eq(jinja_str_slice(a.str), jinja_str_slice(b.str));
     default: return a.p == b.p && a.p;
   }
@@ -212,8 +220,36 @@ static int compare_int_float(int64_t a, double b) {
   return b > whole ? -1 : b < whole ? 1 : 0;
 }
 
+/* Sign of the difference of two integers in digits. */
+static int compare_digits(struct slice a, struct slice b) {
+  bool minus = a.data[0] == '-';
+  if (minus != (b.data[0] == '-')) return minus ? -1 : 1;
+  int c = a.len != b.len ? (a.len < b.len ? -1 : 1) : memcmp(a.data, b.data, a.len);
+  c = (c > 0) - (c < 0);
+  return minus ? -c : c;
+}
+
+/* a is a JV_BIG. */
+static int compare_big(struct jval a, struct jval b) {
+  char text[400];
+  int64_t i;
+  struct slice digits = jinja_str_slice(a.str);
+  int sign = digits.data[0] == '-' ? -1 : 1;
+  if (b.type == JV_BIG) return compare_digits(digits, jinja_str_slice(b.str));
+  if (jv_as_int(b, &i)) return sign;
+  if (isnan(b.f)) return 2;
+  if (isinf(b.f)) return b.f > 0 ? -1 : 1;
+  if (fabs(b.f) < 9223372036854775808.0) return sign;
+  return compare_digits(digits, slice_make(text, (size_t)snprintf(text, sizeof text, "%.0f", b.f))); /* so large, it is whole */
+}
+
 static int compare_numbers(struct jval a, struct jval b) {
   int64_t ai, bi;
+  if (a.type == JV_BIG) return compare_big(a, b);
+  if (b.type == JV_BIG) {
+    int c = compare_big(b, a);
+    return c == 2 ? 2 : -c;
+  }
   bool a_int = jv_as_int(a, &ai), b_int = jv_as_int(b, &bi);
   if (a_int && b_int) return (ai > bi) - (ai < bi);
   if (a_int) return compare_int_float(ai, b.f);
@@ -225,7 +261,7 @@ static int compare_numbers(struct jval a, struct jval b) {
   return (a.f > b.f) - (a.f < b.f);
 }
 
-static bool is_number(struct jval v) { return v.type == JV_BOOL || v.type == JV_INT || v.type == JV_FLOAT; }
+static bool is_number(struct jval v) { return v.type == JV_BOOL || v.type == JV_INT || v.type == JV_BIG || v.type == JV_FLOAT; }
 
 static bool equal_lists(struct jinja_run *r, const struct jlist *a, const struct jlist *b) {
   if (a->n != b->n || !jinja_run_enter(r)) return false;
@@ -293,11 +329,26 @@ bool jinja_val_less(struct jinja_run *r, struct jval a, struct jval b) {
 const char *jinja_val_type_name(struct jval v) {
   static const char *const views[] = {"dict_keys", "dict_values", "dict_items"};
   static const char *const names[] = {
-      [JV_MISSING] = "missing",  [JV_UNDEFINED] = "Undefined", [JV_NONE] = "NoneType", [JV_BOOL] = "bool",
-      [JV_INT] = "int",          [JV_FLOAT] = "float",         [JV_STR] = "str",       [JV_LIST] = "list",
-      [JV_TUPLE] = "tuple",      [JV_DICT] = "dict",           [JV_RANGE] = "range",   [JV_VIEW] = "dict_keys",
-      [JV_ITER] = "generator",   [JV_NAMESPACE] = "Namespace", [JV_MACRO] = "Macro",   [JV_FUNC] = "function",
-      [JV_LOOP] = "LoopContext", [JV_CYCLER] = "Cycler",       [JV_JOINER] = "Joiner",
+      [JV_MISSING] = "missing",
+      [JV_UNDEFINED] = "Undefined",
+      [JV_NONE] = "NoneType",
+      [JV_BOOL] = "bool",
+      [JV_INT] = "int",
+      [JV_BIG] = "int",
+      [JV_FLOAT] = "float",
+      [JV_STR] = "str",
+      [JV_LIST] = "list",
+      [JV_TUPLE] = "tuple",
+      [JV_DICT] = "dict",
+      [JV_RANGE] = "range",
+      [JV_VIEW] = "dict_keys",
+      [JV_ITER] = "generator",
+      [JV_NAMESPACE] = "Namespace",
+      [JV_MACRO] = "Macro",
+      [JV_FUNC] = "function",
+      [JV_LOOP] = "LoopContext",
+      [JV_CYCLER] = "Cycler",
+      [JV_JOINER] = "Joiner",
   };
   if (v.type == JV_VIEW) return views[v.view->kind];
   if (v.type == JV_STR && v.str->markup) return "Markup";
@@ -357,7 +408,7 @@ struct jval jinja_val_from_js(struct jinja_run *r, const struct js *v, bool mark
       break;
     case JS_REAL:
       js_real(v, &f);
-      out = jv_float(f);
+      out = js_wide(v, &text) ? (struct jval){.type = JV_BIG, .str = str_from_js(r, text, false)} : jv_float(f);
       break;
     case JS_STRING:
       js_str(v, &text);

@@ -38,6 +38,7 @@ enum jtype {
   JV_NONE,
   JV_BOOL,
   JV_INT,
+  JV_BIG, /* an integer of the context that 64 bits do not hold: its digits; printed and compared, not computed with */
   JV_FLOAT,
   JV_STR,
   JV_LIST,
@@ -60,9 +61,9 @@ struct jval {
     bool b;
     int64_t i;
     double f;
-    const struct jstr *str;
-    struct jlist *list; /* JV_LIST, JV_TUPLE */
-    struct jdict *dict; /* JV_DICT, JV_NAMESPACE */
+    const struct jstr *str; /* JV_STR, JV_BIG */
+    struct jlist *list;     /* JV_LIST, JV_TUPLE */
+    struct jdict *dict;     /* JV_DICT, JV_NAMESPACE */
     struct jrange *range;
     struct jview *view;
     struct jiter *iter;

@@ -134,7 +134,7 @@ static void numbers_follow_the_grammar_and_the_range(void **state) {
 }
 
 /* Files have them: tokenizer_config.json writes 10^30 where it means "no limit". */
-static void an_integer_beyond_64_bits_is_a_real(void **state) {
+static void an_integer_beyond_64_bits_is_a_real_that_keeps_its_digits(void **state) {
   (void)state;
   struct js *v = parse(
       "[9223372036854775808, -9223372036854775809, 1000000000000000019884624838656, -9223372036854775808, \"9\\\"9223372036854775808\"]");
@@ -146,9 +146,41 @@ static void an_integer_beyond_64_bits_is_a_real(void **state) {
   }
   int64_t n;
   struct slice s;
+  assert_true(js_wide(js_at(v, 0), &s) && slice_eq(s, SLICE("9223372036854775808")));
+  assert_true(js_wide(js_at(v, 1), &s) && slice_eq(s, SLICE("-9223372036854775809")));
+  assert_true(js_wide(js_at(v, 2), &s) && slice_eq(s, SLICE("1000000000000000019884624838656")));
+  assert_false(js_str(js_at(v, 0), &s));
+  assert_false(js_int(js_at(v, 0), &n));
+  assert_false(js_wide(js_at(v, 3), &s) || js_wide(js_at(v, 4), &s) || js_wide(NULL, &s));
   assert_true(js_int(js_at(v, 3), &n) && n == INT64_MIN);
   assert_true(js_str(js_at(v, 4), &s) && slice_eq(s, SLICE("9\"9223372036854775808")));
   js_free(v);
+}
+
+static void wide_integers_keep_their_place_among_other_values(void **state) {
+  (void)state;
+  static const char text[] =
+      "{\"a\": [1, 99999999999999999999, {\"9\": -99999999999999999999}, 2.5], \"b\": \"99999999999999999999\", \"c\": "
+      "18446744073709551615, \"d\": 7}";
+  struct js *v = parse(text);
+  struct slice s;
+  int64_t n;
+  double d;
+  const struct js *a = js_get(v, "a");
+  assert_true(js_int(js_at(a, 0), &n) && n == 1);
+  assert_true(js_wide(js_at(a, 1), &s) && slice_eq(s, SLICE("99999999999999999999")));
+  assert_true(js_wide(js_get(js_at(a, 2), "9"), &s) && slice_eq(s, SLICE("-99999999999999999999")));
+  assert_true(js_real(js_at(a, 3), &d) && d == 2.5 && !js_wide(js_at(a, 3), &s));
+  assert_true(js_str(js_get(v, "b"), &s) && slice_eq(s, SLICE("99999999999999999999")));
+  assert_true(js_wide(js_get(v, "c"), &s) && slice_eq(s, SLICE("18446744073709551615")));
+  assert_true(js_int(js_get(v, "d"), &n) && n == 7);
+  js_free(v);
+  v = parse("-123456789012345678901234567890");
+  assert_true(js_wide(v, &s) && slice_eq(s, SLICE("-123456789012345678901234567890")));
+  js_free(v);
+  static const char *const bad[] = {"[99999999999999999999, 099999999999999999999]", "[99999999999999999999, -]",
+                                    "[99999999999999999999, 1e999]", "[-099999999999999999999]", "[99999999999999999999 1]"};
+  for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) expect_refused(slice_cstr(bad[i]), "not valid JSON");
 }
 
 static void errors_name_the_place(void **state) {
@@ -169,7 +201,8 @@ int main(void) {
       cmocka_unit_test(depth_is_bounded_before_the_parser_recurses),
       cmocka_unit_test(strings_may_hold_nul_and_escapes),
       cmocka_unit_test(numbers_follow_the_grammar_and_the_range),
-      cmocka_unit_test(an_integer_beyond_64_bits_is_a_real),
+      cmocka_unit_test(wide_integers_keep_their_place_among_other_values),
+      cmocka_unit_test(an_integer_beyond_64_bits_is_a_real_that_keeps_its_digits),
       cmocka_unit_test(errors_name_the_place),
       cmocka_unit_test(white_space_around_is_fine),
   };

@@ -139,8 +139,20 @@ static void a_parsed_value_is_written_as_it_was(void **state) {
   buf_free(&b);
 }
 
+static void values_are_written_as_they_were_read(void **state) {
+  (void)state;
+  static const char text[] = "{\"a\":[1,1.0,-0.0,1e+300,0.1,18446744073709551615,-99999999999999999999,null,true],\"b\":\"\"}";
+  struct js *v = js_parse(SLICE(text), NULL);
+  struct buf b = {0};
+  jsonw_value(&(struct jsonw){.out = &b}, v);
+  assert_string_equal(b.data, text);
+  js_free(v);
+  buf_free(&b);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test(values_are_written_as_they_were_read),
       cmocka_unit_test(commas_are_placed_by_the_writer),
       cmocka_unit_test(strings_are_escaped_and_always_valid),
       cmocka_unit_test(every_string_reads_back),

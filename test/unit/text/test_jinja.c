@@ -94,6 +94,27 @@ static void an_integer_over_64_bits_is_an_error_and_no_wrong_number(void **state
   check_text("{{ range(-9223372036854775807, 9223372036854775807, 4611686018427387904)[::2] | list }}", "{}", "[-9223372036854775807, 1]");
 }
 
+/* As Python prints and compares them. */
+static void an_integer_over_64_bits_of_the_context_keeps_its_digits(void **state) {
+  (void)state;
+  static const char big[] =
+      "{\"b\": 18446744073709551615, \"n\": -99999999999999999999, \"o\": {\"maximum\": 18446744073709551616, \"f\": 1.0}}";
+  check_text("{{ b }} {{ [n] }} {{ o | tojson }} {{ b | string }} {{ b | int }}", big,
+             "18446744073709551615 [-99999999999999999999] {\"maximum\": 18446744073709551616, \"f\": 1.0} 18446744073709551615 "
+             "18446744073709551615");
+  check_text("{{ b is integer }} {{ b is number }} {{ b is float }} {{ b is string }} {{ true if b }}", big, "True True False False True");
+  check_text(
+      "{{ b > 5 }} {{ n < -5.5 }} {{ n < b }} {{ b < o.maximum }} {{ o.maximum == 18446744073709551616.0 }} {{ b == 18446744073709551616.0 "
+      "}}",
+      big, "True True True True True False");
+  check_text("{{ [b, 1, n, 2.5, o.maximum] | sort }} {{ {b: 1}[b] }} {{ b in [1, b] }} {{ b < 1e30 }} {{ b == b }} {{ b | float }}", big,
+             "[-99999999999999999999, 1, 2.5, 18446744073709551615, 18446744073709551616] 1 True True True 1.8446744073709552e+19");
+  static const char *const templates[] = {"{{ b + 1 }}", "{{ -b }}", "{{ b * 2.0 }}", "{{ 1 - b }}", "{{ n | abs }}"};
+  for (size_t i = 0; i < sizeof templates / sizeof templates[0]; i++) check_error(templates[i], big, ERROR_INVALID, "64 bits");
+  check_error("{{ '%d' % b }}", big, ERROR_INVALID, "int");
+  check_error("{{ range(b) }}", big, ERROR_INVALID, "int");
+}
+
 static void time_is_the_given_one(void **state) {
   (void)state;
   setenv("TZ", "UTC", 1);
@@ -419,6 +440,7 @@ int main(void) {
       cmocka_unit_test(failures_while_rendering_name_line_and_column),
       cmocka_unit_test(failures_in_macros_name_the_call_too),
       cmocka_unit_test(raise_exception_gives_the_templates_own_message),
+      cmocka_unit_test(an_integer_over_64_bits_of_the_context_keeps_its_digits),
       cmocka_unit_test(an_integer_over_64_bits_is_an_error_and_no_wrong_number),
       cmocka_unit_test(time_is_the_given_one),
       cmocka_unit_test(hostile_templates_end_with_an_error),
