@@ -46,7 +46,7 @@ int about_open(struct about *a, const char *path, struct error *err) {
   if (a->n_tensors == 0) error_set(&a->unknown, ERROR_UNSUPPORTED, "%s holds a vocabulary and no weights.", a->file->path);
   else a->known = model_inspect(a->file, &a->info, &a->unknown) == 0;
   if (a->known) a->known = model_memory(a->file, &a->info, COMPUTE_FAST, &a->packed_bytes, &a->unknown) == 0;
-  uint64_t pages = (a->info.context_tokens + KV_PAGE_TOKENS - 1) / KV_PAGE_TOKENS;
+  uint64_t pages = (model_kv_positions(&a->info, 0, a->info.context_tokens) + KV_PAGE_TOKENS - 1) / KV_PAGE_TOKENS;
   if (__builtin_mul_overflow(pages * KV_PAGE_TOKENS, a->info.kv_bytes_per_token, &a->context_kv_bytes)) a->context_kv_bytes = UINT64_MAX;
   read_text(a);
   return 0;

@@ -242,11 +242,17 @@ static void add_json(struct buf *out, const struct plan *p) {
   buf_add_byte(out, '\n');
 }
 
+/* Of a sequence of so many tokens, in whole pages. */
+static uint64_t kv_bytes(const struct model_info *i, uint64_t tokens) {
+  uint64_t held = model_kv_positions(i, 0, tokens);
+  return times((held + KV_PAGE_TOKENS - 1) / KV_PAGE_TOKENS * KV_PAGE_TOKENS, i->kv_bytes_per_token);
+}
+
 /* A model that has no form in GGUF is told as it is stored; why there are no other types is in `reason`. */
 static void add_stored_only(struct buf *out, const struct model_info *i, uint64_t memory_bytes, const struct plan_options *o,
                             const struct error *reason) {
   uint64_t tokens = o->context_tokens ? o->context_tokens : i->context_tokens;
-  uint64_t kv = times((tokens + KV_PAGE_TOKENS - 1) / KV_PAGE_TOKENS * KV_PAGE_TOKENS, i->kv_bytes_per_token);
+  uint64_t kv = kv_bytes(i, tokens);
   if (o->json) {
     struct jsonw w = {.out = out};
     jsonw_object_begin(&w);
@@ -296,7 +302,7 @@ int plan_make(const char *path, const struct plan_options *o, struct buf *out, s
   if (result == 0) {
     struct plan p = {.c = &c, .o = o, .stored = !checkpoint_method(c.checkpoint)};
     p.tokens = o->context_tokens ? o->context_tokens : c.info.context_tokens;
-    p.kv = times((p.tokens + KV_PAGE_TOKENS - 1) / KV_PAGE_TOKENS * KV_PAGE_TOKENS, c.info.kv_bytes_per_token);
+    p.kv = kv_bytes(&c.info, p.tokens);
     for (size_t i = 0; i < c.n_tensors; i++)
       if (!c.tensors[i].values) p.parameters = added(p.parameters, elements(&c.tensors[i]));
     if (o->json) add_json(out, &p);

@@ -14,11 +14,7 @@ static const double SLOWDOWN_DEFAULT = 2;
 
 /* ---- creation ---- */
 
-/* Positions whose pages a sequence of n tokens holds at once: with a sliding window no more than it, a step's rows and a page. */
-static size_t held_positions(const struct engine *e, size_t n) {
-  size_t window = e->info->window_tokens, most = window + model_rows_max(e->model) + KV_PAGE_TOKENS;
-  return window && n > most ? most : n;
-}
+static size_t held_positions(const struct engine *e, size_t n) { return (size_t)model_kv_positions(e->info, model_rows_max(e->model), n); }
 
 static int init_pages(struct engine *e, struct error *err) {
   e->kv = model_kv_layout(e->model);

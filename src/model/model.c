@@ -119,6 +119,12 @@ static int admit(const struct file_model *file, const struct checkpoint *c, cons
                    (unsigned long long)(need >> 20), (unsigned long long)(have >> 20));
 }
 
+uint64_t model_kv_positions(const struct model_info *info, size_t rows_max, uint64_t n_tokens) {
+  uint64_t held =
+      (uint64_t)info->window_tokens + (rows_max ? rows_max : ROWS_DEFAULT) + KV_PAGE_TOKENS; /* the window begins within a page */
+  return info->window_tokens && held < n_tokens ? held : n_tokens;
+}
+
 struct model *model_load(const struct file_model *file, struct compute *c, const struct model_options *options, struct error *err) {
   const struct model_arch *arch = model__arch(file, err);
   struct model_info info;

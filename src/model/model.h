@@ -23,7 +23,7 @@ struct model_info {
   char name[96]; /* general.name or _name_or_path; may be empty */
   size_t n_layers, n_embd, n_heads, n_kv_heads, head_dim, n_ff, n_vocab;
   size_t context_tokens;            /* window: positions, or max_seq_length of an embedding model */
-  size_t window_tokens;             /* sliding window of attention; 0: none. Pages of positions that left it are kept */
+  size_t window_tokens;             /* sliding window of attention, the same in every layer; 0: none */
   size_t n_experts, n_experts_used; /* of a layer, and by a token; 0: dense. n_ff is of one expert */
   uint64_t n_parameters;
   char quantization[32];       /* "Q4_1" : the type that holds most of the bytes */
@@ -75,6 +75,10 @@ struct model_options {
   const char *kept_dir; /* folder of this model's own for packed weights, written in the background for the next load; NULL: none */
   struct kept *kept;    /* model_load's own */
 };
+
+/* Positions whose keys and values a sequence of so many tokens needs at once, at most: with a sliding window those of the window and of one
+ * pass of rows_max rows (0: 512), in whole pages; what lies before them is never read again. */
+uint64_t model_kv_positions(const struct model_info *info, size_t rows_max, uint64_t n_tokens);
 
 /* Loads and repacks the weights. The file may be closed afterwards. */
 struct model *model_load(const struct file_model *file, struct compute *c, const struct model_options *options, struct error *err);

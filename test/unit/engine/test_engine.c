@@ -29,10 +29,12 @@ struct rig_options {
   size_t pages, prefill_rows_max, rows_max;
   enum engine_speculation speculation;
   bool warm; /* everything is asked for twice, and the second answers count */
+  bool windowed;
   uint64_t (*clock_ns)(void *ctx);
 };
 
-static char *path;
+enum { WINDOW = 40 };
+static char *path, *windowed_path;
 
 static struct slice token_text(void *ctx, int32_t id) {
   static const char letters[] = "abcdefghijklmnopqrstuvwxyz";
@@ -45,7 +47,7 @@ static struct rig rig_open(struct rig_options o) {
   struct rig r;
   r.pool = pool_create(o.threads ? o.threads : 2, &err);
   r.compute = compute_create(o.mode, r.pool, o.isa ? o.isa : COMPUTE_ISA_ALL, &err);
-  struct file_model *file = file_model_open(path, &err);
+  struct file_model *file = file_model_open(o.windowed ? windowed_path : path, &err);
   if (!file) fail_msg("%s", err.message);
   r.model = model_load(file, r.compute, &(struct model_options){.rows_max = o.rows_max}, &err);
   if (!r.model) fail_msg("%s", err.message);
@@ -286,6 +288,57 @@ static void a_resumed_request_goes_on_as_if_nothing_had_happened(void **state) {
   rig_close(&rig);
   free(whole);
   free(rest);
+}
+
+/* ---- a sliding window ---- */
+
+/* Pages that a sequence holds at most: the window, the rows of a step, and where they begin within a page. */
+static size_t window_pages(size_t rows_max) { return (WINDOW + rows_max + 2 * KV_PAGE_TOKENS - 1) / KV_PAGE_TOKENS; }
+
+static void pages_behind_a_window_are_given_back_with_the_same_result(void **state) {
+  (void)state;
+  /* In one pass of 256 rows next to nothing is given back before it is read. */
+  struct outcome *alone = run_alone((struct rig_options){.mode = COMPUTE_FAST, .windowed = true, .rows_max = 256});
+  struct outcome *plain = run_alone((struct rig_options){.mode = COMPUTE_FAST});
+  assert_memory_not_equal(alone[8].tokens, plain[8].tokens, sizeof alone[8].tokens); /* the window is felt */
+  const struct rig_options others[] = {
+      {.mode = COMPUTE_FAST, .windowed = true, .warm = true},
+      {.mode = COMPUTE_FAST, .windowed = true, .rows_max = 19, .prefill_rows_max = 5},
+      {.mode = COMPUTE_FAST, .windowed = true, .rows_max = 19, .pages = window_pages(19)},
+      {.mode = COMPUTE_FAST, .windowed = true, .rows_max = 19, .pages = window_pages(19) + 3, .warm = true},
+      {.mode = COMPUTE_FAST, .windowed = true, .rows_max = 19, .isa = COMPUTE_ISA_REF, .pages = 12},
+  };
+  for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+    struct outcome *other = run_all(others[i], NULL);
+    same(alone, other);
+    free(other);
+  }
+  free(alone);
+  free(plain);
+}
+
+static void a_windowed_sequence_holds_no_more_pages_than_its_window_and_a_step_need(void **state) {
+  (void)state;
+  enum { ROWS = 16 };
+  struct rig rig = rig_open((struct rig_options){.mode = COMPUTE_FAST, .windowed = true, .rows_max = ROWS, .pages = window_pages(ROWS)});
+  int32_t prompt[200];
+  for (int i = 0; i < 200; i++) prompt[i] = i;
+  struct outcome o[1] = {0};
+  submit(&rig, &(struct engine_request){.prompt = prompt, .n_prompt = 200, .top_logprobs = -1});
+  size_t most = 0;
+  while (engine_busy(rig.engine)) {
+    const struct engine_event *events;
+    struct engine_stats stats;
+    size_t n;
+    engine_step(rig.engine, &events, &n);
+    engine_stats(rig.engine, &stats);
+    if (stats.pages_used > most) most = stats.pages_used;
+    for (size_t i = 0; i < n; i++) o[0].n++, o[0].finish = events[i].finish;
+  }
+  assert_int_equal(o[0].n, TINY_CONTEXT - 200);
+  assert_int_equal(o[0].finish, ENGINE_LENGTH);
+  assert_true(most <= window_pages(ROWS) && most < PAGES_MIN);
+  rig_close(&rig);
 }
 
 /* ---- ends ---- */
@@ -609,7 +662,8 @@ static void too_little_kv_memory_is_an_error_with_the_numbers(void **state) {
 }
 
 int main(void) {
-  path = tiny_model_write(1);
+  path = tiny_model_write(1, 0);
+  windowed_path = tiny_model_write(1, WINDOW);
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(fast_gives_the_same_bits_alone_in_a_batch_in_chunks_with_any_threads_instructions_prefixes_and_drafts),
       cmocka_unit_test(f32_gives_the_same_bits_alone_in_a_batch_in_chunks_with_any_threads_instructions_prefixes_and_drafts),
@@ -618,6 +672,8 @@ int main(void) {
       cmocka_unit_test(choices_of_one_prompt_share_it_and_stay_themselves),
       cmocka_unit_test(a_request_that_waits_past_its_deadline_ends_and_says_so),
       cmocka_unit_test(a_resumed_request_goes_on_as_if_nothing_had_happened),
+      cmocka_unit_test(pages_behind_a_window_are_given_back_with_the_same_result),
+      cmocka_unit_test(a_windowed_sequence_holds_no_more_pages_than_its_window_and_a_step_need),
       cmocka_unit_test(max_tokens_ends_with_length),
       cmocka_unit_test(without_max_tokens_the_context_ends_it_with_length),
       cmocka_unit_test(a_stop_string_ends_the_sequence_with_the_token_that_completes_it),
@@ -635,6 +691,8 @@ int main(void) {
   };
   int failed = cmocka_run_group_tests(tests, NULL, NULL);
   unlink(path);
+  unlink(windowed_path);
   free(path);
+  free(windowed_path);
   return failed;
 }

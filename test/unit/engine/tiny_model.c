@@ -88,7 +88,7 @@ static void layer(struct writer *w, int n) {
   }
 }
 
-static void metadata(struct buf *b) {
+static void metadata(struct buf *b, unsigned window) {
   put_string(b, "general.architecture");
   put_u32(b, GGUF_STRING_TYPE);
   put_string(b, "llama");
@@ -98,15 +98,16 @@ static void metadata(struct buf *b) {
   value_u32(b, "llama.attention.head_count_kv", TINY_KV_HEADS);
   value_u32(b, "llama.feed_forward_length", TINY_FF);
   value_u32(b, "llama.context_length", TINY_CONTEXT);
+  if (window) value_u32(b, "llama.attention.sliding_window", window);
 }
 
-char *tiny_model_write(unsigned seed) {
+char *tiny_model_write(unsigned seed, unsigned window) {
   struct writer w = {.random = seed};
   buf_add_cstr(&w.header, "GGUF");
   put_u32(&w.header, 3);
   put_u64(&w.header, 2 + 9 * TINY_LAYERS);
-  put_u64(&w.header, 7);
-  metadata(&w.header);
+  put_u64(&w.header, window ? 8 : 7);
+  metadata(&w.header, window);
   tensor(&w, "token_embd.weight", GGML_Q8_0, TINY_VOCAB, TINY_WIDTH);
   for (int i = 0; i < TINY_LAYERS; i++) layer(&w, i);
   tensor(&w, "output_norm.weight", GGML_F32, 0, TINY_WIDTH);

@@ -279,6 +279,16 @@ static void mistral_without_the_key_has_the_window_of_mistral_7b(void **state) {
   remove_folder(folder);
 }
 
+static void a_sequence_with_a_window_needs_kv_for_the_window_and_one_pass(void **state) {
+  (void)state;
+  struct model_info info = {.window_tokens = 4096};
+  assert_int_equal(model_kv_positions(&info, 0, 32768), 4096 + 512 + KV_PAGE_TOKENS);
+  assert_int_equal(model_kv_positions(&info, 16, 32768), 4096 + 16 + KV_PAGE_TOKENS);
+  assert_int_equal(model_kv_positions(&info, 0, 100), 100);
+  info.window_tokens = 0;
+  assert_int_equal(model_kv_positions(&info, 0, 32768), 32768);
+}
+
 static void too_few_positions_are_refused(void **state) {
   (void)state;
   refused("bert-mean", "\"max_position_embeddings\": 80", "\"max_position_embeddings\": 512", ERROR_CORRUPT, "80 positions", "512");
@@ -569,6 +579,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(a_gguf_file_without_its_epsilon_is_refused),
       cmocka_unit_test(the_tokenizers_limit_is_the_window_where_nothing_else_says_one),
       cmocka_unit_test(mistral_without_the_key_has_the_window_of_mistral_7b),
+      cmocka_unit_test(a_sequence_with_a_window_needs_kv_for_the_window_and_one_pass),
       cmocka_unit_test(too_few_positions_are_refused),
       cmocka_unit_test(inspect_tells_sizes_without_loading),
       cmocka_unit_test(a_70b_and_a_405b_shape_are_planned),
