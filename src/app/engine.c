@@ -173,12 +173,23 @@ static void tell(const struct model *m, const struct engine *e, uint64_t begin_n
                              .quantization = slice_cstr(info->quantization)};
 }
 
+/* Weights that no product of the mode takes as they are stored: 8-bit floats, mostly. */
+static void warn_of_growth(const char *path, const struct model *m) {
+  uint64_t stored = model_info(m)->weight_bytes, taken = model_weight_bytes(m);
+  if (compute_mode_of(model_compute(m)) == COMPUTE_F32 || taken / 2 < stored) return;
+  log_line(LOG_WARN, "engine",
+           "%s: the weights (%s) take %llu MiB in memory, %llu MiB in the file: they became fp32. plinth quantize --to q8_0 makes a file "
+           "that stays small.",
+           path, model_info(m)->quantization, (unsigned long long)(taken >> 20), (unsigned long long)(stored >> 20));
+}
+
 static struct engine *load(void *ctx, const struct wire_load *request, struct wire_model *ret_figures, struct error *err) {
   struct host *h = ctx;
   struct loaded *l = mem_zalloc(1, sizeof *l);
   uint64_t begin_ns = clock_ns();
   char *path = mem_dup(request->path.data, request->path.len);
   struct engine *e = open_parts(l, h, path, err) < 0 ? NULL : make_engine(h, l, request, err);
+  if (e) warn_of_growth(path, l->model);
   free(path);
   malloc_trim(0); /* the tokenizer's and the repacking's memory goes back to the system */
   if (!e) {

@@ -112,10 +112,25 @@ static uint64_t weigh(const struct convert_tensor *t, enum compute_mode mode, en
   return times(matrices, weight_packed_bytes(mode, router ? DTYPE_F32 : dtype, t->shape[t->rank - 2], t->shape[t->rank - 1]));
 }
 
-/* What the file stores it in; a tensor that is only outlined, what config.json says. */
+static bool is_float8(enum dtype dtype) { return dtype == DTYPE_F8_E4M3 || dtype == DTYPE_F8_E5M2; }
+
+/* What the file stores it in; a tensor that is only outlined, what config.json says. Of a quantized checkpoint what it becomes when it is
+ * loaded: floats with scales fp32; integers, as a bound, bytes with a scale for every 32. */
 static enum dtype stored_type(const struct convert *c, const struct convert_tensor *t) {
   const struct file_tensor *from = t->n_sources ? checkpoint_witness(c->checkpoint, t->sources[0]) : NULL;
-  return from ? from->dtype : config_dtype(c->file->config);
+  if (!from) return config_dtype(c->file->config);
+  if (!checkpoint_method(c->checkpoint) || from->dtype < DTYPE_I8) return from->dtype;
+  return is_float8(from->dtype) ? DTYPE_F32 : DTYPE_Q8_F32;
+}
+
+/* Matrices of 8-bit floats, which take four times their size in memory. */
+static bool has_float8(const struct convert *c) {
+  for (size_t i = 0; i < c->n_tensors; i++) {
+    const struct convert_tensor *t = &c->tensors[i];
+    const struct file_tensor *from = t->n_sources ? checkpoint_witness(c->checkpoint, t->sources[0]) : NULL;
+    if (from && is_float8(from->dtype)) return true;
+  }
+  return false;
 }
 
 static enum dtype type_in(const struct convert *c, const struct convert_tensor *t, const struct target *target) {
@@ -171,7 +186,7 @@ struct plan {
   const struct convert *c;
   const struct plan_options *o;
   uint64_t parameters, tokens, kv; /* kv: of tokens, in whole pages */
-  bool stored;                     /* the type as stored can be weighed */
+  bool stored;                     /* the type as stored is known */
 };
 
 static void add_row(struct buf *out, const struct plan *p, const char *name, const struct target *target) {
@@ -208,6 +223,7 @@ static void add_text(struct buf *out, const struct plan *p) {
   buf_add_byte(out, '\n');
   if (p->stored) add_row(out, p, "as stored", NULL);
   for (size_t k = 0; k < N_PLANNED; k++) add_row(out, p, planned[k], target_find(planned[k]));
+  if (has_float8(p->c)) buf_add_cstr(out, "8-bit floats as stored become fp32 in memory; plinth quantize writes one of the other types.\n");
 }
 
 static int64_t json_count(uint64_t n) { return n > INT64_MAX ? INT64_MAX : (int64_t)n; }
@@ -300,7 +316,7 @@ int plan_make(const char *path, const struct plan_options *o, struct buf *out, s
     return stored ? 0 : -1;
   }
   if (result == 0) {
-    struct plan p = {.c = &c, .o = o, .stored = !checkpoint_method(c.checkpoint)};
+    struct plan p = {.c = &c, .o = o, .stored = !(outlined_only && checkpoint_method(c.checkpoint))};
     p.tokens = o->context_tokens ? o->context_tokens : c.info.context_tokens;
     p.kv = kv_bytes(&c.info, p.tokens);
     for (size_t i = 0; i < c.n_tensors; i++)

@@ -284,6 +284,7 @@ struct taking {
   const struct checkpoint *c;
   struct slice base; /* "X." */
   struct checkpoint_matrix m;
+  bool any_order; /* the columns may come in another one */
   struct error *err;
 };
 
@@ -454,19 +455,21 @@ static int take_packed(struct taking *t, const struct file_tensor *q) {
 
 static int unpack(struct taking *t, const struct file_tensor *from, struct pool *pool, struct checkpoint_tensor *out) {
   enum dtype dtype;
-  void *data = checkpoint_unpack(&t->m, pool, &dtype);
+  uint32_t *order = NULL;
+  void *data = checkpoint_unpack(&t->m, pool, &dtype, t->any_order ? &order : NULL);
   if (!data)
     return error_set(t->err, ERROR_NO_MEMORY, "%s: there is no memory to unpack a matrix of %zu x %zu values.", t->c->file->path,
                      t->m.n_out, t->m.n_in);
   struct file_tensor view = {.name = from->name, .dtype = dtype, .rank = 2, .shape = {t->m.n_out, t->m.n_in}, .data = data};
   view.n_elements = (uint64_t)t->m.n_out * t->m.n_in;
   dtype_bytes(dtype, view.n_elements, &view.n_bytes);
-  *out = (struct checkpoint_tensor){.view = view, .owned = data};
+  *out = (struct checkpoint_tensor){.view = view, .owned = data, .in_order = order};
   return 0;
 }
 
-int checkpoint_read(const struct checkpoint *c, const char *name, struct pool *pool, struct checkpoint_tensor *out, struct error *err) {
-  struct taking t = {.c = c, .err = err};
+static int read_tensor(const struct checkpoint *c, const char *name, bool any_order, struct pool *pool, struct checkpoint_tensor *out,
+                       struct error *err) {
+  struct taking t = {.c = c, .any_order = any_order, .err = err};
   const struct file_tensor *plain = file_model_tensor(c->file, name), *packed = NULL;
   bool is_weight = c->method && base_of(name, &t.base);
   bool bytes = plain && (plain->dtype == DTYPE_F8_E4M3 || plain->dtype == DTYPE_F8_E5M2 || plain->dtype == DTYPE_I8);
@@ -483,6 +486,15 @@ int checkpoint_read(const struct checkpoint *c, const char *name, struct pool *p
   if (taken == 0) taken = unpack(&t, packed ? packed : plain, pool, out);
   free(t.m.scales);
   return taken < 0 ? -1 : 1;
+}
+
+int checkpoint_read(const struct checkpoint *c, const char *name, struct pool *pool, struct checkpoint_tensor *out, struct error *err) {
+  return read_tensor(c, name, false, pool, out, err);
+}
+
+int checkpoint_read_ordered(const struct checkpoint *c, const char *name, struct pool *pool, struct checkpoint_tensor *out,
+                            struct error *err) {
+  return read_tensor(c, name, true, pool, out, err);
 }
 
 /* ---- stacks of experts ---- */
@@ -532,6 +544,7 @@ int checkpoint_read_rows(const struct checkpoint *c, const struct file_tensor *t
 
 void checkpoint_release(struct checkpoint_tensor *t) {
   free(t->owned);
+  free(t->in_order);
   *t = (struct checkpoint_tensor){0};
 }
 

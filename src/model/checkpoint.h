@@ -37,8 +37,12 @@ struct checkpoint_matrix {
   size_t row_first, row_block, row_stride, group_stride;
 };
 
-/* Turns it into a plain matrix in new memory (free): blocks of integers where that loses nothing, else F32. */
-void *checkpoint_unpack(const struct checkpoint_matrix *m, struct pool *pool, enum dtype *ret_dtype);
+/* Turns it into a plain matrix in new memory (free): blocks of integers where that loses nothing, else F32. With ret_order (else NULL) its
+ * columns may come group by group where g_idx scatters them: then *ret_order is new memory, and column k belongs to input (*ret_order)[k]. */
+void *checkpoint_unpack(const struct checkpoint_matrix *m, struct pool *pool, enum dtype *ret_dtype, uint32_t **ret_order);
+/* As checkpoint_read, for who can do with columns in another order: out->in_order says which, or is NULL. */
+int checkpoint_read_ordered(const struct checkpoint *c, const char *name, struct pool *pool, struct checkpoint_tensor *out,
+                            struct error *err);
 
 /* Rows of a tensor that stacks one matrix for each expert. */
 struct checkpoint_rows {

@@ -1,7 +1,8 @@
 /* checkpoint_unpack: the integer layouts of quantized checkpoints made plain; see checkpoint.h. SPDX-License-Identifier: Apache-2.0
  *
  * Outputs are taken in tiles of 16, so that layouts that run across outputs are read a cache line at a time. A matrix whose groups are
- * whole blocks of 32 inputs and whose integers fit keeps them: as Q4_0 (4 bits, zero 8, scales that fp16 holds) or Q8_F32. */
+ * whole blocks of 32 inputs and whose integers fit keeps them: as Q4_0 (4 bits, zero 8, scales that fp16 holds) or Q8_F32. Groups that are
+ * scattered over the inputs are gathered when the caller can do with another order of the columns. */
 #include <stdlib.h>
 
 #include "model/checkpoint.h"
@@ -69,6 +70,24 @@ static bool groups_are_blocks(const struct checkpoint_matrix *m) {
   return true;
 }
 
+/* The inputs group by group, for matrices whose g_idx scatters them ("act-order"); NULL when groups do not fill whole blocks either way. */
+static uint32_t *order_by_group(const struct checkpoint_matrix *m) {
+  if (!m->g_idx || m->n_in % BLOCK) return NULL;
+  size_t *next = calloc(m->n_groups + 1, sizeof *next);
+  uint32_t *order = malloc(m->n_in * sizeof *order);
+  bool whole = next && order;
+  for (size_t i = 0; whole && i < m->n_in; i++) next[word_at(m->g_idx, i) + 1]++;
+  for (size_t g = 0; whole && g < m->n_groups; g++) {
+    whole = next[g + 1] % BLOCK == 0;
+    next[g + 1] += next[g];
+  }
+  for (size_t i = 0; whole && i < m->n_in; i++) order[next[word_at(m->g_idx, i)]++] = (uint32_t)i;
+  free(next);
+  if (whole) return order;
+  free(order);
+  return NULL;
+}
+
 static bool fits_q4_0(const struct checkpoint_matrix *m) {
   if (m->bits != 4) return false;
   for (size_t o = 0; o < m->n_out; o++)
@@ -89,8 +108,10 @@ static bool fits_i8(const struct checkpoint_matrix *m) {
   return true;
 }
 
-static enum dtype choose(const struct checkpoint_matrix *m) {
-  if (m->order == CHECKPOINT_FLOATS || !groups_are_blocks(m) || !fits_i8(m)) return DTYPE_F32;
+/* ret_order as in checkpoint_unpack. */
+static enum dtype choose(const struct checkpoint_matrix *m, uint32_t **ret_order) {
+  if (m->order == CHECKPOINT_FLOATS || !fits_i8(m)) return DTYPE_F32;
+  if (!groups_are_blocks(m) && !(ret_order && (*ret_order = order_by_group(m)))) return DTYPE_F32;
   return fits_q4_0(m) ? DTYPE_Q4_0 : DTYPE_Q8_F32;
 }
 
@@ -99,6 +120,7 @@ static enum dtype choose(const struct checkpoint_matrix *m) {
 struct unpacking {
   const struct checkpoint_matrix *m;
   enum dtype dtype;
+  const uint32_t *in_order; /* of blocks; or NULL */
   size_t row_bytes;
   unsigned char *out;
   int16_t *integers; /* [threads][TILE][n_in] */
@@ -122,21 +144,24 @@ static void put_floats(const struct unpacking *u, size_t o, const int16_t *q, fl
   }
 }
 
+/* The input of column k. */
+static size_t input(const struct unpacking *u, size_t k) { return u->in_order ? u->in_order[k] : k; }
+
 static void put_q8(const struct unpacking *u, size_t o, const int16_t *q, unsigned char *to) {
   for (size_t i = 0; i < u->m->n_in; i += BLOCK, to += 4 + BLOCK) {
-    size_t g = group_of(u->m, i);
+    size_t g = group_of(u->m, input(u, i));
     float scale = scale_of(u->m, o, g);
     int zero = zero_of(u->m, o, g);
     memcpy(to, &scale, 4);
-    for (size_t k = 0; k < BLOCK; k++) to[4 + k] = (unsigned char)(q[i + k] - zero);
+    for (size_t k = 0; k < BLOCK; k++) to[4 + k] = (unsigned char)(q[input(u, i + k)] - zero);
   }
 }
 
 static void put_q4(const struct unpacking *u, size_t o, const int16_t *q, unsigned char *to) {
   for (size_t i = 0; i < u->m->n_in; i += BLOCK, to += 18) {
-    uint16_t half = dtype_f32_to_f16(scale_of(u->m, o, group_of(u->m, i)));
+    uint16_t half = dtype_f32_to_f16(scale_of(u->m, o, group_of(u->m, input(u, i))));
     memcpy(to, &half, 2);
-    for (size_t k = 0; k < 16; k++) to[2 + k] = (unsigned char)(q[i + k] | q[i + k + 16] << 4);
+    for (size_t k = 0; k < 16; k++) to[2 + k] = (unsigned char)(q[input(u, i + k)] | q[input(u, i + k + 16)] << 4);
   }
 }
 
@@ -155,20 +180,27 @@ static void unpack_tile(void *job, int tile, int worker) {
   }
 }
 
-void *checkpoint_unpack(const struct checkpoint_matrix *m, struct pool *pool, enum dtype *ret_dtype) {
-  struct unpacking u = {.m = m, .dtype = choose(m)};
+void *checkpoint_unpack(const struct checkpoint_matrix *m, struct pool *pool, enum dtype *ret_dtype, uint32_t **ret_order) {
+  uint32_t *order = NULL;
+  struct unpacking u = {.m = m, .dtype = choose(m, ret_order ? &order : NULL)};
   uint64_t row_bytes, bytes;
-  if (!dtype_bytes(u.dtype, m->n_in, &row_bytes) || __builtin_mul_overflow(row_bytes, (uint64_t)m->n_out, &bytes)) return NULL;
+  if (!dtype_bytes(u.dtype, m->n_in, &row_bytes) || __builtin_mul_overflow(row_bytes, (uint64_t)m->n_out, &bytes)) {
+    free(order);
+    return NULL;
+  }
+  u.in_order = order;
   u.row_bytes = (size_t)row_bytes;
   u.out = malloc(bytes + 64);
   u.integers = calloc(m->n_in, (size_t)pool_threads(pool) * TILE * sizeof *u.integers);
   if (!u.out || !u.integers) {
     free(u.out);
     free(u.integers);
+    free(order);
     return NULL;
   }
   pool_run(pool, unpack_tile, &u, (int)((m->n_out + TILE - 1) / TILE));
   free(u.integers);
   *ret_dtype = u.dtype;
+  if (ret_order) *ret_order = order;
   return u.out;
 }

@@ -44,6 +44,7 @@ struct checkpoint;
 struct checkpoint_tensor {
   struct file_tensor view; /* data lies in the file, or in owned */
   void *owned;
+  uint32_t *in_order; /* owned; NULL, but of checkpoint_read_ordered (checkpoint.h) */
 };
 
 /* The file is borrowed. A method or setting that Plinth cannot load is refused by key and value. */

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "model/arch.h"
+#include "model/checkpoint.h"
 
 enum { NAME_BYTES = 160 };
 
@@ -60,13 +61,16 @@ static int shape_error(const struct weights *w, const struct file_tensor *t, con
                    spelled, shape, want);
 }
 
-/* The tensor, made plain, with that very shape ([n] when rows is 0, else [rows, n]), or -1 with an error that names it. */
-static int read_shaped(const struct weights *w, const struct weight_name *name, size_t layer, size_t rows, size_t n,
+/* The tensor, made plain, with that very shape ([n] when rows is 0, else [rows, n]), or -1 with an error that names it. any_order: its
+ * columns may have one of their own. */
+static int read_shaped(const struct weights *w, const struct weight_name *name, size_t layer, size_t rows, size_t n, bool any_order,
                        struct checkpoint_tensor *out, struct error *err) {
   char spelled[NAME_BYTES];
   spell_for(w, name, layer, spelled);
   struct checkpoint *c = checkpoint_open(w->file, err);
-  int found = c ? checkpoint_read(c, spelled, compute_pool(w->compute), out, err) : -1;
+  int found = !c          ? -1
+              : any_order ? checkpoint_read_ordered(c, spelled, compute_pool(w->compute), out, err)
+                          : checkpoint_read(c, spelled, compute_pool(w->compute), out, err);
   checkpoint_close(c);
   if (found < 0) return -1;
   if (found == 0) return error_set(err, ERROR_CORRUPT, "%s: the tensor %s is missing.", w->file->path, spelled);
@@ -104,9 +108,10 @@ struct weight *weights_matrix(struct weights *w, const struct weight_name *name,
   char key[NAME_BYTES];
   spell_for(w, name, layer, key);
   struct weight *kept = weights__kept(w, key, n_out, n_in);
-  if (kept || read_shaped(w, name, layer, n_out, n_in, &t, err) < 0) return kept;
+  bool any_order = compute_mode_of(w->compute) != COMPUTE_F32; /* fp32 sums in the order of the inputs */
+  if (kept || read_shaped(w, name, layer, n_out, n_in, any_order, &t, err) < 0) return kept;
   struct weight_source source = {
-      .dtype = t.view.dtype, .data = t.view.data, .n_out = n_out, .n_in = n_in, .row_order = row_order, .head = head};
+      .dtype = t.view.dtype, .data = t.view.data, .n_out = n_out, .n_in = n_in, .row_order = row_order, .in_order = t.in_order, .head = head};
   struct weight *packed = weights__pack(w, key, t.view.name, &source, err);
   checkpoint_release(&t);
   return packed;
@@ -132,7 +137,7 @@ static float *to_f32(struct weights *w, const struct file_tensor *t, struct erro
 /* [n] when rows is 0. */
 static float *read_f32(struct weights *w, const struct weight_name *name, size_t layer, size_t rows, size_t n, struct error *err) {
   struct checkpoint_tensor t;
-  if (read_shaped(w, name, layer, rows, n, &t, err) < 0) return NULL;
+  if (read_shaped(w, name, layer, rows, n, false, &t, err) < 0) return NULL;
   float *out = to_f32(w, &t.view, err);
   checkpoint_release(&t);
   return out;

@@ -95,6 +95,8 @@ void compute_destroy(struct compute *c) {
   if (!c) return;
   for (int i = 0; i < pool_threads(c->pool); i++) free(c->attention_scratch[i]);
   free(c->attention_scratch);
+  act_free(c->ordered);
+  free(c->ordered_rows);
   free(c);
 }
 

@@ -9,6 +9,8 @@ struct compute {
   const struct kernels *kernels;
   float **attention_scratch; /* one per thread, grown as needed */
   size_t attention_floats;   /* the size of each */
+  struct act *ordered;       /* rows in the order of a weight, grown as needed; or NULL */
+  float *ordered_rows;       /* [ordered.rows_max][ordered.ld] */
 };
 
 #endif

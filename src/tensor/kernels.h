@@ -77,7 +77,11 @@ struct weight {
   size_t panel_bytes;
   unsigned char *data; /* n_panels · panel_bytes, 64-byte aligned */
   bool borrowed;       /* data is somebody else's */
+  uint32_t *in_order;  /* [n_in], behind the panels in data: column k belongs to input in_order[k]; or NULL */
 };
+
+/* What its columns take, in their order. */
+static inline unsigned pack_act_form(const struct weight *w) { return pack_is_float(w->pack) ? ACT_F32 : w->wide ? ACT_I16 : ACT_I8; }
 
 /* Activations of one row and block: x ≈ d · q. What a kernel needs beside q stands next to it. */
 struct act8 {

@@ -278,22 +278,73 @@ static size_t panels_per_tile(const struct compute *c, const struct weight *w, s
   return n < 2 ? 2 : n;
 }
 
-void op_linear(struct compute *c, const struct act *act, const struct linear *jobs, size_t n_jobs, const int32_t *row_index,
-               size_t n_rows) {
-  assert(n_jobs <= JOBS_MAX);
-  if (n_rows == 0) return;
+static void multiply(struct compute *c, const struct act *act, const struct linear *jobs, size_t n_jobs, const int32_t *row_index,
+                     size_t n_rows) {
   struct linear_run run = {.kernels = c->kernels, .n_jobs = n_jobs};
   size_t n_panels = 0, work = 0;
   for (size_t i = 0; i < n_jobs; i++) n_panels += jobs[i].w->n_panels;
   for (size_t i = 0; i < n_jobs; i++) {
     const struct weight *w = jobs[i].w;
-    assert(w->n_in == act->n && (act->forms & weight_act_form(w)));
+    assert(w->n_in == act->n && (act->forms & pack_act_form(w)));
     run.products[i] = (struct product){.job = &jobs[i], .act = act, .row_index = row_index, .n_rows = n_rows};
     run.panels_per_tile[i] = panels_per_tile(c, w, n_rows, n_panels);
     run.first_tile[i + 1] = run.first_tile[i] + (w->n_panels + run.panels_per_tile[i] - 1) / run.panels_per_tile[i];
     work += w->n_out * w->n_in * n_rows;
   }
   run_tiles(c, run_linear_tile, &run, run.first_tile[n_jobs], work < 32 * 1024);
+}
+
+/* Room for rows of n values in the order of a weight. */
+static void grow_ordered(struct compute *c, size_t rows, size_t n) {
+  struct act *a = c->ordered;
+  if (a && rows <= a->rows_max && n <= a->in_max) return;
+  size_t rows_max = a && a->rows_max > rows ? a->rows_max : rows, in_max = a && a->in_max > n ? a->in_max : n;
+  act_free(a);
+  free(c->ordered_rows);
+  c->ordered = act_create(c, rows_max, in_max, NULL);
+  c->ordered_rows = mem_aligned(64, rows_max * c->ordered->ld * sizeof(float) + 64);
+}
+
+struct order_job {
+  const struct act *act;
+  const struct weight *w;
+  const int32_t *row_index;
+  float *out;
+};
+
+static void order_row(void *job, int tile, int worker) {
+  (void)worker;
+  const struct order_job *j = job;
+  size_t row = j->row_index ? (size_t)j->row_index[tile] : (size_t)tile;
+  const float *x = j->act->f32 + row * j->act->ld;
+  float *out = j->out + (size_t)tile * j->w->n_in;
+  for (size_t k = 0; k < j->w->n_in; k++) out[k] = x[j->w->in_order[k]];
+}
+
+static bool same_order(const struct weight *a, const struct weight *b) {
+  if (!a->in_order || !b->in_order) return a->in_order == b->in_order;
+  return a->n_in == b->n_in && memcmp(a->in_order, b->in_order, a->n_in * sizeof *a->in_order) == 0;
+}
+
+void op_linear(struct compute *c, const struct act *act, const struct linear *jobs, size_t n_jobs, const int32_t *row_index,
+               size_t n_rows) {
+  assert(n_jobs <= JOBS_MAX);
+  if (n_rows == 0) return;
+  for (size_t i = 0, n; i < n_jobs; i += n) { /* together those of one order: mostly all */
+    const struct weight *w = jobs[i].w;
+    unsigned forms = 0;
+    for (n = 0; i + n < n_jobs && same_order(w, jobs[i + n].w); n++) forms |= pack_act_form(jobs[i + n].w);
+    if (!w->in_order) {
+      multiply(c, act, jobs + i, n, row_index, n_rows);
+      continue;
+    }
+    assert(w->n_in == act->n && (act->forms & ACT_F32));
+    grow_ordered(c, n_rows, w->n_in);
+    struct order_job j = {act, w, row_index, c->ordered_rows};
+    run_tiles(c, order_row, &j, n_rows, n_rows * w->n_in < INLINE_ELEMENTS);
+    op_prepare(c, c->ordered, forms, c->ordered_rows, w->n_in, n_rows, w->n_in);
+    multiply(c, c->ordered, jobs + i, n, NULL, n_rows);
+  }
 }
 
 /* ---- rotary positions ---- */

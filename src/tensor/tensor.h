@@ -53,6 +53,7 @@ struct weight_source {
   const void *data;          /* [n_out, n_in] in the file's layout, maybe unaligned; not needed after packing */
   size_t n_out, n_in;        /* n_in a multiple of the type's block */
   const uint32_t *row_order; /* packed row r is source row row_order[r]; NULL: as they are */
+  const uint32_t *in_order;  /* column k of data belongs to input in_order[k], a permutation; NULL: to input k. Copied */
   bool head;                 /* the output head: under COMPUTE_FAST its activations are 16-bit */
 };
 
@@ -63,7 +64,7 @@ void weight_free(struct weight *w); /* NULL is fine */
 
 /* Packed bytes can be kept in a file and seen from there. A form says what they are; it means the same only under one WEIGHT_LAYOUT, which
  * is counted up whenever anything packs otherwise than before. */
-enum { WEIGHT_LAYOUT = 1 };
+enum { WEIGHT_LAYOUT = 2 };
 struct weight_form {
   unsigned pack;
   bool wide;
@@ -92,7 +93,7 @@ enum { ACT_F32 = 1, ACT_I8 = 2, ACT_I16 = 4 };
 struct act *act_create(struct compute *c, size_t rows_max, size_t in_max, struct error *err);
 void act_free(struct act *a); /* NULL is fine */
 size_t act_bytes(const struct act *a);
-/* The form that products with w take. */
+/* The form that products with w take. A weight with an order of its own takes fp32 and puts it in that order itself. */
 unsigned weight_act_form(const struct weight *w);
 
 /* ---- operations ----

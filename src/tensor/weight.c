@@ -96,9 +96,9 @@ static struct weight *make_weight(const struct compute *c, const struct weight_s
   w->n_panels = (s->n_out + PANEL_ROWS - 1) / PANEL_ROWS;
   w->n_blocks = (s->n_in + BLOCK - 1) / BLOCK;
   w->panel_bytes = pack_panel_bytes(w->pack, s->n_in);
-  size_t bytes;
+  size_t bytes, order_bytes = s->in_order ? s->n_in * sizeof *s->in_order : 0;
   void *data = MAP_FAILED;
-  if (!__builtin_mul_overflow(w->n_panels, w->panel_bytes, &bytes))
+  if (!__builtin_mul_overflow(w->n_panels, w->panel_bytes, &bytes) && !__builtin_add_overflow(bytes, order_bytes, &bytes))
     data = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (data == MAP_FAILED) {
     error_set(err, ERROR_NO_MEMORY, "There is no memory for a weight matrix of %zu x %zu values.", s->n_out, s->n_in);
@@ -107,6 +107,7 @@ static struct weight *make_weight(const struct compute *c, const struct weight_s
   }
   madvise(data, bytes, MADV_HUGEPAGE);
   w->data = data;
+  if (s->in_order) w->in_order = memcpy(w->data + w->n_panels * w->panel_bytes, s->in_order, order_bytes);
   return w;
 }
 
@@ -131,15 +132,15 @@ struct weight *weight_pack(struct compute *c, const struct weight_source *s, str
 
 void weight_free(struct weight *w) {
   if (!w) return;
-  if (!w->borrowed) munmap(w->data, w->n_panels * w->panel_bytes);
+  if (!w->borrowed) munmap(w->data, weight_bytes(w));
   free(w);
 }
 
 size_t weight_n_out(const struct weight *w) { return w->n_out; }
 size_t weight_n_in(const struct weight *w) { return w->n_in; }
-size_t weight_bytes(const struct weight *w) { return w->n_panels * w->panel_bytes; }
+size_t weight_bytes(const struct weight *w) { return w->n_panels * w->panel_bytes + (w->in_order ? w->n_in * sizeof *w->in_order : 0); }
 size_t weight_stream_bytes(const struct weight *w) { return weight_bytes(w); }
-unsigned weight_act_form(const struct weight *w) { return pack_is_float(w->pack) ? ACT_F32 : w->wide ? ACT_I16 : ACT_I8; }
+unsigned weight_act_form(const struct weight *w) { return w->in_order ? ACT_F32 : pack_act_form(w); }
 
 static float half_at(const unsigned char *p, size_t i) {
   uint16_t half;
@@ -175,10 +176,11 @@ static float element(const unsigned char *panel, size_t i, enum pack pack) {
 void weight_row(const struct weight *w, size_t r, float *out) {
   assert(r < w->n_out);
   const unsigned char *panel = w->data + r / PANEL_ROWS * w->panel_bytes;
-  if (pack_is_float(w->pack)) {
-    for (size_t k = 0; k < w->n_in; k++) out[k] = element(panel, k * PANEL_ROWS + r % PANEL_ROWS, w->pack);
-    return;
+  if (pack_is_float(w->pack))
+    for (size_t k = 0; k < w->n_in; k++) out[w->in_order ? w->in_order[k] : k] = element(panel, k * PANEL_ROWS + r % PANEL_ROWS, w->pack);
+  for (size_t b = 0; !pack_is_float(w->pack) && b < w->n_blocks; b++) { /* integer rows are whole blocks */
+    float block[BLOCK];
+    block_row(w->pack, panel + b * pack_block_bytes(w->pack), r % PANEL_ROWS, block);
+    for (size_t k = 0; k < BLOCK; k++) out[w->in_order ? w->in_order[b * BLOCK + k] : b * BLOCK + k] = block[k];
   }
-  for (size_t b = 0; b < w->n_blocks; b++) /* integer rows are whole blocks */
-    block_row(w->pack, panel + b * pack_block_bytes(w->pack), r % PANEL_ROWS, out + b * BLOCK);
 }

@@ -155,6 +155,26 @@ static void a_model_without_a_form_in_gguf_is_planned_as_stored(void **state) {
   }
 }
 
+/* 8-bit floats become fp32; integers stay bytes at most. */
+static void quantized_checkpoints_are_planned_as_they_are_loaded(void **state) {
+  (void)state;
+  static const struct {
+    const char *name;
+    bool grows;
+  } forms[] = {{"fp8-block", true}, {"float8-channel", true}, {"gptq-4bit-act-order", false}, {"packed-int8-channel", false}};
+  for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++) {
+    char command[512];
+    snprintf(command, sizeof command, "\"$P\" inspect --plan --json '%s/checkpoint/%s'", vectors, forms[i].name);
+    struct js *plan = output_of(command);
+    const struct js *stored = type_of(plan, "as stored");
+    if (forms[i].grows) assert_int_equal(member(stored, "fast_bytes"), member(stored, "f32_bytes"));
+    else assert_true(2 * member(stored, "fast_bytes") < member(stored, "f32_bytes"));
+    js_free(plan);
+    snprintf(command, sizeof command, "\"$P\" inspect --plan '%s/checkpoint/%s' | grep -q 'become fp32 in memory'", vectors, forms[i].name);
+    assert_int_equal(WEXITSTATUS(system(command)), forms[i].grows ? 0 : 1);
+  }
+}
+
 static void a_configuration_without_sizes_is_refused(void **state) {
   (void)state;
   char path[128];
@@ -170,6 +190,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(nodes_are_filled_with_whole_layers),
       cmocka_unit_test(plans_of_configuration_and_weights_are_the_same),
       cmocka_unit_test(a_model_without_a_form_in_gguf_is_planned_as_stored),
+      cmocka_unit_test(quantized_checkpoints_are_planned_as_they_are_loaded),
       cmocka_unit_test(a_configuration_without_sizes_is_refused),
   };
   return cmocka_run_group_tests(tests, make_dir, remove_dir);

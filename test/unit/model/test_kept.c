@@ -179,6 +179,11 @@ static void kept_experts_compute_the_same_bits(void **state) {
   second_load_is_the_same("mixtral", COMPUTE_FAST);
 }
 
+static void a_kept_order_of_columns_computes_the_same_bits(void **state) {
+  (void)state;
+  second_load_is_the_same("../../checkpoint/gptq-4bit-act-order", COMPUTE_FAST);
+}
+
 static void a_kept_encoder_computes_the_same_bits_in_fp32(void **state) {
   (void)state;
   second_load_is_the_same("bert-mean", COMPUTE_F32);
@@ -291,6 +296,7 @@ int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       CASE(a_kept_model_computes_the_same_bits),
       CASE(kept_experts_compute_the_same_bits),
+      CASE(a_kept_order_of_columns_computes_the_same_bits),
       CASE(a_kept_encoder_computes_the_same_bits_in_fp32),
       CASE(the_kept_bytes_are_what_computes),
       CASE(a_broken_kept_file_is_written_anew),

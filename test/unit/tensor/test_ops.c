@@ -196,6 +196,51 @@ static void the_head_takes_wider_activations(void **state) {
 
 /* ---- positions ---- */
 
+static void a_weight_with_an_order_of_its_own_meets_its_inputs_in_that_order(void **state) {
+  (void)state;
+  enum { N_OUT = 40, N_IN = 96, N_ROWS = 7, N_PICKED = 3 };
+  static unsigned char data[N_OUT * N_IN / 32 * 34];
+  uint32_t random = 1, order[N_IN];
+  static float x[N_ROWS * N_IN], turned[N_PICKED * N_IN], got[2][N_PICKED * N_OUT], want[2][N_PICKED * N_OUT], row[N_IN], plain_row[N_IN];
+  static const int32_t picked[N_PICKED] = {5, 0, 6};
+  for (size_t i = 0; i < sizeof data; i++) data[i] = (unsigned char)((random = random * 1664525u + 1013904223u) >> 24);
+  for (size_t i = 0; i < sizeof data; i += 34) data[i] = 0, data[i + 1] = 0x2C; /* the scale of a block */
+  for (size_t i = 0; i < N_ROWS * N_IN; i++) x[i] = (float)((int)((random = random * 1664525u + 1013904223u) >> 16) - 32768) * 1e-4f;
+  for (uint32_t i = 0; i < N_IN; i++) order[i] = i * 37 % N_IN;
+  for (size_t i = 0; i < N_PICKED; i++)
+    for (size_t k = 0; k < N_IN; k++) turned[i * N_IN + k] = x[(size_t)picked[i] * N_IN + order[k]];
+  struct weight_source source = {.dtype = DTYPE_Q8_0, .data = data, .n_out = N_OUT, .n_in = N_IN}, ordered_source = source;
+  ordered_source.in_order = order;
+  struct weight *plain = weight_pack(compute, &source, NULL), *ordered = weight_pack(compute, &ordered_source, NULL);
+  struct act *act = act_create(compute, N_ROWS, N_IN, NULL);
+  assert_int_equal(weight_act_form(ordered), ACT_F32);
+  assert_int_equal(weight_bytes(ordered), weight_bytes(plain) + N_IN * sizeof *order);
+  op_prepare(compute, act, weight_act_form(plain), turned, N_IN, N_PICKED, N_IN);
+  op_linear(compute, act, &(struct linear){.w = plain, .y = want[0], .ldy = N_OUT}, 1, NULL, N_PICKED);
+  op_prepare(compute, act, ACT_F32 | weight_act_form(plain), x, N_IN, N_ROWS, N_IN);
+  op_linear(compute, act, &(struct linear){.w = plain, .y = want[1], .ldy = N_OUT}, 1, picked, N_PICKED);
+  struct linear both[] = {{.w = ordered, .y = got[0], .ldy = N_OUT}, {.w = plain, .y = got[1], .ldy = N_OUT}};
+  op_linear(compute, act, both, 2, picked, N_PICKED);
+  assert_memory_equal(got, want, sizeof want);
+  struct slice packed = weight_packed(ordered);
+  struct weight *view = weight_view(weight_form(ordered), packed);
+  both[0].w = view;
+  op_linear(compute, act, both, 2, picked, N_PICKED);
+  assert_memory_equal(got, want, sizeof want);
+  weight_free(view);
+  assert_null(weight_view(weight_form(ordered), slice_make(packed.data, packed.len - 4)));
+  uint32_t *twice = (uint32_t *)(uintptr_t)(packed.data + packed.len - 4), last = *twice;
+  *twice = order[0]; /* no permutation any more */
+  assert_null(weight_view(weight_form(ordered), packed));
+  *twice = last;
+  weight_row(plain, 17, plain_row);
+  weight_row(ordered, 17, row);
+  for (size_t k = 0; k < N_IN; k++) assert_true(row[order[k]] == plain_row[k]);
+  weight_free(plain);
+  weight_free(ordered);
+  act_free(act);
+}
+
 static void rope_turns_pairs_half_a_head_apart(void **state) {
   (void)state;
   enum { ROWS = 3, HEADS = 2, D = 8, LD = HEADS * D + 4 };
@@ -358,6 +403,7 @@ int main(void) {
       cmocka_unit_test(an_embedding_is_the_row_of_the_matrix),
       cmocka_unit_test(packing_tells_what_is_wrong),
       cmocka_unit_test(the_head_takes_wider_activations),
+      cmocka_unit_test(a_weight_with_an_order_of_its_own_meets_its_inputs_in_that_order),
       cmocka_unit_test(rope_turns_pairs_half_a_head_apart),
       cmocka_unit_test(kv_layouts_have_room_for_all_layers),
       cmocka_unit_test(kv_rows_land_where_the_layout_says),
