@@ -112,29 +112,7 @@ static bool load_type(struct loading *l) {
 
 static float *rows_of(size_t rows, size_t n) { return mem_aligned(64, rows * n * sizeof(float) + 64); }
 
-static bool make_scratch(struct loading *l, const struct model_options *o) {
-  struct encoder *m = l->m;
-  const struct model_info *s = &m->base.info;
-  size_t T = o->rows_max, D = l->D, half = s->head_dim / 2;
-  m->act = act_create(l->w->compute, T, D > l->F ? D : l->F, l->err);
-  if (!m->act) return false;
-  m->x = rows_of(T, D);
-  m->qkv = rows_of(T, 3 * D);
-  m->attn = rows_of(T, D);
-  m->up = rows_of(T, l->F);
-  if (m->layers[0].w_gate) m->gate = rows_of(T, l->F);
-  m->cos = rows_of(T, half);
-  m->sin = rows_of(T, half);
-  m->pos = mem_alloc(T * sizeof *m->pos);
-  m->kv = kv_layout_make(1, s->n_heads, s->head_dim, DTYPE_F32);
-  size_t n_pages = T / KV_PAGE_TOKENS + ENCODER_TEXTS_MAX + 1;
-  m->pages = mem_aligned(64, n_pages * m->kv.page_bytes);
-  m->page_list = mem_alloc(n_pages * sizeof *m->page_list);
-  for (size_t i = 0; i < n_pages; i++) m->page_list[i] = m->pages + i * m->kv.page_bytes;
-  return true;
-}
-
-static bool load_all(struct loading *l, const struct model_options *o) {
+static bool load_all(struct loading *l) {
   struct encoder *m = l->m;
   const struct encoder_names *names = l->names;
   m->layers = mem_zalloc(m->base.info.n_layers, sizeof *m->layers);
@@ -145,18 +123,56 @@ static bool load_all(struct loading *l, const struct model_options *o) {
   l->w->stream_bytes = 0; /* the table of words is looked up, not streamed */
   for (size_t n = 0; n < m->base.info.n_layers; n++)
     if (!load_layer(l, &m->layers[n], n)) return false;
-  return make_scratch(l, o);
+  return true;
 }
 
 struct model *encoder_load(struct encoder *m, const struct encoder_names *names, struct weights *w, const struct model_options *options,
                            struct error *err) {
   struct loading l = {.m = m, .names = names, .w = w, .D = m->base.info.n_embd, .F = m->base.info.n_ff, .err = err};
-  bool ok = weights_check_depth(w, &names->o, m->base.info.n_layers, err) == 0 && load_all(&l, options);
+  bool ok = weights_check_depth(w, &names->o, m->base.info.n_layers, err) == 0 && load_all(&l);
   m->base.weight_bytes = w->bytes;
   m->base.stream_bytes = w->stream_bytes;
+  (void)options; /* memory for a pass is made for its rows */
   if (ok) return &m->base;
   encoder_free(&m->base);
   return NULL;
+}
+
+/* ---- memory of one pass ---- */
+
+static void free_scratch(struct encoder *m) {
+  act_free(m->act);
+  void *memory[] = {m->x, m->qkv, m->attn, m->gate, m->up, m->cos, m->sin, m->pos, m->pages, m->page_list};
+  for (size_t i = 0; i < sizeof memory / sizeof memory[0]; i++) free(memory[i]);
+}
+
+static void make_scratch(struct encoder *m, size_t T) {
+  const struct model_info *s = &m->base.info;
+  size_t D = s->n_embd, F = s->n_ff, half = s->head_dim / 2;
+  m->rows = T;
+  m->act = act_create(m->base.compute, T, D > F ? D : F, NULL);
+  m->x = rows_of(T, D);
+  m->qkv = rows_of(T, 3 * D);
+  m->attn = rows_of(T, D);
+  m->up = rows_of(T, F);
+  m->gate = m->layers[0].w_gate ? rows_of(T, F) : NULL;
+  m->cos = rows_of(T, half);
+  m->sin = rows_of(T, half);
+  m->pos = mem_alloc(T * sizeof *m->pos);
+  m->kv = kv_layout_make(1, s->n_heads, s->head_dim, DTYPE_F32);
+  size_t n_pages = T / KV_PAGE_TOKENS + ENCODER_TEXTS_MAX + 1;
+  m->pages = mem_aligned(64, n_pages * m->kv.page_bytes);
+  m->page_list = mem_alloc(n_pages * sizeof *m->page_list);
+  for (size_t i = 0; i < n_pages; i++) m->page_list[i] = m->pages + i * m->kv.page_bytes;
+}
+
+/* Rows are several ten KiB each: a window of 8,192 would hold half a GiB for the sake of one long text. */
+static void fit_scratch(struct encoder *m, size_t T) {
+  enum { ROWS_KEPT = 512 };
+  bool fits = T <= m->rows && (T > ROWS_KEPT || m->rows <= ROWS_KEPT);
+  if (fits) return;
+  free_scratch(m);
+  make_scratch(m, T > ROWS_KEPT ? T : ROWS_KEPT);
 }
 
 static void free_layer(struct encoder_layer *l) {
@@ -171,9 +187,8 @@ void encoder_free(struct model *base) {
   for (size_t i = 0; m->layers && i < base->info.n_layers; i++) free_layer(&m->layers[i]);
   free(m->layers);
   weight_free(m->word);
-  act_free(m->act);
-  void *memory[] = {m->inv_freq, m->position, m->type, m->norm, m->norm_bias, m->x,     m->qkv,      m->attn,
-                    m->gate,     m->up,       m->cos,  m->sin,  m->pos,       m->pages, m->page_list};
+  free_scratch(m);
+  void *memory[] = {m->inv_freq, m->position, m->type, m->norm, m->norm_bias};
   for (size_t i = 0; i < sizeof memory / sizeof memory[0]; i++) free(memory[i]);
   free(m);
 }
@@ -260,6 +275,7 @@ static void pool(struct encoder *m, const struct kv_segment *text, float *out) {
 /* Texts 0 … n-1 (n <= ENCODER_TEXTS_MAX) in one pass. */
 static void embed_group(struct encoder *m, const int32_t *tokens, const size_t *offset, size_t n, float *out) {
   size_t page = 0, T = offset[n] - offset[0];
+  fit_scratch(m, T);
   for (size_t i = 0; i < n; i++) {
     size_t length = offset[i + 1] - offset[i];
     assert(length > 0 && length <= m->base.info.context_tokens);

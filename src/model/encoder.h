@@ -46,7 +46,8 @@ struct encoder {
   float *type;             /* [D]: row 0 of the table; NULL without token types */
   float *norm, *norm_bias; /* [D] */
   struct encoder_layer *layers;
-  /* one pass */
+  /* one pass of up to `rows` rows; grown for a longer one, and small again for the next */
+  size_t rows;
   struct act *act;
   float *x;             /* [T, D] */
   float *qkv;           /* [T, 3D] */

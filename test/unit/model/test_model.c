@@ -544,6 +544,35 @@ static void two_rope_bases_that_differ_are_refused(void **state) {
           "attn_config.rope_theta", "10000");
 }
 
+/* The memory of a pass grows for a long text and shrinks again: what a text gets stays the same. */
+static void an_encoder_gives_the_same_bits_before_and_after_a_long_text(void **state) {
+  (void)state;
+  enum { WIDTH = 24, SHORT = 5, LONG = 700 };
+  struct error err;
+  char *folder = changed("gte-new-prefix", "\"max_position_embeddings\": 128", "\"max_position_embeddings\": 2048");
+  struct file_model *file = file_model_open(folder, &err);
+  if (!file) fail_msg("%s", err.message);
+  struct pool *pool = pool_create(2, &err);
+  struct compute *c = compute_create(COMPUTE_FAST, pool, COMPUTE_ISA_ALL, &err);
+  struct model *m = model_load(file, c, NULL, &err);
+  if (!m) fail_msg("%s", err.message);
+  int32_t text[LONG + SHORT];
+  for (int i = 0; i < LONG + SHORT; i++) text[i] = (i * i + 3) % 48;
+  float first[WIDTH], out[2 * WIDTH], both[2 * WIDTH];
+  assert_int_equal(model_info(m)->n_embd, WIDTH);
+  model_embed(m, text + LONG, (size_t[]){0, SHORT}, 1, first);
+  model_embed(m, text, (size_t[]){0, LONG}, 1, out);
+  model_embed(m, text + LONG, (size_t[]){0, SHORT}, 1, out + WIDTH);
+  model_embed(m, text, (size_t[]){0, LONG, LONG + SHORT}, 2, both);
+  assert_memory_equal(first, out + WIDTH, sizeof first);
+  assert_memory_equal(both, out, sizeof both);
+  model_free(m);
+  compute_destroy(c);
+  pool_destroy(pool);
+  file_model_close(file);
+  remove_folder(folder);
+}
+
 static void gte_settings_that_change_the_arithmetic_are_refused(void **state) {
   (void)state;
   refused("gte-new-prefix", "\"logn_attention_scale\": false", "\"logn_attention_scale\": true", ERROR_UNSUPPORTED, "logn_attention_scale",
@@ -589,6 +618,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(stacked_experts_of_integers_are_refused_by_type_and_method),
       cmocka_unit_test(mixtures_that_cannot_be_are_refused),
       cmocka_unit_test(two_rope_bases_that_differ_are_refused),
+      cmocka_unit_test(an_encoder_gives_the_same_bits_before_and_after_a_long_text),
       cmocka_unit_test(gte_settings_that_change_the_arithmetic_are_refused),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
