@@ -33,6 +33,12 @@ static void value_u32(struct buf *b, const char *key, uint32_t v) {
   put_u32(b, v);
 }
 
+static void value_f32(struct buf *b, const char *key, float v) {
+  put_string(b, key);
+  put_u32(b, GGUF_F32_TYPE);
+  buf_add(b, &v, sizeof v);
+}
+
 static void put_half(struct writer *w, float scale) {
   uint16_t half = dtype_f32_to_f16(scale * (0.5f + (float)(next(w) >> 8) * 0x1p-24f));
   buf_add(&w->data, &half, 2);
@@ -98,6 +104,7 @@ static void metadata(struct buf *b, unsigned window) {
   value_u32(b, "llama.attention.head_count_kv", TINY_KV_HEADS);
   value_u32(b, "llama.feed_forward_length", TINY_FF);
   value_u32(b, "llama.context_length", TINY_CONTEXT);
+  value_f32(b, "llama.attention.layer_norm_rms_epsilon", 1e-6f);
   if (window) value_u32(b, "llama.attention.sliding_window", window);
 }
 
@@ -106,7 +113,7 @@ char *tiny_model_write(unsigned seed, unsigned window) {
   buf_add_cstr(&w.header, "GGUF");
   put_u32(&w.header, 3);
   put_u64(&w.header, 2 + 9 * TINY_LAYERS);
-  put_u64(&w.header, window ? 8 : 7);
+  put_u64(&w.header, window ? 9 : 8);
   metadata(&w.header, window);
   tensor(&w, "token_embd.weight", GGML_Q8_0, TINY_VOCAB, TINY_WIDTH);
   for (int i = 0; i < TINY_LAYERS; i++) layer(&w, i);
