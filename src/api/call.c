@@ -381,11 +381,13 @@ static int submit(struct call *c, struct choice *ch) {
       .prompt_logprobs = q->echo && q->top_logprobs >= 0,
       .timeout_ms = time_left_ms(c),
       .resumes = !q->stream && !(q->echo && q->top_logprobs >= 0),
+      .goes_on = c->accepted,
   };
   struct error err;
   ch->generation = serving_generate(c->api->serving, &r, on_event, ch, &err);
   if (ch->generation) {
     c->n_alive++;
+    c->accepted = true;
     return 0;
   }
   return fault_from_error(&c->fault, &err);
@@ -504,6 +506,12 @@ static void look_again(void *arg) {
 }
 
 static void wait_for_figures(struct call *c) {
+  struct error err;
+  if (serving_check(c->api->serving, c->endpoint, &err) < 0) {
+    fault_from_error(&c->fault, &err);
+    fail(c, &c->fault);
+    return;
+  }
   if (time_left_ms(c) > 1) {
     hold(c);
     c->wait = loop_timer_start(net_loop(c->api->net), FIGURES_POLL_MS, false, look_again, c);

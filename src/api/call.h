@@ -42,6 +42,7 @@ struct call {
   size_t prompt_tokens;
   float *vectors; /* REQUEST_EMBEDDING: [n_choices, n_embd] */
 
+  bool accepted;     /* serving took the first of its sequences */
   bool answered;     /* the first token came */
   bool began, ended; /* the stream; the whole reply */
   bool dirty;        /* in the list of what to flush */

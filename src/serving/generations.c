@@ -114,7 +114,8 @@ static void unlink_generation(struct generation *g) {
 
 static void post_idle(void *arg) {
   struct serving *s = arg;
-  if (s->on_idle && !s->stopped) s->on_idle(s->on_idle_arg);
+  s->idle_posted = s->generations.n == 0; /* a call may have gone on meanwhile: then its end tells */
+  if (s->idle_posted && s->on_idle && !s->stopped) s->on_idle(s->on_idle_arg);
 }
 
 void generations_tell_if_idle(struct serving *s) {

@@ -66,6 +66,7 @@ void serving_drain(struct serving *s, void (*on_idle)(void *arg), void *arg) {
 
 void serving_abort(struct serving *s, const struct error *why) {
   refuse(s);
+  s->aborted = true;
   generations_fail_all(s, NULL, GENERATION_BEGUN, why);
 }
 
@@ -74,6 +75,7 @@ void serving_stop(struct serving *s) {
   struct error err;
   error_set(&err, ERROR_UNAVAILABLE, "The server is shutting down.");
   refuse(s);
+  s->aborted = true;
   workers_stop(s->workers);
   generations_fail_all(s, NULL, GENERATION_BEGUN, &err);
   supervisor_stop(s);
@@ -132,8 +134,8 @@ void serving_work(struct serving *s, void (*work)(void *arg), void (*done)(void 
 /* Of presence, frequency and repetition; the api allows less. Within it no logit becomes infinite. */
 static const double PENALTY_MAX = 100;
 
-static int check_free(struct serving *s, const struct model *m, struct error *err) {
-  if (s->draining) {
+static int check_free(struct serving *s, const struct model *m, bool goes_on, struct error *err) {
+  if (s->aborted || (s->draining && !goes_on)) {
     *err = s->refusal;
     return -1;
   }
@@ -143,7 +145,7 @@ static int check_free(struct serving *s, const struct model *m, struct error *er
     return error_set(err, ERROR_UNAVAILABLE,
                      "The engine cannot be started at the moment; it is tried again and again. The last attempt: %.350s",
                      s->engine.last_error);
-  if (s->generations.n >= s->config.waiting_max)
+  if (s->generations.n >= s->config.waiting_max && !goes_on)
     return error_set(err, ERROR_UNAVAILABLE, "%zu requests are under way, which is the most. Try again in a moment.", s->generations.n);
   return 0;
 }
@@ -198,6 +200,10 @@ static int check_request(const struct serving_request *r, struct error *err) {
 /* Every token is the admin's, in the one workspace: all KV pages may be shared, and nobody else has a share of the work. */
 enum { WORKSPACE = 1, ADMIN = 1 };
 
+int serving_check(struct serving *s, const struct endpoint *e, struct error *err) {
+  return check_free(s, &s->models.items[e->index], false, err);
+}
+
 static uint32_t clamp_u32(size_t v) { return v > UINT32_MAX ? UINT32_MAX : (uint32_t)v; }
 
 struct generation *serving_generate(struct serving *s, const struct serving_request *r,
@@ -205,7 +211,7 @@ struct generation *serving_generate(struct serving *s, const struct serving_requ
   struct model *m = &s->models.items[r->endpoint->index];
   struct error ours; /* the checks write to it in full, whether the caller wants it or not */
   if (!err) err = &ours;
-  if (check_free(s, m, err) < 0 || check_request(r, err) < 0) return NULL;
+  if (check_free(s, m, r->goes_on, err) < 0 || check_request(r, err) < 0) return NULL;
   struct wire_bias biases[WIRE_BIASES_MAX];
   for (size_t i = 0; i < r->n_biases; i++) biases[i] = (struct wire_bias){r->biases[i].id, r->biases[i].bias};
   struct wire_submit ask = {.model = (uint32_t)m->door.index,

@@ -44,7 +44,7 @@ struct serving_config {
  * that cannot be read is an endpoint in SERVING_FAILED, named in the log; no readable model at all is an error. An engine that
  * cannot be started is none: it is tried again. */
 struct serving *serving_create(const struct serving_config *config, struct error *err);
-/* New generations are refused with ERROR_UNAVAILABLE; on_idle(arg) from the loop when none is left. */
+/* New generations, but those of a call that goes on, are refused with ERROR_UNAVAILABLE; on_idle(arg) from the loop when none is left. */
 void serving_drain(struct serving *s, void (*on_idle)(void *arg), void *arg);
 /* Every generation ends now with this error; new ones are refused. */
 void serving_abort(struct serving *s, const struct error *why);
@@ -159,6 +159,9 @@ struct serving_request {
   /* When the engine dies, the next one goes on from the token that was reached, and nobody notices: for replies of which the client has
    * seen nothing. Not with prompt_logprobs (asserted). */
   bool resumes;
+  /* One more sequence of a call that has had one: neither a drain nor the number of those under way refuses it. The caller bounds how many of
+   * a call are alive at once. */
+  bool goes_on;
 };
 
 struct generation; /* one sequence under way: keeps prompt, sampling, seed and tokens so far */
@@ -169,6 +172,8 @@ struct generation; /* one sequence under way: keeps prompt, sampling, seed and t
  * too many wait, or the engine cannot be restarted; ERROR_INVALID for what can be refused at once. */
 struct generation *serving_generate(struct serving *s, const struct serving_request *request,
                                     void (*on_event)(void *arg, const struct serving_event *event), void *arg, struct error *err);
+/* Whether a new request for e would be taken now; else -1 with the error of serving_generate. */
+int serving_check(struct serving *s, const struct endpoint *e, struct error *err);
 /* No further event; the engine stops within a step. Not after the last event, and not while it is being delivered. */
 void serving_cancel(struct generation *g);
 

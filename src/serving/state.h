@@ -111,8 +111,8 @@ struct serving {
   struct workers *workers;
   struct supervisor engine;
   struct generations generations;
-  bool draining, stopped;
-  struct error refusal; /* what new generations are told while draining */
+  bool draining, aborted, stopped; /* draining: in all three */
+  struct error refusal;            /* what new generations are told while draining */
   void (*on_idle)(void *arg);
   void *on_idle_arg;
   bool idle_posted;

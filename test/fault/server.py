@@ -33,6 +33,19 @@ def is_running(pid):
         return False
 
 
+def in_background(call):
+    """call() on a thread; the returned function waits for its result."""
+    result = []
+    thread = threading.Thread(target=lambda: result.append(call()))
+    thread.start()
+
+    def wait():
+        thread.join()
+        return result[0]
+
+    return wait
+
+
 class Server:
     def __init__(self, data_dir, *args, models=MODELS, program=PROGRAM, **more):
         self.data_dir = Path(data_dir)

@@ -3,7 +3,7 @@ import json
 import signal
 
 import pytest
-from server import is_running, wait_for
+from server import CHAT, EMBED, in_background, is_running, wait_for
 
 
 @pytest.mark.smoke
@@ -21,6 +21,20 @@ def test_after_sigterm_streams_finish_and_new_requests_get_503(start):
     assert json.loads(lines[-2])["choices"][0]["finish_reason"] == "length"
     assert server.ended() == 0
     assert not is_running(engine)
+
+
+def test_a_batch_under_way_at_sigterm_is_finished(start):
+    server = start("--drain-s", "3600").ready()
+    bodies = [("/v1/completions", {"model": CHAT, "prompt": [f"{i}, " for i in range(150)], "max_tokens": 8, "ignore_eos": True}),
+              ("/serving-endpoints/embeddings", {"model": EMBED, "input": [f"{i}" for i in range(150)]})]
+    server.call("POST", *bodies[1])
+    answers = [in_background(lambda body=body: server.call("POST", *body)) for body in bodies]
+    wait_for("the batch", lambda: server.metric("plinth_engine_running") >= 64)
+    server.process.send_signal(signal.SIGTERM)
+    completions, embeddings = (answer() for answer in answers)
+    assert completions[0] == 200 and len(json.loads(completions[2])["choices"]) == 150
+    assert embeddings[0] == 200 and len(json.loads(embeddings[2])["data"]) == 150
+    assert server.ended() == 0
 
 
 def test_a_stream_past_the_drain_time_gets_an_error(start):

@@ -3,25 +3,11 @@ import json
 import os
 import shutil
 import signal
-import threading
 import time
 from pathlib import Path
 
 import pytest
-from server import CHAT, PROGRAM, is_running, wait_for
-
-
-def in_background(call):
-    """call() on a thread; the returned function waits for its result."""
-    result = []
-    thread = threading.Thread(target=lambda: result.append(call()))
-    thread.start()
-
-    def wait():
-        thread.join()
-        return result[0]
-
-    return wait
+from server import CHAT, PROGRAM, in_background, is_running, wait_for
 
 
 @pytest.mark.smoke

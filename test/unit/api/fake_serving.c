@@ -213,10 +213,17 @@ void serving_work(struct serving *s, void (*work)(void *arg), void (*done)(void 
 
 /* ---- generations ---- */
 
+int serving_check(struct serving *s, const struct endpoint *e, struct error *err) {
+  (void)e;
+  if (s->face.refuses.code == ERROR_NONE) return 0;
+  *err = s->face.refuses;
+  return -1;
+}
+
 struct generation *serving_generate(struct serving *s, const struct serving_request *r,
                                     void (*on_event)(void *arg, const struct serving_event *event), void *arg, struct error *err) {
   struct fake_serving *f = &s->face;
-  if (f->refuses.code != ERROR_NONE) {
+  if (f->refuses.code != ERROR_NONE && !(f->drains && r->goes_on)) {
     *err = f->refuses;
     return NULL;
   }

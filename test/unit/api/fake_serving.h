@@ -18,6 +18,7 @@ struct fake_serving {
   const char *token; /* the only one that is known; NULL: no token needed */
   bool alive, ready;
   struct error refuses; /* code not ERROR_NONE: serving_generate fails with it */
+  bool drains;          /* then it does so for new calls only */
   int dies_after;       /* steps until every sequence ends with dies_with; 0: never */
   struct error dies_with;
   bool blind; /* the engine does not stop at stop strings: the api has to */

@@ -449,6 +449,24 @@ static void a_batch_keeps_its_order_and_a_window_in_the_engine(void **state) {
   assert_true(d->engine->n_alive_max <= 64);
 }
 
+static void a_batch_under_way_is_finished_during_a_drain(void **state) {
+  struct drive *d = *state;
+  struct buf body = {0};
+  buf_add_cstr(&body, "{\"model\": \"base\", \"max_tokens\": 3, \"prompt\": [");
+  for (int i = 0; i < 200; i++) buf_printf(&body, "%s\"%d-\"", i ? ", " : "", i);
+  buf_add_cstr(&body, "]}");
+  drive_arrive(d, "POST", "/v1/completions", buf_view(&body));
+  while (d->engine->n_asked == 0) assert_true(drive_turn(d));
+  assert_true(d->engine->n_asked < 200);
+  d->engine->drains = true;
+  error_set(&d->engine->refuses, ERROR_UNAVAILABLE, "The server is shutting down.");
+  drive_rest(d);
+  buf_free(&body);
+  assert_int_equal(d->x.status, 200);
+  assert_int_equal(js_len(js_get(d->reply, "choices")), 200);
+  assert_int_equal(drive_post(d, "/v1/completions", "{\"model\": \"base\", \"prompt\": \"a\"}"), 503);
+}
+
 static void a_streamed_batch_finishes_every_choice(void **state) {
   struct drive *d = *state;
   drive_post(d, "/v1/completions", "{\"model\": \"base\", \"stream\": true, \"n\": 2, \"prompt\": [\"a\", \"b\"], \"max_tokens\": 4}");
@@ -554,6 +572,15 @@ static void a_request_waits_until_the_window_is_known(void **state) {
   d->engine->late_figures = 5;
   assert_int_equal(drive_post(d, "/v1/chat/completions", "{\"model\": \"chat\", " CHAT "}"), 200);
   assert_string_equal(drive_text(d, 0), "Hello there.");
+}
+
+static void a_request_does_not_wait_for_a_window_that_will_not_come(void **state) {
+  struct drive *d = *state;
+  d->engine->late_figures = 1000000;
+  error_set(&d->engine->refuses, ERROR_UNAVAILABLE, "The engine cannot be started.");
+  assert_int_equal(drive_post(d, "/v1/chat/completions", "{\"model\": \"chat\", " CHAT "}"), 503);
+  assert_int_equal(drive_post(d, "/serving-endpoints/chat/invocations", "{" CHAT "}"), 503);
+  drive_str(d->reply, "message", "The engine cannot be started.");
 }
 
 static void a_client_that_leaves_meanwhile_leaves_nothing_behind(void **state) {
@@ -774,6 +801,7 @@ int main(void) {
       DRIVEN(offsets_count_special_tokens_that_the_prompt_spells_out),
       DRIVEN(a_prompt_can_be_scored_alone),
       DRIVEN(a_batch_keeps_its_order_and_a_window_in_the_engine),
+      DRIVEN(a_batch_under_way_is_finished_during_a_drain),
       DRIVEN(a_streamed_batch_finishes_every_choice),
       DRIVEN(one_step_of_many_choices_is_one_write),
       DRIVEN(too_long_a_prompt_is_refused_with_both_counts),
@@ -786,6 +814,7 @@ int main(void) {
       DRIVEN(an_endpoint_that_failed_says_why),
       DRIVEN(a_task_mismatch_is_400_and_names_the_task),
       DRIVEN(a_request_waits_until_the_window_is_known),
+      DRIVEN(a_request_does_not_wait_for_a_window_that_will_not_come),
       DRIVEN(a_client_that_leaves_meanwhile_leaves_nothing_behind),
       DRIVEN(a_body_that_is_no_json_object_is_400),
       DRIVEN(a_compressed_body_is_415),

@@ -171,7 +171,7 @@ struct asked {
   bool done;
   void (*on_token)(struct asked *a);
   struct asked *other;
-  bool resumes;
+  bool resumes, goes_on;
 };
 
 static void on_event(void *arg, const struct serving_event *e) {
@@ -199,6 +199,7 @@ static void ask(struct place *p, struct asked *a, const char *endpoint, int32_t 
   struct serving_request r = request_of(p, endpoint, &last, max_tokens);
   struct error err = {0};
   r.resumes = a->resumes;
+  r.goes_on = a->goes_on;
   a->p = p;
   a->g = serving_generate(p->s, &r, on_event, a, &err);
   if (!a->g) fail_msg("%s", err.message);
@@ -648,6 +649,38 @@ static void draining_refuses_the_new_and_finishes_the_old(void **state) {
   assert_int_equal(p->idle_calls, 1);
 }
 
+static void ask_on(struct asked *a) {
+  if (a->n == 1) ask(a->p, a->other, "words", 1, 20);
+}
+
+static void a_call_goes_on_through_a_drain_and_a_crowd(void **state) {
+  struct place *p = *state;
+  const char *const args[] = {"--delay-ms", "2", NULL};
+  struct asked b = {.goes_on = true}, a = {.on_token = ask_on, .other = &b};
+  begin_with(p, "words", args, (struct serving_config){.waiting_max = 1});
+  run_until(p, is_ready);
+  ask(p, &a, "words", 1, 2);
+  serving_drain(p->s, on_idle, p);
+  assert_true(refuses(p));
+  run_until(p, was_idle);
+  assert_counted(&a, 1, 2);
+  assert_counted(&b, 1, 20);
+  assert_int_equal(p->idle_calls, 1);
+}
+
+static void after_an_abort_no_call_goes_on(void **state) {
+  struct place *p = *state;
+  struct error why = {ERROR_UNAVAILABLE, "Time is up."}, err;
+  const int32_t last = 5;
+  begin(p, "words", NULL);
+  run_until(p, is_ready);
+  serving_abort(p->s, &why);
+  struct serving_request r = request_of(p, "words", &last, 1);
+  r.goes_on = true;
+  assert_null(serving_generate(p->s, &r, on_event, NULL, &err));
+  assert_int_equal(err.code, ERROR_UNAVAILABLE);
+}
+
 static void abort_and_stop_end_what_is_left_with_an_error(void **state) {
   struct place *p = *state;
   struct error why = {ERROR_UNAVAILABLE, "Time is up."};
@@ -777,6 +810,8 @@ int main(void) {
       CASE(the_first_model_is_left_out_when_it_ends_every_engine),
       CASE(a_model_that_the_engine_cannot_load_fails_its_requests_with_the_reason),
       CASE(draining_refuses_the_new_and_finishes_the_old),
+      CASE(a_call_goes_on_through_a_drain_and_a_crowd),
+      CASE(after_an_abort_no_call_goes_on),
       CASE(abort_and_stop_end_what_is_left_with_an_error),
       CASE(the_engine_ends_with_the_server),
       CASE(work_is_done_on_another_thread_and_completed_on_the_loop),
