@@ -211,7 +211,7 @@ static bool match(const char *pattern, struct slice path, struct slice *ret_name
   struct slice before = slice_make(pattern, (size_t)(brace - pattern)), after = slice_cstr(strchr(brace, '}') + 1);
   if (!slice_starts(path, before) || path.len <= before.len + after.len || !slice_ends(path, after)) return false;
   struct slice name = slice_make(path.data + before.len, path.len - before.len - after.len);
-  if (memchr(name.data, '/', name.len)) return false;
+  if (memchr(name.data, '/', name.len) && pattern != routes[API_V1_MODEL].pattern) return false; /* clients ask for org/model there */
   *ret_name = name;
   return true;
 }

@@ -167,10 +167,12 @@ bool exchange_stream_write(struct exchange *x, struct slice data) {
   if (is_dead(x)) return false;
   assert(x->begun);
   if (x->silent || data.len == 0) return true; /* an empty chunk would end the stream */
-  if (net__conn_unsent(x->conn) > x->conn->net->config.unsent_bytes_max) {
+  /* What one write gave at once is no sign of a slow reader. */
+  if (net__conn_unsent(x->conn) > x->conn->net->config.unsent_bytes_max + x->piece_max) {
     net__conn_kill(x->conn);
     return false;
   }
+  if (data.len > x->piece_max) x->piece_max = data.len;
   char size[24];
   if (x->chunked) net__conn_send(x->conn, size, (size_t)snprintf(size, sizeof size, "%zx\r\n", data.len));
   net__conn_send(x->conn, data.data, data.len);

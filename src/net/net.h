@@ -25,7 +25,7 @@ struct net_config {
   unsigned headers_max;            /* count; 0: 100. Over it: 431 */
   size_t body_bytes_max;           /* 0: 16 MiB. Over it: 413; body_limit may lower it per path */
   size_t bodies_bytes_max;         /* what all bodies together may hold; 0: 256 MiB. Over it: 503 */
-  size_t unsent_bytes_max;         /* 0: 256 KiB. A stream whose reader lets more pile up is closed */
+  size_t unsent_bytes_max;         /* 0: 256 KiB. A stream whose reader lets more pile up is closed; its largest write comes on top */
   unsigned header_timeout_ms;      /* from the first byte to the end of the headers; 0: 10,000. Past it: 408 */
   unsigned body_timeout_ms;        /* without progress, or with less than 1 KiB a second; 0: 30,000. Past it: 408 */
   unsigned idle_timeout_ms;        /* between requests; 0: 75,000 */

@@ -124,6 +124,7 @@ struct exchange {
   void *owner;
   void (*on_gone)(void *owner, bool left);
   size_t held;          /* what request.body adds to net.bodies_bytes */
+  size_t piece_max;     /* bytes of the largest write of a stream */
   bool handed;          /* to on_request: counted in net.n_exchanges */
   bool begun;           /* the reply's head was written */
   bool close;           /* the connection ends with this reply */

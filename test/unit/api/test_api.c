@@ -61,6 +61,16 @@ static void endpoints_are_listed_with_and_without_a_slash(void **state) {
   }
 }
 
+static void a_model_that_is_not_there_may_have_slashes_in_its_name(void **state) {
+  struct drive *d = *state;
+  assert_int_equal(drive_get(d, "/v1/models/org/model"), 404);
+  drive_str(d->reply, "error.code", "model_not_found");
+  drive_str(d->reply, "error.message", "The model `org/model` does not exist. GET /v1/models lists those that do.");
+  assert_int_equal(drive_get(d, "/v1/models//"), 404);
+  assert_int_equal(drive_get(d, "/api/2.0/serving-endpoints/org/model"), 404);
+  drive_str(d->reply, "message", "No API found for 'GET /api/2.0/serving-endpoints/org/model'.");
+}
+
 static void an_endpoint_has_what_clients_bind_to(void **state) {
   struct drive *d = *state;
   assert_int_equal(drive_get(d, "/api/2.0/serving-endpoints/embed"), 200);
@@ -187,6 +197,7 @@ int main(void) {
       DRIVEN(head_is_answered_like_get),
       DRIVEN(models_are_listed_and_found),
       DRIVEN(endpoints_are_listed_with_and_without_a_slash),
+      DRIVEN(a_model_that_is_not_there_may_have_slashes_in_its_name),
       DRIVEN(an_endpoint_has_what_clients_bind_to),
       DRIVEN(health_is_the_engine_and_ready_is_every_model),
       DRIVEN(draining_turns_readyz_away),

@@ -231,6 +231,27 @@ static void a_reader_that_does_not_read_is_let_go_once(void **state) {
   assert_true(w->written >= 64 * 1024);
 }
 
+static void write_small(void *arg) {
+  struct world *w = arg;
+  assert_true(exchange_stream_write(w->x, SLICE("small")));
+  exchange_stream_end(w->x);
+}
+
+static void write_large(struct world *w, struct exchange *x) {
+  char *bytes = mem_zalloc(1, 4 << 20);
+  exchange_stream_begin(x, 200, "text/plain");
+  assert_true(exchange_stream_write(x, slice_make(bytes, 4 << 20)));
+  free(bytes);
+  loop_post(net_loop(w->net), write_small, w); /* long before the client has read it */
+}
+
+static void one_large_piece_makes_no_slow_reader(void **state) {
+  struct world *w = *state;
+  serve(w, CLOSING, write_large);
+  assert_int_equal(w->left, 0);
+  assert_true(slice_ends(buf_view(&w->reply), SLICE("5\r\nsmall\r\n0\r\n\r\n")));
+}
+
 static void flood_then_end(struct world *w, struct exchange *x) {
   static const char bytes[1024];
   exchange_stream_begin(x, 200, "text/plain");
@@ -316,6 +337,7 @@ int main(void) {
       IN_WORLD(a_stream_for_head_has_no_body),
       IN_WORLD(an_aborted_stream_shows_what_it_had_and_no_end),
       IN_WORLD(a_reader_that_does_not_read_is_let_go_once),
+      IN_WORLD(one_large_piece_makes_no_slow_reader),
       IN_WORLD(a_stream_that_was_closed_may_still_be_ended_by_its_owner),
       IN_WORLD(a_client_that_leaves_before_its_reply_is_noticed),
       IN_WORLD(destroy_tells_owners_that_their_client_is_gone),
