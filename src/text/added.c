@@ -97,6 +97,14 @@ int added_ready(struct added *a, const struct normalizer *n, struct error *err) 
   return 0;
 }
 
+void added_set_special(struct added *a, int32_t id) {
+  const struct added_token *found = added_of_id(a, id);
+  if (!found || found->special) return;
+  struct added_token *token = &a->tokens[found - a->tokens];
+  token->special = true;
+  if (token->pattern.len) (token->normalized ? &a->normal : &a->raw)->has_special = true;
+}
+
 void added_deinit(struct added *a) {
   free(a->tokens);
   free(a->by_id);
@@ -203,6 +211,7 @@ static bool find(const struct added_set *set, struct slice text, bool match_spec
     /* White space that the token before took already is not taken again. */
     if (token->lstrip) begin = w->at > begin ? w->at : spaces_begin(text, w->at, begin);
     if (token->rstrip) end = spaces_end(text, end);
+    if (begin >= end) continue; /* it is white space, and all of it was taken */
     w->token = (struct added_part){begin, end, token->id};
     return true;
   }

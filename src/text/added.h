@@ -46,6 +46,8 @@ const struct added_token *added_find(const struct added *a, struct slice content
 const struct added_token *added_of_id(const struct added *a, int32_t id);          /* likewise; only after added_ready */
 /* After the last added_put: computes patterns, sorts. */
 int added_ready(struct added *a, const struct normalizer *n, struct error *err);
+/* Makes the token of a ready a that has the id, where there is one, special. */
+void added_set_special(struct added *a, int32_t id);
 void added_deinit(struct added *a);
 
 /* A stretch of text: a token (id >= 0), or text between tokens (id -1). */

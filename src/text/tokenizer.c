@@ -40,6 +40,7 @@ void tokenizer_close(struct tokenizer *t) {
   buf_free(&t->text);
   free(t->text_begin);
   free(t->special);
+  free(t->stops);
   free(t);
 }
 
@@ -63,6 +64,7 @@ static int finish(struct tokenizer *t, struct error *err) {
   t->n_vocab = n;
   t->text_begin = mem_zalloc((size_t)n + 1, sizeof t->text_begin[0]);
   t->special = mem_zalloc((size_t)n, 1);
+  t->stops = mem_zalloc((size_t)n, 1);
   buf_reserve(&t->text, t->vocab.text.len + (t->decoder.bytes == DECODER_NO_BYTES ? (size_t)n : 0));
   for (int32_t id = 0; id < n; id++) {
     bool exists;
@@ -94,7 +96,7 @@ struct tokenizer *tokenizer_open_gguf(const struct gguf *g, struct error *err) {
 static struct tokenizer *open_files(const struct js *json, struct slice bytes, const struct tokenizer_files *beside, struct error *err) {
   struct tokenizer *t = create();
   int rc;
-  if (json) rc = tokenizer_json_read(t, json, err);
+  if (json) rc = tokenizer_json_read(t, json, err) < 0 ? -1 : tokenizer_config_added(t, beside, err);
   else if (tokenizer_tiktoken_is(bytes)) rc = tokenizer_tiktoken_read(t, bytes, beside, err);
   else if (tokenizer_spm_is(bytes)) rc = tokenizer_spm_read(t, bytes, beside, err);
   else rc = error_set(err, ERROR_UNSUPPORTED, "The file is neither a SentencePiece model nor a tiktoken file.");
@@ -114,7 +116,7 @@ struct tokenizer *tokenizer_open_json(struct slice tokenizer_json, struct slice 
     return NULL;
   }
   if (config_json.len == 0 || (config = js_parse(config_json, err)))
-    t = open_files(json, SLICE(""), &(struct tokenizer_files){.config = config}, err);
+    t = open_files(json, SLICE(""), &(struct tokenizer_files){.config = config, .is_json = true}, err);
   js_free(json);
   js_free(config);
   return t;
@@ -174,9 +176,9 @@ struct tokenizer *tokenizer_open_dir(const char *dir, struct error *err) {
   if (rc == 0) rc = read_json(dir, "generation_config.json", &generation, err);
   const char *name = json || rc < 0 ? NULL : read_vocabulary(dir, &bytes, err);
   if (json && rc == 0) {
-    t = open_files(json, SLICE(""), &(struct tokenizer_files){config, special, NULL, model, generation}, err);
+    t = open_files(json, SLICE(""), &(struct tokenizer_files){config, special, added, model, generation, true}, err);
   } else if (name) {
-    t = open_files(NULL, buf_view(&bytes), &(struct tokenizer_files){config, special, added, model, generation}, err);
+    t = open_files(NULL, buf_view(&bytes), &(struct tokenizer_files){config, special, added, model, generation, false}, err);
     if (!t) error_prefix(err, "%s", name);
   }
   js_free(json);
@@ -419,9 +421,8 @@ const char *tokenizer_kind(const struct tokenizer *t) {
 }
 
 void tokenizer__add_stop(struct tokenizer *t, int32_t id) {
-  if (id < 0 || id >= t->n_vocab) return;
-  for (size_t i = 0; i < t->stop.len; i++)
-    if (t->stop.data[i] == id) return;
+  if (id < 0 || id >= t->n_vocab || t->stops[id]) return;
+  t->stops[id] = 1;
   ids_add(&t->stop, id);
 }
 

@@ -49,6 +49,7 @@ struct tokenizer {
   struct buf text;
   uint32_t *text_begin;   /* [n_vocab + 1] */
   unsigned char *special; /* [n_vocab] 0 or 1 */
+  unsigned char *stops;   /* [n_vocab] 1: in stop */
 };
 
 /* The token's string as the decoder gets it; {NULL, 0} when there is none. *ret_exists tells an empty string from none. */

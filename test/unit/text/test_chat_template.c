@@ -236,6 +236,28 @@ static void control_tokens_in_the_callers_text_are_text(void **state) {
   check_context_ids("{{ bos_token }}", "{\"bos_token\": \"<s>\"}", 0, "");
 }
 
+/* Whatever tokenizer.json says of it: nothing of a message ends a turn. */
+static void a_token_that_stops_is_a_control_token(void **state) {
+  (void)state;
+  const char *json = "{\"messages\": [{\"role\": \"user\", \"content\": \"a<e>b\"}]}";
+  put("tokenizer.json",
+      "{\"added_tokens\":[{\"id\":2,\"content\":\"<e>\",\"special\":false}],"
+      "\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1},\"merges\":[]}}");
+  check_context_ids("{{ messages[0].content }}<e>", json, 0, "0212");
+  put("generation_config.json", "{\"eos_token_id\": [2]}");
+  check_context_ids("{{ messages[0].content }}<e>", json, 0, "012");
+  put("generation_config.json", "{}");
+}
+
+static void a_token_without_a_row_is_text(void **state) {
+  (void)state;
+  put("tokenizer.json", "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1},\"merges\":[]}}");
+  check_ids("ab<s>", "012"); /* bos_token of tokenizer_config.json */
+  put("config.json", "{\"model_type\": \"llama\", \"vocab_size\": 2}");
+  check_ids("ab<s>", "01");
+  put("config.json", "{\"model_type\": \"llama\"}");
+}
+
 static void a_role_with_a_known_name_may_be_part_of_a_control_token(void **state) {
   (void)state;
   put("tokenizer.json", TOKENIZER_OF("<user>"));
@@ -299,6 +321,8 @@ int main(void) {
       cmocka_unit_test(a_broken_template_is_refused_with_its_place),
       cmocka_unit_test(bos_comes_once_and_only_where_the_tokenizer_adds_it),
       cmocka_unit_test(control_tokens_in_the_callers_text_are_text),
+      cmocka_unit_test(a_token_that_stops_is_a_control_token),
+      cmocka_unit_test(a_token_without_a_row_is_text),
       cmocka_unit_test(a_role_with_a_known_name_may_be_part_of_a_control_token),
       cmocka_unit_test(the_last_message_can_be_continued),
       cmocka_unit_test(a_last_message_that_the_template_changes_cannot_be_continued),

@@ -93,6 +93,66 @@ static void add_bos_token_false_takes_the_bos_away(void **state) {
   }
 }
 
+/* ---- added tokens ---- */
+
+static void check_ids(const struct tokenizer *t, const char *text, unsigned flags, const char *wanted) {
+  struct error err = {0};
+  struct ids ids = {0};
+  struct buf got = {0};
+  if (tokenizer_encode(t, slice_cstr(text), flags, &ids, &err) < 0) fail_msg("%s", err.message);
+  for (size_t i = 0; i < ids.len; i++) buf_printf(&got, i ? " %d" : "%d", (int)ids.data[i]);
+  assert_string_equal(got.data ? got.data : "", wanted);
+  ids_free(&ids);
+  buf_free(&got);
+}
+
+/* As transformers: what tokenizer_config.json names is special, whatever tokenizer.json says of it. */
+static void a_token_that_the_config_names_is_a_control_token(void **state) {
+  (void)state;
+  static const char json[] = "{" BPE ",\"added_tokens\":[{\"id\":3,\"content\":\"aab\",\"special\":false}]}";
+  static const char *const configs[] = {"{\"eos_token\":\"aab\"}", "{\"extra_special_tokens\":[\"aab\"]}", "{\"image_token\":\"aab\"}",
+                                        "{\"additional_special_tokens\":[{\"content\":\"aab\"}]}"};
+  struct error err = {0};
+  for (size_t i = 0; i < sizeof configs / sizeof configs[0]; i++) {
+    struct tokenizer *t = open_text(json, configs[i], &err);
+    if (!t) fail_msg("%s", err.message);
+    assert_true(tokenizer_is_special(t, 3));
+    check_ids(t, "aab", TOKENIZER_MATCH_SPECIAL, "3");
+    check_ids(t, "aab", 0, "0 2");
+    tokenizer_close(t);
+  }
+  struct tokenizer *t = open_text(json, "", &err);
+  assert_false(tokenizer_is_special(t, 3));
+  check_ids(t, "aab", 0, "3");
+  tokenizer_close(t);
+}
+
+static void tokens_that_only_the_config_has_get_the_next_ids(void **state) {
+  (void)state;
+  struct error err = {0};
+  static const char config[] =
+      "{\"pad_token\":\"bb\",\"added_tokens_decoder\":{\"4\":{\"content\":\"bab\",\"special\":false},\"3\":{"
+      "\"content\":\"aab\",\"special\":true}}}";
+  struct tokenizer *t = open_text("{" BPE ",\"added_tokens\":[{\"id\":3,\"content\":\"aab\",\"special\":false}]}", config, &err);
+  if (!t) fail_msg("%s", err.message);
+  check_ids(t, "aab bab bb", TOKENIZER_MATCH_SPECIAL, "3 4 5"); /* tokenizer.json says what aab is */
+  check_ids(t, "aab bb", 0, "3 1 1");
+  assert_int_equal(tokenizer_n_vocab(t), 6);
+  tokenizer_close(t);
+  assert_null(open_text("{" BPE "}", "{\"added_tokens_decoder\":{\"7\":{\"content\":\"x\"}}}", &err));
+  assert_non_null(strstr(err.message, "'x' of tokenizer_config.json has id 7, is missing in tokenizer.json and would get 3"));
+}
+
+static void white_space_that_a_token_took_is_no_token_again(void **state) {
+  (void)state;
+  struct error err = {0};
+  struct tokenizer *t =
+      open_text("{" BPE ",\"added_tokens\":[{\"id\":3,\"content\":\" \",\"lstrip\":true,\"rstrip\":true,\"normalized\":false}]}", "", &err);
+  if (!t) fail_msg("%s", err.message);
+  check_ids(t, "a \t  b  ", 0, "0 3 1 3");
+  tokenizer_close(t);
+}
+
 static void what_runs_into_a_limit_is_refused_and_adds_nothing(void **state) {
   (void)state;
   struct error err = {0};
@@ -115,8 +175,13 @@ static void what_runs_into_a_limit_is_refused_and_adds_nothing(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(an_unknown_component_is_refused_by_its_name),        cmocka_unit_test(a_broken_file_is_refused_with_what_is_wrong),
-      cmocka_unit_test(stop_ids_come_from_the_config_and_from_known_names), cmocka_unit_test(add_bos_token_false_takes_the_bos_away),
+      cmocka_unit_test(an_unknown_component_is_refused_by_its_name),
+      cmocka_unit_test(a_broken_file_is_refused_with_what_is_wrong),
+      cmocka_unit_test(stop_ids_come_from_the_config_and_from_known_names),
+      cmocka_unit_test(add_bos_token_false_takes_the_bos_away),
+      cmocka_unit_test(a_token_that_the_config_names_is_a_control_token),
+      cmocka_unit_test(tokens_that_only_the_config_has_get_the_next_ids),
+      cmocka_unit_test(white_space_that_a_token_took_is_no_token_again),
       cmocka_unit_test(what_runs_into_a_limit_is_refused_and_adds_nothing),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
