@@ -104,7 +104,7 @@ int jinja_run_job(const struct jinja *j, const struct jinja_job *job, struct err
   r.calls_max = limits && limits->depth_max ? limits->depth_max : CALLS_MAX;
   r.output_max = limits && limits->output_bytes_max ? limits->output_bytes_max : OUTPUT_BYTES_MAX;
   r.memory_max = r.output_max > SIZE_MAX / 8 ? SIZE_MAX / 2 : 4 * r.output_max + (16 << 20);
-  r.seed = clock_ns() ^ (uintptr_t)&r;
+  r.seed = r.random = clock_ns() ^ (uintptr_t)&r;
   struct jinja_sb out = {.max = r.output_max};
   r.out = &out;
   load_context(&r, job);

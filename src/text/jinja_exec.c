@@ -379,7 +379,9 @@ static enum flow exec_scoped(struct jinja_run *r, const struct jinja_node *n, st
   enum flow flow = exec_all(r, &n->scoped.body, f);
   if (filter) {
     struct jval text = jv_str(capture_end(r, &sb, saved));
-    if (flow == FLOW_ON) write_value(r, jinja_eval_filter_on(r, n->scoped.subject, text, f));
+    if (flow == FLOW_ON) text = jinja_eval_filter_on(r, n->scoped.subject, text, f);
+    if (!jv_is_str(text)) jinja_run_fail(r, "the filter of a block must give text, not '%s'", jinja_val_type_name(text));
+    if (flow == FLOW_ON) write_value(r, text);
   }
   r->autoescape = autoescape;
   if (flow == FLOW_ON) leave(n->scoped.scope, f);

@@ -383,7 +383,7 @@ static void lex_raw(struct lexer *l) {
     advance(l, end);
     return;
   }
-  fail(l, "the raw block has no end (\"{% endraw %}\")");
+  if (l->at < l->source.len) fail(l, "the raw block has no end (\"{% endraw %}\")"); /* Jinja lets an empty one be */
 }
 
 static void lex_root(struct lexer *l) {

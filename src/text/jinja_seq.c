@@ -390,8 +390,8 @@ FILTER(do_random) {
   if (self.type == JV_DICT || !jinja_val_len(r, self, &n))
     jinja_run_fail(r, "random needs a sequence, not '%s'", jinja_val_type_name(self));
   if (n == 0) return jinja_val_undefined(r, "No random item, sequence was empty.", jv_missing(), jv_missing());
-  r->seed = r->seed * 6364136223846793005u + 1442695040888963407u;
-  return jinja_attr_item(r, self, jv_int((int64_t)((r->seed >> 33) % n)));
+  r->random = r->random * 6364136223846793005u + 1442695040888963407u;
+  return jinja_attr_item(r, self, jv_int((int64_t)((r->random >> 33) % n)));
 }
 
 FILTER(do_length) {

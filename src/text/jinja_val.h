@@ -181,7 +181,8 @@ struct jinja_run {
   struct jdict *context; /* what the caller gave */
   struct jdict *vars;    /* variables set at the top level, for blocks */
   int64_t now_s;
-  uint64_t seed;                /* of hash tables */
+  uint64_t seed;                /* of hash tables; never changes */
+  uint64_t random;              /* of the filter random */
   const struct jstr *continued; /* the text of the last message, when the output is to end with it */
   bool autoescape;
 };

@@ -345,6 +345,17 @@ static void long_chains_work_up_to_a_limit(void **state) {
   buf_free(&out);
 }
 
+static void what_follows_a_random_pick_is_as_before_it(void **state) {
+  (void)state;
+  check_text("{% for d in l %}{{ ['x']|random }}{{ d.name }}{% endfor %}", "{\"l\": [{\"name\": \"a\"}, {\"name\": \"b\"}]}", "xaxb");
+}
+
+static void the_filter_of_a_block_gives_text(void **state) {
+  (void)state;
+  check_error("{% filter length %}abc{% endfilter %}", "{}", ERROR_INVALID, "must give text, not 'int'");
+  check_text("{% set n | length %}abc{% endset %}{{ n + 1 }}{% raw %}", "{}", "4");
+}
+
 static void limits_of_the_caller_hold(void **state) {
   (void)state;
   struct buf out = {0};
@@ -448,6 +459,8 @@ int main(void) {
       cmocka_unit_test(deep_nesting_in_the_source_is_an_error),
       cmocka_unit_test(nothing_is_nested_too_deeply_for_the_stack_of_a_thread),
       cmocka_unit_test(long_chains_work_up_to_a_limit),
+      cmocka_unit_test(what_follows_a_random_pick_is_as_before_it),
+      cmocka_unit_test(the_filter_of_a_block_gives_text),
       cmocka_unit_test(limits_of_the_caller_hold),
       cmocka_unit_test(unsafe_attributes_are_undefined_and_cannot_be_used),
       cmocka_unit_test(newlines_and_the_last_one_are_normalized),
