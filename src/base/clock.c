@@ -9,10 +9,11 @@ static struct timespec now(clockid_t id) {
   return t;
 }
 
-uint64_t clock_ns(void) {
-  struct timespec t = now(CLOCK_MONOTONIC);
-  return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
+static uint64_t ns(struct timespec t) { return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec; }
+
+uint64_t clock_ns(void) { return ns(now(CLOCK_MONOTONIC)); }
+
+uint64_t clock_thread_ns(void) { return ns(now(CLOCK_THREAD_CPUTIME_ID)); }
 
 int64_t clock_wall_s(void) { return now(CLOCK_REALTIME).tv_sec; }
 

@@ -3,8 +3,9 @@
 #define BASE_CLOCK_H
 #include <stdint.h>
 
-uint64_t clock_ns(void);     /* monotonic; for durations and deadlines */
-int64_t clock_wall_s(void);  /* seconds since 1970, UTC */
-int64_t clock_wall_ms(void); /* milliseconds since 1970, UTC */
+uint64_t clock_ns(void);        /* monotonic; for durations and deadlines */
+uint64_t clock_thread_ns(void); /* processor time of this thread */
+int64_t clock_wall_s(void);     /* seconds since 1970, UTC */
+int64_t clock_wall_ms(void);    /* milliseconds since 1970, UTC */
 
 #endif

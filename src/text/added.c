@@ -83,7 +83,7 @@ int added_ready(struct added *a, const struct normalizer *n, struct error *err) 
     token->pattern = token->content;
     if (!token->normalized) continue;
     struct slice text;
-    rc = normalizer_apply(n, token->content, out, &text, err);
+    rc = normalizer_apply(n, token->content, NULL, out, &text, err);
     if (rc == 0) token->pattern = arena_copy(&a->text, text);
   }
   buf_free(&out[0]);

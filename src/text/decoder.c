@@ -174,8 +174,8 @@ static void strip(const struct decoder_step *step, struct slice text, struct buf
 static void replace(const struct decoder_step *step, struct slice text, struct buf *out) {
   struct regex_walk walk;
   size_t begin, end, done = 0;
-  regex_begin(&walk, step->pattern, text);
-  while (regex_next(&walk, &begin, &end, NULL) > 0) {
+  regex_begin(&walk, step->pattern, text, NULL);
+  while (out->len <= DECODER_TOKEN_BYTES_MAX && regex_next(&walk, &begin, &end, NULL) > 0) {
     buf_add(out, text.data + done, begin - done);
     buf_add_slice(out, step->content);
     done = end;
@@ -223,7 +223,7 @@ void decoder_token(const struct decoder *d, struct slice token, bool first, stru
     return;
   }
   struct buf work[3] = {{0}, {0}, {0}};
-  for (size_t i = 0; i < d->n_steps; i++) {
+  for (size_t i = 0; i < d->n_steps && token.len <= DECODER_TOKEN_BYTES_MAX; i++) {
     buf_clear(&work[i % 2]);
     apply(&d->steps[i], token, first, &work[i % 2], &work[2]);
     token = buf_view(&work[i % 2]);

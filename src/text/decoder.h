@@ -45,7 +45,9 @@ int decoder_read_json(struct decoder *d, const struct js *json, struct error *er
 void decoder_add(struct decoder *d, struct decoder_step step); /* its pattern and content become d's */
 void decoder_deinit(struct decoder *d);
 
-/* Appends the text (or bytes) of one token, first or not in its output. */
+enum { DECODER_TOKEN_BYTES_MAX = 1 << 20 };
+/* Appends the text (or bytes) of one token, first or not in its output. One that grows beyond DECODER_TOKEN_BYTES_MAX stays unfinished:
+ * a tokenizer with such a token is refused when it is opened. */
 void decoder_token(const struct decoder *d, struct slice token, bool first, struct buf *out);
 /* Drops what the decoder drops at the beginning of a whole text, which begins at byte `begin` of out. */
 void decoder_strip_start(const struct decoder *d, size_t begin, struct buf *out);

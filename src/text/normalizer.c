@@ -117,6 +117,8 @@ int normalizer_add_json(struct normalizer *n, const struct js *json, struct erro
 
 /* ---- at work ---- */
 
+enum { GROWTH_ALWAYS = 64 << 10 }; /* bytes that a text may grow by however short it is */
+
 static void lowercase(struct slice text, struct buf *out) {
   for (size_t n; text.len; text = slice_from(text, n)) {
     uint32_t c, low[2];
@@ -161,22 +163,29 @@ static struct slice strip(const struct normalizer_step *step, struct slice text)
   return text;
 }
 
-static int replace(const struct normalizer_step *step, struct slice text, struct buf *out, struct error *err) {
+static int too_long(struct error *err) {
+  return error_set(err, ERROR_TOO_LARGE, "The model's tokenizer makes the text more than 64 times as long.");
+}
+
+static int replace(const struct normalizer_step *step, struct slice text, size_t max, struct regex_budget *budget, struct buf *out,
+                   struct error *err) {
   struct regex_walk walk;
   size_t begin, end, done = 0;
-  regex_begin(&walk, step->pattern, text);
-  int rc;
-  while ((rc = regex_next(&walk, &begin, &end, err)) > 0) {
+  regex_begin(&walk, step->pattern, text, budget);
+  int rc = 0;
+  while (out->len <= max && (rc = regex_next(&walk, &begin, &end, err)) > 0) {
     buf_add(out, text.data + done, begin - done);
     buf_add_slice(out, step->content);
     done = end;
   }
   regex_finish(&walk);
+  if (out->len > max) return too_long(err);
   buf_add_slice(out, slice_from(text, done));
   return rc;
 }
 
-static int apply_step(const struct normalizer_step *step, struct slice text, struct buf *out, struct error *err) {
+static int apply_step(const struct normalizer_step *step, struct slice text, size_t max, struct regex_budget *budget, struct buf *out,
+                      struct error *err) {
   switch (step->kind) {
     case NORMALIZER_BERT: normalizer_bert(step, text, out); break;
     case NORMALIZER_NFC:
@@ -190,7 +199,7 @@ static int apply_step(const struct normalizer_step *step, struct slice text, str
       if (text.len) buf_add_slice(out, step->content);
       buf_add_slice(out, text);
       break;
-    case NORMALIZER_REPLACE: return replace(step, text, out, err);
+    case NORMALIZER_REPLACE: return replace(step, text, max, budget, out, err);
     case NORMALIZER_BYTE_LEVEL: bytelevel_map(text, out); break;
     case NORMALIZER_NMT: nmt(text, out); break;
     case NORMALIZER_PRECOMPILED: charsmap_apply(step->map, text, out); break;
@@ -198,11 +207,14 @@ static int apply_step(const struct normalizer_step *step, struct slice text, str
   return 0;
 }
 
-int normalizer_apply(const struct normalizer *n, struct slice text, struct buf out[2], struct slice *ret, struct error *err) {
+int normalizer_apply(const struct normalizer *n, struct slice text, struct regex_budget *budget, struct buf out[2], struct slice *ret,
+                     struct error *err) {
+  size_t max = 64 * text.len + GROWTH_ALWAYS;
   for (size_t i = 0; i < n->n_steps; i++) {
     struct buf *to = &out[i % 2];
     buf_clear(to);
-    if (apply_step(&n->steps[i], text, to, err) < 0) return -1;
+    if (apply_step(&n->steps[i], text, max, budget, to, err) < 0) return -1;
+    if (to->len > max) return too_long(err);
     text = buf_view(to);
   }
   *ret = text;

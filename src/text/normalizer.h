@@ -48,8 +48,9 @@ int normalizer_add_json(struct normalizer *n, const struct js *json, struct erro
 void normalizer_add(struct normalizer *n, struct normalizer_step step);
 void normalizer_deinit(struct normalizer *n);
 
-/* Normalizes valid UTF-8. *ret is text itself when nothing is to do, else a view of out[0] or out[1], which are overwritten. */
-int normalizer_apply(const struct normalizer *n, struct slice text, struct buf out[2], struct slice *ret, struct error *err);
+/* Normalizes valid UTF-8; budget: of the patterns. Fails when one runs into its limits, or the text grows beyond all measure. *ret is text itself when nothing is to do, else a view of out[0] or out[1], which are overwritten. */
+int normalizer_apply(const struct normalizer *n, struct slice text, struct regex_budget *budget, struct buf out[2], struct slice *ret,
+                     struct error *err);
 
 /* One Unicode form (NORMALIZER_NFC to NORMALIZER_NFKD) of valid UTF-8, appended to out. Time is linear. */
 void normalizer_unicode(enum normalizer_kind form, struct slice text, struct buf *out);

@@ -40,7 +40,7 @@ static int locate(struct aligner *a, size_t at, bool is_end, size_t *ret, struct
     return error_set(err, ERROR_INVALID,
                      "The text cannot be told from the template: too often a character of the one joins a character of the other.");
   take_steps(a, a->raw_at == 0);
-  if (normalizer_apply(&a->steps, piece, a->out, &piece, err) < 0) return -1;
+  if (normalizer_apply(&a->steps, piece, NULL, a->out, &piece, err) < 0) return -1;
   size_t same = 0;
   while (same < piece.len && same < rest.len && piece.data[same] == rest.data[same]) same++;
   if (same == piece.len && !continues(rest, same)) {

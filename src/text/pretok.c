@@ -23,6 +23,7 @@ void pretok_deinit(struct pretok *p) {
 struct flow {
   const struct pretok *pretok;
   struct buf *scratch;
+  struct regex_budget *budget;
   pretok_sink *sink;
   void *arg;
   struct error *err;
@@ -91,7 +92,7 @@ static int split_pattern(struct splitter *s, const struct pretok_step *step) {
   struct regex_walk walk;
   size_t begin, end, done = 0;
   int rc, fed = 0;
-  regex_begin(&walk, step->pattern, s->text);
+  regex_begin(&walk, step->pattern, s->text, s->flow->budget);
   while (fed == 0 && (rc = regex_next(&walk, &begin, &end, s->flow->err)) > 0) {
     if (begin > done) fed = stretch(s, done, begin, step->invert);
     if (fed == 0) fed = stretch(s, begin, end, !step->invert);
@@ -190,10 +191,10 @@ static int run_step(struct flow *f, size_t i, struct slice piece, bool at_start)
   return pass_on(f, i, buf_view(out), at_start);
 }
 
-int pretok_run(const struct pretok *p, struct buf *scratch, struct slice text, bool at_start, pretok_sink *sink, void *arg,
-               struct error *err) {
+int pretok_run(const struct pretok *p, struct buf *scratch, struct regex_budget *budget, struct slice text, bool at_start,
+               pretok_sink *sink, void *arg, struct error *err) {
   if (text.len == 0) return 0;
   if (p->n_steps == 0) return sink(arg, text, err);
-  struct flow flow = {.pretok = p, .scratch = scratch, .sink = sink, .arg = arg, .err = err};
+  struct flow flow = {.pretok = p, .scratch = scratch, .budget = budget, .sink = sink, .arg = arg, .err = err};
   return run_step(&flow, 0, text, at_start);
 }

@@ -50,8 +50,8 @@ void pretok_deinit(struct pretok *p);
 
 /* Takes a piece, which is never empty and dies with the call. Returns 0, or -1 to stop. */
 typedef int pretok_sink(void *arg, struct slice piece, struct error *err);
-/* scratch: n_steps buffers. at_start: text is at the very beginning of the input. */
-int pretok_run(const struct pretok *p, struct buf *scratch, struct slice text, bool at_start, pretok_sink *sink, void *arg,
-               struct error *err);
+/* scratch: n_steps buffers. budget: of the patterns. at_start: text is at the very beginning of the input. */
+int pretok_run(const struct pretok *p, struct buf *scratch, struct regex_budget *budget, struct slice text, bool at_start,
+               pretok_sink *sink, void *arg, struct error *err);
 
 #endif

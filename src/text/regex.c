@@ -8,6 +8,7 @@
 #include <pcre2.h>
 
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/utf8.h"
 #include "text/scanner.h"
@@ -112,8 +113,9 @@ struct regex *regex_compile_pcre2(struct slice pattern, struct error *err) {
   }
   int code;
   PCRE2_SIZE at;
-  pcre2_code *compiled = pcre2_compile((PCRE2_SPTR)(text.data ? text.data : ""), text.len,
-                                       PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &code, &at, NULL);
+  pcre2_code *compiled =
+      pcre2_compile((PCRE2_SPTR)(text.data ? text.data : ""), text.len,
+                    PCRE2_UTF | PCRE2_UCP | PCRE2_USE_OFFSET_LIMIT | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &code, &at, NULL);
   buf_free(&text);
   if (!compiled) {
     PCRE2_UCHAR why[128];
@@ -162,28 +164,58 @@ void regex_free(struct regex *r) {
 
 /* ---- matching ---- */
 
-void regex_begin(struct regex_walk *w, const struct regex *r, struct slice text) {
-  *w = (struct regex_walk){.regex = r, .text = text, .empty_end = SIZE_MAX};
+enum { BUDGET_NS = 500000000, BUDGET_NS_PER_BYTE = 5000, LOOK_NS = 1000000, PLACES_MAX = 2048 };
+
+struct regex_budget regex_budget(size_t text_bytes) {
+  return (struct regex_budget){.end_ns = clock_thread_ns() + BUDGET_NS + (uint64_t)text_bytes * BUDGET_NS_PER_BYTE};
+}
+
+/* Asking for the processor time is slow, so it is done only when time has passed. */
+static bool spent(struct regex_budget *b) {
+  uint64_t now_ns = b ? clock_ns() : 0;
+  if (!b || now_ns - b->looked_ns < LOOK_NS) return false;
+  b->looked_ns = now_ns;
+  return clock_thread_ns() > b->end_ns;
+}
+
+void regex_begin(struct regex_walk *w, const struct regex *r, struct slice text, struct regex_budget *budget) {
+  *w = (struct regex_walk){.regex = r, .budget = budget, .text = text, .empty_end = SIZE_MAX};
   if (r->kind == REGEX_PCRE2) {
     w->matcher = pcre2_match_data_create(1, NULL);
-    if (!w->matcher) mem_alloc(SIZE_MAX);
+    w->context = pcre2_match_context_copy(r->limits);
+    if (!w->matcher || !w->context) mem_alloc(SIZE_MAX);
   }
 }
 
 void regex_finish(struct regex_walk *w) {
   if (w->matcher) pcre2_match_data_free(w->matcher);
-  w->matcher = NULL;
+  if (w->context) pcre2_match_context_free(w->context);
+  w->matcher = w->context = NULL;
 }
 
-static int match_at(struct regex_walk *w, size_t at, struct error *err) {
+/* A match that begins at one of the next PLACES_MAX bytes. */
+static int match_near(struct regex_walk *w, size_t at, struct error *err) {
   PCRE2_SPTR text = (PCRE2_SPTR)(w->text.data ? w->text.data : "");
   uint32_t options = PCRE2_NO_UTF_CHECK; /* segments are valid UTF-8 */
-  int rc = pcre2_match(w->regex->code, text, w->text.len, at, options, w->matcher, w->regex->limits);
+  pcre2_set_offset_limit(w->context, at + PLACES_MAX - 1);
+  int rc = pcre2_match(w->regex->code, text, w->text.len, at, options, w->matcher, w->context);
   if (rc == PCRE2_ERROR_JIT_STACKLIMIT) /* the interpreter takes its memory from the heap, within a limit */
-    rc = pcre2_match(w->regex->code, text, w->text.len, at, options | PCRE2_NO_JIT, w->matcher, w->regex->limits);
+    rc = pcre2_match(w->regex->code, text, w->text.len, at, options | PCRE2_NO_JIT, w->matcher, w->context);
   if (rc == PCRE2_ERROR_NOMATCH) return 0;
   if (rc >= 0) return 1;
   return error_set(err, ERROR_TOO_LARGE, "The text is too hard for a pattern of the model's tokenizer (limit %d); shorten it.", rc);
+}
+
+/* The first match from byte at on. One search may be as long as the text from each of its places, so it goes in steps. */
+static int match_at(struct regex_walk *w, size_t at, struct error *err) {
+  int rc = 0;
+  while (rc == 0 && at <= w->text.len) {
+    if (spent(w->budget)) return error_set(err, ERROR_TOO_LARGE, "The text takes a pattern of the model's tokenizer too long; shorten it.");
+    rc = match_near(w, at, err);
+    at += PLACES_MAX;
+    while (at < w->text.len && ((unsigned char)w->text.data[at] & 0xC0) == 0x80) at++;
+  }
+  return rc;
 }
 
 static int next_pcre2(struct regex_walk *w, size_t *begin, size_t *end, struct error *err) {

@@ -70,6 +70,8 @@ static int finish(struct tokenizer *t, struct error *err) {
     bool exists;
     struct slice string = tokenizer__string(t, id, &exists);
     if (exists) decoder_token(&t->decoder, string, false, &t->text);
+    if (t->text.len - t->text_begin[id] > DECODER_TOKEN_BYTES_MAX)
+      return error_set(err, ERROR_TOO_LARGE, "The text of the token with id %d is longer than %d bytes.", (int)id, DECODER_TOKEN_BYTES_MAX);
     if (t->text.len > UINT32_MAX) return error_set(err, ERROR_TOO_LARGE, "The tokens' text is longer than 4 GiB.");
     t->text_begin[id + 1] = (uint32_t)t->text.len;
     const struct added_token *token = added_of_id(&t->added, id);
@@ -213,6 +215,7 @@ struct encoding {
   struct unigram_scratch unigram;
   struct buf word;
   struct buf normal[2];
+  struct regex_budget budget;
 };
 
 /* A model that makes a control token of plain text leaves no way to write that text. */
@@ -252,7 +255,7 @@ static int encode_normal(struct encoding *e, struct slice text, bool at_start, c
       continue;
     }
     struct slice piece = slice_make(text.data + part.begin, part.end - part.begin);
-    if (pretok_run(&t->pretok, e->scratch, piece, at_start && part.begin == 0, encode_piece, e, err) < 0) return -1;
+    if (pretok_run(&t->pretok, e->scratch, &e->budget, piece, at_start && part.begin == 0, encode_piece, e, err) < 0) return -1;
   }
   return 0;
 }
@@ -278,7 +281,7 @@ static int encode_segment(struct encoding *e, struct slice whole, size_t begin, 
   const struct tokenizer *t = e->t;
   struct slice segment = slice_make(whole.data + begin, end - begin), text;
   struct jinja_span *raw = NULL, *normal = NULL;
-  if (normalizer_apply(&t->normalizer, segment, e->normal, &text, err) < 0) return -1;
+  if (normalizer_apply(&t->normalizer, segment, &e->budget, e->normal, &text, err) < 0) return -1;
   size_t n = e->n_plain ? cut_spans(e, begin, end, &raw) : 0, n_normal = 0;
   e->guarded = n > 0;
   int rc = 0;
@@ -304,6 +307,7 @@ static int encode(struct encoding *e, struct slice text, unsigned flags, struct 
   struct ids *out = e->out;
   size_t before = out->len;
   if (text.len >= UINT32_MAX) return error_set(err, ERROR_TOO_LARGE, "The text is longer than 4 GiB.");
+  e->budget = regex_budget(text.len);
   e->match_special = (flags & TOKENIZER_MATCH_SPECIAL) != 0;
   e->scratch = mem_zalloc(t->pretok.n_steps, sizeof e->scratch[0]);
   if (flags & TOKENIZER_ADD_SPECIAL)

@@ -61,8 +61,8 @@ static void assert_same_pieces(const char *pattern, struct slice text) {
   size_t a_begin, a_end, b_begin, b_end;
   assert_non_null(by_hand);
   if (!by_pcre2) fail_msg("%s", err.message);
-  regex_begin(&a, by_hand, text);
-  regex_begin(&b, by_pcre2, text);
+  regex_begin(&a, by_hand, text, NULL);
+  regex_begin(&b, by_pcre2, text, NULL);
   for (;;) {
     int more = regex_next(&a, &a_begin, &a_end, &err);
     assert_int_equal(regex_next(&b, &b_begin, &b_end, &err), more);

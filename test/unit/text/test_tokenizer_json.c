@@ -173,6 +173,41 @@ static void what_runs_into_a_limit_is_refused_and_adds_nothing(void **state) {
   tokenizer_close(t);
 }
 
+static void expect_too_large(const char *json, size_t letters, const char *word) {
+  struct error err = {0};
+  struct tokenizer *t = open_text(json, "", &err);
+  struct ids ids = {0};
+  struct buf text = {0};
+  if (!t) fail_msg("%s", err.message);
+  for (size_t i = 0; i < letters; i++) buf_add_byte(&text, 'a');
+  assert_int_equal(tokenizer_encode(t, buf_view(&text), 0, &ids, &err), -1);
+  assert_int_equal(err.code, ERROR_TOO_LARGE);
+  if (!strstr(err.message, word)) fail_msg("%s", err.message);
+  buf_free(&text);
+  ids_free(&ids);
+  tokenizer_close(t);
+}
+
+/* Each match takes a step for every letter that follows; the limits of a single match say nothing. Without an end to it: minutes. */
+static void a_pattern_of_quadratic_time_is_stopped(void **state) {
+  (void)state;
+  expect_too_large("{" BPE ",\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"a+x|a\"},\"behavior\":\"Isolated\"}}", 150000,
+                   "too long");
+  expect_too_large("{" BPE ",\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"(?<=a)a*[xy]\"},\"content\":\"\"}}", 200000,
+                   "too long");
+}
+
+#define TWICE "{\"type\":\"Replace\",\"pattern\":{\"String\":\"a\"},\"content\":\"aa\"}"
+#define TIMES_16 TWICE "," TWICE "," TWICE "," TWICE
+static void a_text_that_the_tokenizer_blows_up_is_refused(void **state) {
+  (void)state;
+  expect_too_large("{" BPE ",\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[" TIMES_16 "," TIMES_16 "," TIMES_16 "," TIMES_16 "]}}",
+                   100000, "64 times");
+  expect_refusal("{" BPE ",\"decoder\":{\"type\":\"Sequence\",\"decoders\":[" TIMES_16 "," TIMES_16 "," TIMES_16 "," TIMES_16 "," TIMES_16
+                 "," TIMES_16 "," TIMES_16 "," TIMES_16 "]}}",
+                 ERROR_TOO_LARGE, "text of the token");
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(an_unknown_component_is_refused_by_its_name),
@@ -183,6 +218,8 @@ int main(void) {
       cmocka_unit_test(tokens_that_only_the_config_has_get_the_next_ids),
       cmocka_unit_test(white_space_that_a_token_took_is_no_token_again),
       cmocka_unit_test(what_runs_into_a_limit_is_refused_and_adds_nothing),
+      cmocka_unit_test(a_pattern_of_quadratic_time_is_stopped),
+      cmocka_unit_test(a_text_that_the_tokenizer_blows_up_is_refused),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
