@@ -42,22 +42,35 @@ int stage_remove_tree(const char *path, struct error *err) {
   return io_fail("remove", path, err);
 }
 
+/* 1: the lock is ours; 0: it went away meanwhile, with an import that ended; -1: it is another's, or cannot be made. */
+static int try_lock(struct stage *s, struct error *err) {
+  struct stat ours, there;
+  if (mkdir(s->incoming, 0755) < 0 && errno != EEXIST) return io_fail("create", s->incoming, err);
+  int fd = open(s->lock_path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  if (fd < 0) return errno == ENOENT ? 0 : io_fail("create", s->lock_path, err);
+  if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+    close(fd);
+    return error_set(err, ERROR_UNAVAILABLE, "Another import of the same model is running. Wait for it to end.");
+  }
+  bool same = fstat(fd, &ours) == 0 && stat(s->lock_path, &there) == 0 && ours.st_ino == there.st_ino && ours.st_dev == there.st_dev;
+  if (same) s->lock_fd = fd;
+  else close(fd);
+  return same;
+}
+
 int stage_open(struct stage *s, const char *models_dir, const char *key, struct error *err) {
+  enum { TRIES = 1000 };
   struct buf lock = {0};
   *s = (struct stage){.lock_fd = -1};
   s->incoming = fs_join(models_dir, ".incoming");
   s->path = fs_join(s->incoming, key);
   buf_printf(&lock, "%s.lock", s->path);
   s->lock_path = lock.data;
-  if (fs_mkdirs(s->incoming, 0755, err) < 0) return -1;
-  s->lock_fd = open(s->lock_path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-  if (s->lock_fd < 0) return io_fail("create", s->lock_path, err);
-  if (flock(s->lock_fd, LOCK_EX | LOCK_NB) < 0) {
-    close(s->lock_fd);
-    s->lock_fd = -1;
-    return error_set(err, ERROR_UNAVAILABLE, "Another import of the same model is running. Wait for it to end.");
-  }
-  return fs_mkdirs(s->path, 0755, err);
+  if (fs_mkdirs(models_dir, 0755, err) < 0) return -1;
+  int locked = 0;
+  for (int i = 0; i < TRIES && locked == 0; i++) locked = try_lock(s, err);
+  if (locked == 0) return error_set(err, ERROR_UNAVAILABLE, "Other imports come and go in %s too fast. Try again.", s->incoming);
+  return locked < 0 ? -1 : fs_mkdirs(s->path, 0755, err);
 }
 
 void stage_close(struct stage *s, bool keep) {
