@@ -83,8 +83,10 @@ static int load_file(struct chat_template *c, const struct file_model *model, co
 static bool any(const struct chat_template *c) { return c->source.len || c->tool_source.len; }
 
 /* The member chat_template: a string, or a list of named ones. */
-static void load_member(struct chat_template *c, const struct js *v) {
+static int load_member(struct chat_template *c, const struct js *v, const char *file, struct error *err) {
   struct slice text, name;
+  if (v && js_type(v) != JS_NULL && js_type(v) != JS_STRING && js_type(v) != JS_ARRAY)
+    return error_set(err, ERROR_CORRUPT, "%s: 'chat_template' must be a text, or a list of named ones.", file);
   if (js_str(v, &text)) c->source = arena_copy(&c->arena, text);
   for (size_t i = 0; i < js_len(v) && js_type(v) == JS_ARRAY; i++) {
     const struct js *entry = js_at(v, i);
@@ -93,6 +95,7 @@ static void load_member(struct chat_template *c, const struct js *v) {
     else if (slice_eq(name, SLICE("tool_use"))) c->tool_source = arena_copy(&c->arena, text);
     else c->others = true;
   }
+  return 0;
 }
 
 static int load_directory(struct chat_template *c, const struct file_model *model, struct error *err) {
@@ -104,9 +107,10 @@ static int load_directory(struct chat_template *c, const struct file_model *mode
   for (size_t i = 0; i < sizeof configs / sizeof configs[0]; i++) {
     struct js *config;
     if (file_model_json(model, configs[i], &config, err) < 0) return -1;
-    if (!any(c)) load_member(c, js_get(config, "chat_template"));
+    int rc = any(c) ? 0 : load_member(c, js_get(config, "chat_template"), configs[i], err);
     add_tokens_from_json(c, config);
     js_free(config);
+    if (rc < 0) return -1;
   }
   return 0;
 }

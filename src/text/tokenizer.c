@@ -144,6 +144,7 @@ static int read_json(const char *dir, const char *name, struct js **ret, struct 
   if (fs_exists(path)) {
     rc = fs_read(path, FILE_BYTES_MAX, &text, err);
     if (rc == 0 && !(*ret = js_parse(buf_view(&text), err))) rc = error_prefix(err, "%s", name);
+    if (rc == 0 && js_type(*ret) != JS_OBJECT) rc = error_set(err, ERROR_CORRUPT, "%s is no JSON object.", name);
   }
   buf_free(&text);
   free(path);

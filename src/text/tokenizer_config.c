@@ -207,7 +207,17 @@ static int add_named(void *arg, const struct js *v) {
   return added_put(&t->added, token, err);
 }
 
+/* eos_token_id: a number or a list of them. One that is neither would leave a model without an end. */
+static int check_stops(const struct js *config, const char *name, struct error *err) {
+  const struct js *v = js_get(config, "eos_token_id");
+  int64_t id;
+  bool good = js_int(v, &id) || js_type(v) == JS_NONE || js_type(v) == JS_NULL || js_type(v) == JS_ARRAY;
+  for (size_t i = 0; js_type(v) == JS_ARRAY && good && i < js_len(v); i++) good = js_int(js_at(v, i), &id);
+  return good ? 0 : error_set(err, ERROR_CORRUPT, "%s: 'eos_token_id' must be a whole number or a list of them.", name);
+}
+
 int tokenizer_config_added(struct tokenizer *t, const struct tokenizer_files *f, struct error *err) {
+  if (check_stops(f->model, "config.json", err) < 0 || check_stops(f->generation, "generation_config.json", err) < 0) return -1;
   if (add_listed(t, f, err) < 0) return -1;
   struct adding adding = {t, f, err};
   int rc = each_special(f->config, add_named, &adding);
@@ -221,7 +231,6 @@ static int32_t id_of(const struct tokenizer *t, const struct js *v) {
   return js_int(v, &id) && id >= 0 && id < t->n_vocab ? (int32_t)id : -1;
 }
 
-/* eos_token_id: a number or a list of them. */
 static void add_stops(struct tokenizer *t, const struct js *config) {
   const struct js *v = js_get(config, "eos_token_id");
   tokenizer__add_stop(t, id_of(t, v));

@@ -46,6 +46,17 @@ def test_all_reasons_of_a_refusal_come_at_once(home, source):
     assert str(home.models / ".incoming") not in text
 
 
+@pytest.mark.parametrize("name, text, reason", [
+    ("tokenizer_config.json", "[]", "no JSON object"),
+    ("tokenizer_config.json", '{"chat_template": 3}', "'chat_template' must be a text"),
+    ("generation_config.json", "[]", "no JSON object"),
+    ("generation_config.json", '{"eos_token_id": "x"}', "'eos_token_id' must be a whole number"),
+])
+def test_a_file_beside_the_tokenizer_that_says_nothing_readable_is_refused(home, source, name, text, reason):
+    (source / name).write_text(text)
+    assert reason in home.refuses(source)
+
+
 @pytest.mark.parametrize("change, reason", [
     ({"model_type": "mamba"}, "mamba"),
     ({"hidden_act": "swishy"}, "hidden_act"),
