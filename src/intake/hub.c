@@ -277,7 +277,9 @@ int hub_download(const struct hub *h, const struct hub_tree *t, const struct hub
                               .on_progress = on_progress,
                               .arg = arg};
     result = fetch_file(h->fetch, &want, &reply, err);
-    if (result < 0 && reply.status >= 400) result = explain(h, &reply, err);
+    /* The repository is there, since it was listed: a bare refusal is the file's, of the server that keeps it. */
+    if (result < 0 && (reply.error_code || reply.status == 401 || reply.status == 429)) result = explain(h, &reply, err);
+    else if (result < 0 && reply.status >= 400) error_prefix(err, "The hub lists %s and does not give it", f->path);
     fetch_reply_free(&reply);
     if (result == 0) result = proven(f, part.data, &good, err);
     if (result == 0 && !good) fetch_discard_part(part.data);

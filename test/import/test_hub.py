@@ -175,6 +175,13 @@ def test_refusals_of_the_hub_say_what_to_do(hub, home, repo):
     assert "no token" in home.refuses("hf:org/Tiny", HF_TOKEN="two words")
 
 
+@pytest.mark.parametrize("status", [403, 404])
+def test_a_listed_file_that_is_not_given_is_named(hub, home, repo, status):
+    hub.statuses = [(status, {})] * 99
+    text = home.refuses("hf:org/Tiny")
+    assert f"config.json and does not give it: 127.0.0.1 answered {status}" in text and "no repository" not in text
+
+
 def test_a_revision_with_a_slash_is_one_name(hub, home, repo):
     repo.revisions["feature/x"] = repo.commit
     assert home.imports("hf:org/Tiny@feature/x")["revision"] == "feature/x"
