@@ -110,8 +110,13 @@ struct weight *weights_matrix(struct weights *w, const struct weight_name *name,
   struct weight *kept = weights__kept(w, key, n_out, n_in);
   bool any_order = compute_mode_of(w->compute) != COMPUTE_F32; /* fp32 sums in the order of the inputs */
   if (kept || read_shaped(w, name, layer, n_out, n_in, any_order, &t, err) < 0) return kept;
-  struct weight_source source = {
-      .dtype = t.view.dtype, .data = t.view.data, .n_out = n_out, .n_in = n_in, .row_order = row_order, .in_order = t.in_order, .head = head};
+  struct weight_source source = {.dtype = t.view.dtype,
+                                 .data = t.view.data,
+                                 .n_out = n_out,
+                                 .n_in = n_in,
+                                 .row_order = row_order,
+                                 .in_order = t.in_order,
+                                 .head = head};
   struct weight *packed = weights__pack(w, key, t.view.name, &source, err);
   checkpoint_release(&t);
   return packed;
