@@ -67,6 +67,7 @@ def test_a_full_disk_is_told_at_the_start(start):
 def test_without_standard_descriptors_nothing_lands_in_a_file(start, tmp_path):
     server = start("--show-token", data_dir=tmp_path / "data", preexec_fn=lambda: os.closerange(0, 2))
     wait_for("readiness", lambda: server._checked() and "Every endpoint is ready" in server.log)
+    wait_for("the kept weights", lambda: len(list(tmp_path.glob("data/cache/*/*.safetensors"))) == 2)  # no file is renamed any more
     token = (tmp_path / "data/admin-token").read_bytes().strip()
     for file in files_of(tmp_path / "data"):
         assert file.name == "admin-token" or token not in file.read_bytes(), file
