@@ -251,10 +251,11 @@ static bool parse(struct bench *b, int *threads, int argc, char **argv) {
 
 static void run_all(const struct bench *b) {
   static const struct shape shapes[] = {
-      {"q8", COMPUTE_FAST, DTYPE_Q8_0, false, 8192, 2048},        {"q4_1", COMPUTE_FAST, DTYPE_Q4_1, false, 8192, 2048},
-      {"q4_0", COMPUTE_FAST, DTYPE_Q4_0, false, 8192, 2048},      {"wide-q8", COMPUTE_FAST, DTYPE_Q8_0, true, 8192, 2048},
-      {"small-q4_1", COMPUTE_FAST, DTYPE_Q4_1, false, 1536, 576}, {"head-q8", COMPUTE_FAST, DTYPE_Q8_0, true, 49152, 576},
-      {"f32", COMPUTE_F32, DTYPE_F32, false, 4096, 1024},         {"minilm-f32", COMPUTE_F32, DTYPE_F32, false, 1536, 384},
+      {"q8", COMPUTE_FAST, DTYPE_Q8_0, false, 8192, 2048},           {"q4_1", COMPUTE_FAST, DTYPE_Q4_1, false, 8192, 2048},
+      {"q4_0", COMPUTE_FAST, DTYPE_Q4_0, false, 8192, 2048},         {"wide-q8", COMPUTE_FAST, DTYPE_Q8_0, true, 8192, 2048},
+      {"small-q4_1", COMPUTE_FAST, DTYPE_Q4_1, false, 1536, 576},    {"head-q8", COMPUTE_FAST, DTYPE_Q8_0, true, 49152, 576},
+      {"wide-q4_1", COMPUTE_PRECISE, DTYPE_Q4_1, false, 8192, 2048}, {"f32", COMPUTE_F32, DTYPE_F32, false, 4096, 1024},
+      {"minilm-f32", COMPUTE_F32, DTYPE_F32, false, 1536, 384},
   };
   for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) bench_product(b, &shapes[i]);
   bench_attention(b, "attention-prefill", 9, 3, 64, 1, 512, 512);

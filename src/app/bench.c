@@ -29,7 +29,7 @@ static const struct options_row rows[] = {
      OPTION_STRING_TO(struct bench_args, compute),
      .metavar = "MODE",
      .fallback = "fast",
-     .choices = "fast|f32",
+     .choices = COMPUTE_MODE_CHOICES,
      .help = "The compute mode."},
     OPTIONS_THREADS_ROW(struct bench_args, threads),
     PATHS_MODELS_DIR_ROW(struct bench_args, models_dir, PATHS_SOUGHT),

@@ -46,7 +46,7 @@ static const struct options_row rows[] = {
      OPTION_STRING_TO(struct engine_args, compute),
      .metavar = "MODE",
      .fallback = "fast",
-     .choices = "fast|f32",
+     .choices = COMPUTE_MODE_CHOICES,
      .help = "How models compute."},
     {.name = "weight-cache",
      OPTION_STRING_TO(struct engine_args, kept_dir),

@@ -48,8 +48,8 @@ struct generate_sampling {
        .metavar = "MODE",                                                                                                               \
        .fallback = "fast",                                                                                                              \
        .env = "PLINTH_COMPUTE",                                                                                                         \
-       .choices = "fast|f32",                                                                                                           \
-       .help = "fast: integer dot products with 8-bit activations. f32: everything in fp32."},                                          \
+       .choices = COMPUTE_MODE_CHOICES,                                                                                                 \
+       .help = "fast: integer dot products with 8-bit activations. precise: with 16-bit ones. f32: everything in fp32."},               \
       OPTIONS_THREADS_ROW(type_, source_.threads)
 
 #define GENERATE_SAMPLING_ROWS(type_, sampling_)                                                                                      \

@@ -25,6 +25,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "tensor/tensor.h"
 
 struct serve_args {
   const char *host, *data_dir, *models_dir, *weight_cache, *compute, *speculate, *log_level, *log_format;
@@ -91,8 +92,8 @@ static const struct options_row rows[] = {
      .fallback = "fast",
      .env = "PLINTH_COMPUTE",
      .key = "compute",
-     .choices = "fast|f32",
-     .help = "fast: integer dot products with 8-bit activations. f32: everything in fp32, for comparison."},
+     .choices = COMPUTE_MODE_CHOICES,
+     .help = "fast: integer dot products with 8-bit activations. precise: with 16-bit ones. f32: everything in fp32, for comparison."},
     {.name = "speculate",
      TO_STRING(speculate),
      .metavar = "on|off",

@@ -28,7 +28,7 @@ struct serving_config {
   size_t n_models;
   const char *engine_program;     /* the program to start as engine ("/proc/self/exe"), with the argument "engine" */
   const char *const *engine_args; /* further arguments for it, NULL-terminated; NULL: none */
-  const char *compute;            /* "fast" or "f32" */
+  const char *compute;            /* "fast", "precise" or "f32" */
   int threads;                    /* compute threads; 0: the cores that may be used */
   uint64_t kv_mib;                /* shared by the generating models; 0: the engine's default */
   unsigned request_timeout_ms;    /* from submission to the last token; 0: 600,000 */

@@ -9,10 +9,10 @@
 #include "tensor/check.h"
 #include "tensor/compute.h"
 
-static const char *const mode_names[] = {[COMPUTE_F32] = "f32", [COMPUTE_FAST] = "fast"};
+static const char *const mode_names[] = {[COMPUTE_F32] = "f32", [COMPUTE_FAST] = "fast", [COMPUTE_PRECISE] = "precise"};
 
 int compute_mode_parse(const char *name) {
-  for (int i = 0; i < 2; i++)
+  for (int i = 0; i < COMPUTE_MODES; i++)
     if (strcmp(name, mode_names[i]) == 0) return i;
   return -1;
 }

@@ -28,11 +28,14 @@ struct act *act_create(struct compute *c, size_t rows_max, size_t in_max, struct
   a->f32 = mem_aligned(64, rows_max * a->ld * sizeof(float) + 64);
   a->row_scratch = mem_aligned(64, (size_t)pool_threads(c->pool) * a->ld * sizeof(float) + 64);
   a->bytes = rows_max * a->ld * sizeof(float);
+  size_t blocks = rows_max * (a->ld / BLOCK);
   if (c->mode == COMPUTE_FAST) {
-    size_t blocks = rows_max * (a->ld / BLOCK);
     a->i8 = mem_aligned(64, blocks * sizeof *a->i8 + 64);
+    a->bytes += blocks * sizeof *a->i8;
+  }
+  if (c->mode != COMPUTE_F32) {
     a->i16 = mem_aligned(64, blocks * sizeof *a->i16 + 64);
-    a->bytes += blocks * (sizeof *a->i8 + sizeof *a->i16);
+    a->bytes += blocks * sizeof *a->i16;
   }
   return a;
 }

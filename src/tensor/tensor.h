@@ -20,9 +20,12 @@
 #include "base/slice.h"
 
 enum compute_mode {
-  COMPUTE_F32,  /* everything in fp32, weights dequantized exactly, KV in fp32: the mode that is compared with Hugging Face */
-  COMPUTE_FAST, /* quantized weights meet activations in 8-bit blocks of 32 (weights of the head: 16-bit); KV in f16 */
+  COMPUTE_F32,     /* everything in fp32, weights dequantized exactly, KV in fp32: the mode that is compared with Hugging Face */
+  COMPUTE_FAST,    /* quantized weights meet activations in 8-bit blocks of 32 (weights of the head: 16-bit); KV in f16 */
+  COMPUTE_PRECISE, /* the same with 16-bit activations everywhere */
+  COMPUTE_MODES,
 };
+#define COMPUTE_MODE_CHOICES "fast|precise|f32" /* their names, as options list them */
 
 enum { /* instruction sets, for the mask */
        COMPUTE_ISA_REF = 1,
@@ -40,7 +43,7 @@ void compute_destroy(struct compute *c); /* NULL is fine */
 enum compute_mode compute_mode_of(const struct compute *c);
 struct pool *compute_pool(const struct compute *c);
 const char *compute_isa_name(const struct compute *c); /* of the widest variant in use: "avx512", "avx2", "ref" */
-/* "f32", "fast" -> mode; -1 for another name. */
+/* "f32", "fast", "precise" -> mode; -1 for another name. */
 int compute_mode_parse(const char *name);
 const char *compute_mode_name(enum compute_mode mode);
 
@@ -54,7 +57,7 @@ struct weight_source {
   size_t n_out, n_in;        /* n_in a multiple of the type's block */
   const uint32_t *row_order; /* packed row r is source row row_order[r]; NULL: as they are */
   const uint32_t *in_order;  /* column k of data belongs to input in_order[k], a permutation; NULL: to input k. Copied */
-  bool head;                 /* the output head: under COMPUTE_FAST its activations are 16-bit */
+  bool head;                 /* the output head: its activations are 16-bit under COMPUTE_FAST too */
 };
 
 /* Repacks, in parallel, without loss: dequantized packed weights equal dequantized originals bit for bit. Fails for a dtype without

@@ -1,6 +1,6 @@
 /* weight: repacks a matrix into panels of 16 rows (kernels.h), without loss. SPDX-License-Identifier: Apache-2.0
  *
- * F16 and BF16 stay as they are. Under COMPUTE_FAST integer types keep their integers and scales (quants.h says in which pack); every
+ * F16 and BF16 stay as they are. Under COMPUTE_FAST and COMPUTE_PRECISE integer types keep their integers and scales (quants.h says in which pack); every
  * other type, and every integer type under COMPUTE_F32, becomes fp32. Memory is mapped fresh: it is zero where nothing is written. */
 #include <assert.h>
 #include <stdatomic.h>
@@ -92,7 +92,7 @@ uint64_t weight_packed_bytes(enum compute_mode mode, enum dtype dtype, uint64_t 
 static struct weight *make_weight(const struct compute *c, const struct weight_source *s, struct error *err) {
   struct weight *w = mem_zalloc(1, sizeof *w);
   *w = (struct weight){.pack = pack_of(c->mode, s->dtype), .n_out = s->n_out, .n_in = s->n_in};
-  w->wide = s->head && !pack_is_float(w->pack);
+  w->wide = (s->head || c->mode == COMPUTE_PRECISE) && !pack_is_float(w->pack);
   w->n_panels = (s->n_out + PANEL_ROWS - 1) / PANEL_ROWS;
   w->n_blocks = (s->n_in + BLOCK - 1) / BLOCK;
   w->panel_bytes = pack_panel_bytes(w->pack, s->n_in);

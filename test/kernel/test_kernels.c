@@ -359,8 +359,7 @@ static void packed_weights_dequantize_to_the_originals_bit_for_bit(void **unused
                                      DTYPE_Q6_K, DTYPE_Q8_K, DTYPE_IQ4_NL, DTYPE_IQ4_XS, DTYPE_MXFP4, DTYPE_TQ2_0};
   for (int round = 0; round < 3; round++)
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
-      check_packing(types[i], COMPUTE_FAST);
-      check_packing(types[i], COMPUTE_F32);
+      for (int mode = 0; mode < COMPUTE_MODES; mode++) check_packing(types[i], (enum compute_mode)mode);
     }
 }
 

@@ -207,6 +207,11 @@ static void fast_gives_the_same_bits_alone_in_a_batch_in_chunks_with_any_threads
   check_same_bits(COMPUTE_FAST);
 }
 
+static void precise_gives_the_same_bits_alone_in_a_batch_in_chunks_with_any_threads_instructions_prefixes_and_drafts(void **state) {
+  (void)state;
+  check_same_bits(COMPUTE_PRECISE);
+}
+
 static void f32_gives_the_same_bits_alone_in_a_batch_in_chunks_with_any_threads_instructions_prefixes_and_drafts(void **state) {
   (void)state;
   check_same_bits(COMPUTE_F32);
@@ -666,6 +671,7 @@ int main(void) {
   windowed_path = tiny_model_write(1, WINDOW);
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(fast_gives_the_same_bits_alone_in_a_batch_in_chunks_with_any_threads_instructions_prefixes_and_drafts),
+      cmocka_unit_test(precise_gives_the_same_bits_alone_in_a_batch_in_chunks_with_any_threads_instructions_prefixes_and_drafts),
       cmocka_unit_test(f32_gives_the_same_bits_alone_in_a_batch_in_chunks_with_any_threads_instructions_prefixes_and_drafts),
       cmocka_unit_test(a_preempted_sequence_is_recomputed_with_the_same_result),
       cmocka_unit_test(prefixes_are_hit_and_drafts_accepted_in_these_comparisons),

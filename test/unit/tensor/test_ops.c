@@ -2,6 +2,7 @@
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,9 +36,20 @@ static void names_of_modes_go_both_ways(void **state) {
   (void)state;
   assert_int_equal(compute_mode_parse("f32"), COMPUTE_F32);
   assert_int_equal(compute_mode_parse("fast"), COMPUTE_FAST);
+  assert_int_equal(compute_mode_parse("precise"), COMPUTE_PRECISE);
   assert_int_equal(compute_mode_parse("slow"), -1);
   assert_int_equal(compute_mode_parse(""), -1);
   assert_string_equal(compute_mode_name(COMPUTE_F32), "f32");
+  assert_string_equal(compute_mode_name(COMPUTE_PRECISE), "precise");
+  char listed[64] = ""; /* every mode is offered, and no other name */
+  for (const char *at = COMPUTE_MODE_CHOICES; *at; at += strspn(at, "|")) {
+    size_t n = strcspn(at, "|");
+    snprintf(listed, sizeof listed, "%.*s", (int)n, at);
+    assert_true(compute_mode_parse(listed) >= 0);
+    at += n;
+  }
+  for (int mode = 0; mode < COMPUTE_MODES; mode++)
+    assert_non_null(strstr(COMPUTE_MODE_CHOICES, compute_mode_name((enum compute_mode)mode)));
   assert_string_equal(compute_mode_name(compute_mode_of(compute)), "fast");
 }
 
@@ -177,7 +189,7 @@ static void packing_tells_what_is_wrong(void **state) {
   assert_true(weight_packed_bytes(COMPUTE_FAST, DTYPE_F32, UINT64_MAX, UINT64_MAX) == UINT64_MAX);
 }
 
-static void the_head_takes_wider_activations(void **state) {
+static void the_head_takes_wider_activations_and_under_precise_all_do(void **state) {
   (void)state;
   unsigned char m[34 * 2] = {0};
   struct weight_source source = {.dtype = DTYPE_Q8_0, .data = m, .n_out = 2, .n_in = 32};
@@ -187,6 +199,12 @@ static void the_head_takes_wider_activations(void **state) {
   assert_int_equal(weight_act_form(w), ACT_I8);
   assert_int_equal(weight_act_form(head), ACT_I16);
   weight_free(w), weight_free(head);
+  struct compute *precise = compute_create(COMPUTE_PRECISE, pool, COMPUTE_ISA_ALL, NULL);
+  source.head = false;
+  w = weight_pack(precise, &source, NULL);
+  assert_int_equal(weight_act_form(w), ACT_I16);
+  weight_free(w);
+  compute_destroy(precise);
   struct compute *exact = compute_create(COMPUTE_F32, pool, COMPUTE_ISA_ALL, NULL);
   w = weight_pack(exact, &source, NULL);
   assert_int_equal(weight_act_form(w), ACT_F32);
@@ -402,7 +420,7 @@ int main(void) {
       cmocka_unit_test(a_fused_form_equals_the_two_steps),
       cmocka_unit_test(an_embedding_is_the_row_of_the_matrix),
       cmocka_unit_test(packing_tells_what_is_wrong),
-      cmocka_unit_test(the_head_takes_wider_activations),
+      cmocka_unit_test(the_head_takes_wider_activations_and_under_precise_all_do),
       cmocka_unit_test(a_weight_with_an_order_of_its_own_meets_its_inputs_in_that_order),
       cmocka_unit_test(rope_turns_pairs_half_a_head_apart),
       cmocka_unit_test(kv_layouts_have_room_for_all_layers),

@@ -85,7 +85,7 @@ static void convert(const struct sample *s) {
 static void pack(const struct sample *s) {
   struct error err;
   struct pool *pool = pool_create(1, &err);
-  for (int mode = COMPUTE_F32; mode <= COMPUTE_FAST; mode++) {
+  for (int mode = 0; mode < COMPUTE_MODES; mode++) {
     struct compute *c = compute_create((enum compute_mode)mode, pool, COMPUTE_ISA_ALL, &err);
     struct weight_source source = {.dtype = s->dtype, .data = s->blocks, .n_out = 1, .n_in = s->n};
     struct weight *w = weight_pack(c, &source, &err);

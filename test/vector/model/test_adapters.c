@@ -155,7 +155,7 @@ static void adapters_of_several_sequences_in_one_batch_match_peft(void **state) 
 /* In both modes: what a sequence gets depends on its own adapter only. */
 static void a_sequence_gets_the_same_bits_alone_and_among_other_adapters(void **state) {
   (void)state;
-  for (int mode = COMPUTE_F32; mode <= COMPUTE_FAST; mode++) {
+  for (int mode = 0; mode < COMPUTE_MODES; mode++) {
     struct setup s = set_up((enum compute_mode)mode);
     struct adapter *const mix[] = {NULL, s.every, s.every, s.few, NULL, s.few, s.every, NULL};
     struct run together[8], plain;
