@@ -255,7 +255,8 @@ static void run_all(const struct bench *b) {
       {"q4_0", COMPUTE_FAST, DTYPE_Q4_0, false, 8192, 2048},         {"wide-q8", COMPUTE_FAST, DTYPE_Q8_0, true, 8192, 2048},
       {"small-q4_1", COMPUTE_FAST, DTYPE_Q4_1, false, 1536, 576},    {"head-q8", COMPUTE_FAST, DTYPE_Q8_0, true, 49152, 576},
       {"wide-q4_1", COMPUTE_PRECISE, DTYPE_Q4_1, false, 8192, 2048}, {"f32", COMPUTE_F32, DTYPE_F32, false, 4096, 1024},
-      {"minilm-f32", COMPUTE_F32, DTYPE_F32, false, 1536, 384},
+      {"minilm-f32", COMPUTE_F32, DTYPE_F32, false, 1536, 384},      {"minilm-fast", COMPUTE_FAST, DTYPE_F32, false, 1536, 384},
+      {"bf16-fast", COMPUTE_FAST, DTYPE_BF16, false, 8192, 2048},
   };
   for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) bench_product(b, &shapes[i]);
   bench_attention(b, "attention-prefill", 9, 3, 64, 1, 512, 512);

@@ -109,7 +109,8 @@ static uint64_t weigh(const struct convert_tensor *t, enum compute_mode mode, en
   bool router = strstr(t->name, "ffn_gate_inp") != NULL;
   if (t->rank < 2 || (target_stays_f32(t) && !router)) return times(elements(t), sizeof(float));
   uint64_t matrices = t->rank == 3 ? t->shape[0] : 1;
-  return times(matrices, weight_packed_bytes(mode, router ? DTYPE_F32 : dtype, t->shape[t->rank - 2], t->shape[t->rank - 1]));
+  if (router) mode = COMPUTE_F32, dtype = DTYPE_F32; /* whatever the mode */
+  return times(matrices, weight_packed_bytes(mode, dtype, t->shape[t->rank - 2], t->shape[t->rank - 1]));
 }
 
 static bool is_float8(enum dtype dtype) { return dtype == DTYPE_F8_E4M3 || dtype == DTYPE_F8_E5M2; }

@@ -62,11 +62,12 @@ static uint64_t memory_of(const struct file_tensor *t, const struct checkpoint *
   uint64_t parameters = checkpoint_parameters(c, t);
   if (parameters == 0 || is_left_out(t, info)) return 0;
   bool is_float8 = t->dtype == DTYPE_F8_E4M3 || t->dtype == DTYPE_F8_E5M2;
-  if (checkpoint_method(c) && t->rank >= 2 && t->dtype >= DTYPE_I8) /* blocks of 32 bytes and an fp32 scale; floats become fp32 */
-    return is_float8 || mode == COMPUTE_F32 ? times(parameters, 4) : added(parameters, parameters / 8);
+  if (checkpoint_method(c) && t->rank >= 2 && t->dtype >= DTYPE_I8 && !is_float8) /* blocks of 32 bytes and an fp32 scale */
+    return mode == COMPUTE_F32 ? times(parameters, 4) : added(parameters, parameters / 8);
   if (t->rank < 2 || is_table(t)) return times(t->n_elements, sizeof(float));
   struct stack s = stack_of(t, info);
-  return times(s.n, weight_packed_bytes(mode, is_router(t) ? DTYPE_F32 : t->dtype, s.rows, s.columns));
+  return times(s.n, is_router(t) ? weight_packed_bytes(COMPUTE_F32, DTYPE_F32, s.rows, s.columns)
+                                 : weight_packed_bytes(mode, is_float8 ? DTYPE_F32 : t->dtype, s.rows, s.columns));
 }
 
 uint64_t plan_memory_bytes(const struct file_model *file, const struct checkpoint *c, const struct model_info *info,

@@ -21,6 +21,7 @@ struct sample {
   float x[ROWS * N], gain[N], y[ROWS * N];
   struct act8 i8[ROWS * N / BLOCK];
   struct act16 i16[ROWS * N / BLOCK];
+  struct act14 i14[ROWS * N / BLOCK];
 };
 
 static void sample_rows(const struct kernels *k, struct sample *s) {
@@ -44,7 +45,7 @@ static void sample_linear(const struct kernels *k, struct sample *s, enum pack p
                      .n_blocks = N / BLOCK,
                      .panel_bytes = pack_panel_bytes(pack, N),
                      .data = panels};
-  struct act act = {.rows = ROWS, .n = N, .ld = N, .f32 = s->x, .i8 = s->i8, .i16 = s->i16, .forms = 7};
+  struct act act = {.rows = ROWS, .n = N, .ld = N, .f32 = s->x, .i8 = s->i8, .i16 = s->i16, .i14 = s->i14, .forms = 15};
   struct linear job = {.w = &w, .bias = s->gain, .y = y, .ldy = OUT};
   struct product p = {.job = &job, .act = &act, .n_rows = ROWS};
   if (pack_is_float(pack)) {
@@ -54,6 +55,11 @@ static void sample_linear(const struct kernels *k, struct sample *s, enum pack p
   for (size_t r = 0; r < ROWS; r++) {
     k->quantize_i8(s->i8 + r * (N / BLOCK), s->x + r * N, N);
     k->quantize_i16(s->i16 + r * (N / BLOCK), s->x + r * N, N);
+    k->quantize_i14(s->i14 + r * (N / BLOCK), s->x + r * N, N);
+  }
+  if (pack == PACK_I14) {
+    k->linear_i14(&p, 0, w.n_panels);
+    return;
   }
   k->linear_i8(&p, 0, w.n_panels);
   job.add = true;
@@ -70,12 +76,13 @@ static void fill_panels(unsigned char *panels, enum pack pack) {
     panels[i] = (unsigned char)(seed >> 24 & (form.bits == 8 && !form.minimum ? 0xFF
                                               : form.bits == 8                ? 0x1F
                                               : form.bits == 4                ? 0xFF
+                                              : pack == PACK_I14              ? 0x1F
                                                                               : 0x3F));
   }
   for (size_t at = 0; !pack_is_float(pack) && at < bytes; at += block)
     for (size_t i = 0; i < pack_quants_at(pack); i += (size_t)form.scale_bytes) {
       float value = (float)(at / block + i) * 0x1p-12f;
-      uint16_t half = dtype_f32_to_f16(value);
+      uint16_t half = pack == PACK_I14 ? dtype_f32_to_bf16(value) : dtype_f32_to_f16(value);
       if (form.scale_bytes == 2) memcpy(panels + at + i, &half, 2);
       else memcpy(panels + at + i, &value, 4);
     }
@@ -116,7 +123,8 @@ static bool same_linear(const struct kernels *k, const struct kernels *truth, st
   sample_linear(k, a, pack, panels, ya);
   sample_linear(truth, b, pack, panels, yb);
   free(panels);
-  return memcmp(ya, yb, sizeof ya) == 0 && memcmp(a->i8, b->i8, sizeof a->i8) == 0 && memcmp(a->i16, b->i16, sizeof a->i16) == 0;
+  return memcmp(ya, yb, sizeof ya) == 0 && memcmp(a->i8, b->i8, sizeof a->i8) == 0 && memcmp(a->i16, b->i16, sizeof a->i16) == 0 &&
+         memcmp(a->i14, b->i14, sizeof a->i14) == 0;
 }
 
 const char *check_kernels(const struct kernels *k, const struct kernels *truth) {

@@ -14,11 +14,13 @@ enum { PANEL_ROWS = 16, BLOCK = 32 };
  *   minimums  [parts][16] alike, where the type has them
  *   quants    unsigned. 8 bits: 8 vectors of 64 bytes, vector i holding k = 4i … 4i+3 of each of the 16 rows. 4 bits: 4 vectors, vector i
  *             holding k = 4i … 4i+3 of each row in the low nibbles and k = 16+4i … 16+4i+3 in the high ones.
+ * I14: bf16 scales [16], then 16 vectors of 64 bytes, vector i holding k = 2i and 2i + 1 of each of the 16 rows as signed 16-bit integers.
  * value = scale · (quant − offset), or scale · quant + minimum. Quants of types with minimums are below 128. */
 enum pack {
   PACK_F32,
   PACK_F16,
   PACK_BF16,
+  PACK_I14, /* what has no integers of its own, rounded to 14 bits a value */
   PACK_Q8,
   PACK_Q4,
   PACK_Q4M, /* fp16 scales: Q8_0, Q5_0, IQ4_NL, TQ2_0; Q4_0; Q4_1 */
@@ -43,6 +45,7 @@ static inline __attribute__((always_inline)) struct pack_form pack_form(enum pac
   switch (pack) {
     case PACK_F16:
     case PACK_BF16: return (struct pack_form){.bits = 16};
+    case PACK_I14: return (struct pack_form){16, 2, 1, false, 0};
     case PACK_Q8: return (struct pack_form){8, 2, 1, false, 128};
     case PACK_Q4: return (struct pack_form){4, 2, 1, false, 8};
     case PACK_Q4M: return (struct pack_form){4, 2, 1, true, 0};
@@ -55,6 +58,7 @@ static inline __attribute__((always_inline)) struct pack_form pack_form(enum pac
   }
 }
 static inline bool pack_is_float(enum pack pack) { return pack <= PACK_BF16; }
+enum { I14_LARGEST = 8191 }; /* 32 · 8191² < 2^31 */
 /* Bytes of the scales (and of the minimums, if any) of a block. */
 static inline __attribute__((always_inline)) size_t pack_scales_bytes(enum pack pack) {
   return (size_t)(PANEL_ROWS * pack_form(pack).scale_bytes * pack_form(pack).parts);
@@ -81,7 +85,9 @@ struct weight {
 };
 
 /* What its columns take, in their order. */
-static inline unsigned pack_act_form(const struct weight *w) { return pack_is_float(w->pack) ? ACT_F32 : w->wide ? ACT_I16 : ACT_I8; }
+static inline unsigned pack_act_form(const struct weight *w) {
+  return pack_is_float(w->pack) ? ACT_F32 : w->pack == PACK_I14 ? ACT_I14 : w->wide ? ACT_I16 : ACT_I8;
+}
 
 /* Activations of one row and block: x ≈ d · q. What a kernel needs beside q stands next to it. */
 struct act8 {
@@ -98,6 +104,12 @@ struct act16 {
   int32_t bias, bias_half;
 };
 
+/* Activations for 14-bit weights: |q| <= I14_LARGEST. */
+struct act14 {
+  int16_t q[BLOCK];
+  float d;
+};
+
 struct act {
   size_t rows_max, in_max;
   size_t ld;      /* in_max rounded up to whole blocks */
@@ -106,6 +118,7 @@ struct act {
   float *f32;         /* [rows_max][ld], or NULL */
   struct act8 *i8;    /* [rows_max][ld / 32], or NULL */
   struct act16 *i16;  /* alike */
+  struct act14 *i14;  /* alike */
   float *row_scratch; /* [threads][ld] */
   size_t bytes;
 };
@@ -144,9 +157,11 @@ struct kernels {
   void (*linear_f32)(const struct product *p, size_t panel_begin, size_t panel_end);
   void (*linear_i8)(const struct product *p, size_t panel_begin, size_t panel_end);
   void (*linear_i16)(const struct product *p, size_t panel_begin, size_t panel_end);
+  void (*linear_i14)(const struct product *p, size_t panel_begin, size_t panel_end);
   void (*attention)(const struct attention_tile *t);
   void (*quantize_i8)(struct act8 *to, const float *x, size_t n); /* one row; what is missing in the last block counts as 0 */
   void (*quantize_i16)(struct act16 *to, const float *x, size_t n);
+  void (*quantize_i14)(struct act14 *to, const float *x, size_t n);
   void (*rmsnorm)(float *y, const float *x, const float *gain, float eps, size_t n);
   void (*layernorm)(float *y, const float *x, const float *add, const float *gain, const float *bias, float eps, size_t n);
   void (*silu_mul)(float *y, const float *gate, const float *up, size_t n);

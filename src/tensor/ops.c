@@ -35,7 +35,8 @@ struct act *act_create(struct compute *c, size_t rows_max, size_t in_max, struct
   }
   if (c->mode != COMPUTE_F32) {
     a->i16 = mem_aligned(64, blocks * sizeof *a->i16 + 64);
-    a->bytes += blocks * sizeof *a->i16;
+    a->i14 = mem_aligned(64, blocks * sizeof *a->i14 + 64);
+    a->bytes += blocks * (sizeof *a->i16 + sizeof *a->i14);
   }
   return a;
 }
@@ -46,6 +47,7 @@ void act_free(struct act *a) {
   free(a->row_scratch);
   free(a->i8);
   free(a->i16);
+  free(a->i14);
   free(a);
 }
 
@@ -56,6 +58,7 @@ static void begin_act(struct act *a, unsigned forms, size_t rows, size_t n) {
   assert(rows <= a->rows_max && n <= a->in_max);
   assert(!(forms & ACT_I8) || a->i8);
   assert(!(forms & ACT_I16) || a->i16);
+  assert(!(forms & ACT_I14) || a->i14);
   a->rows = rows;
   a->n = n;
   a->forms = forms;
@@ -110,6 +113,7 @@ static void put_forms(const struct row_job *j, size_t r, const float *y) {
   if ((a->forms & ACT_F32) && y != f32) memcpy(f32, y, j->n * sizeof *y);
   if (a->forms & ACT_I8) j->c->kernels->quantize_i8(a->i8 + r * (a->ld / BLOCK), y, j->n);
   if (a->forms & ACT_I16) j->c->kernels->quantize_i16(a->i16 + r * (a->ld / BLOCK), y, j->n);
+  if (a->forms & ACT_I14) j->c->kernels->quantize_i14(a->i14 + r * (a->ld / BLOCK), y, j->n);
 }
 
 static void run_row_tile(void *job, int tile, int worker) {
@@ -268,6 +272,7 @@ static void run_linear_tile(void *job, int tile, int worker) {
   size_t begin = ((size_t)tile - run->first_tile[i]) * run->panels_per_tile[i], end = begin + run->panels_per_tile[i];
   if (end > w->n_panels) end = w->n_panels;
   if (pack_is_float(w->pack)) run->kernels->linear_f32(p, begin, end);
+  else if (w->pack == PACK_I14) run->kernels->linear_i14(p, begin, end);
   else if (w->wide) run->kernels->linear_i16(p, begin, end);
   else run->kernels->linear_i8(p, begin, end);
 }

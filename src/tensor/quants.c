@@ -3,6 +3,7 @@
 #include "tensor/quants.h"
 
 #include <assert.h>
+#include <math.h>
 #include <string.h>
 
 static float f16_at(const uint8_t *b) {
@@ -125,8 +126,31 @@ enum pack quants_pack(enum dtype type) {
     case DTYPE_Q3_K:
     case DTYPE_Q6_K: return PACK_H8;
     case DTYPE_Q2_K: return PACK_H8M;
-    default: return PACK_F32;
+    default: return PACK_I14;
   }
+}
+
+/* To the nearest whole number, ties to even, of |v| < 2^51. */
+static double whole(double v) { return v + 0x1.8p52 - 0x1.8p52; }
+
+uint16_t quants_round(const float x[BLOCK], int16_t q[BLOCK]) {
+  enum { LOWEST = -133, FRACTION_BITS = 13 };
+  float largest = 0;
+  bool finite = true;
+  for (int k = 0; k < BLOCK; k++) {
+    if (fabsf(x[k]) > largest) largest = fabsf(x[k]);
+    finite = finite && isfinite(x[k]);
+  }
+  memset(q, 0, BLOCK * sizeof *q);
+  if (!finite) return dtype_f32_to_bf16(NAN);
+  if (largest == 0) return 0;
+  int exponent;
+  frexp((double)largest, &exponent); /* largest < 2^exponent */
+  exponent = exponent - FRACTION_BITS < LOWEST ? LOWEST : exponent - FRACTION_BITS;
+  if (whole(ldexp((double)largest, -exponent)) > I14_LARGEST) exponent++;
+  double inverse = ldexp(1, -exponent);
+  for (int k = 0; k < BLOCK; k++) q[k] = (int16_t)whole((double)x[k] * inverse);
+  return dtype_f32_to_bf16((float)ldexp(1, exponent));
 }
 
 static float f32_at(const uint8_t *b) {

@@ -57,17 +57,19 @@ struct weight_source {
   size_t n_out, n_in;        /* n_in a multiple of the type's block */
   const uint32_t *row_order; /* packed row r is source row row_order[r]; NULL: as they are */
   const uint32_t *in_order;  /* column k of data belongs to input in_order[k], a permutation; NULL: to input k. Copied */
+  bool exact;                /* packed as under COMPUTE_F32, whatever the mode */
   bool head;                 /* the output head: its activations are 16-bit under COMPUTE_FAST too */
 };
 
-/* Repacks, in parallel, without loss: dequantized packed weights equal dequantized originals bit for bit. Fails for a dtype without
+/* Repacks, in parallel. Under COMPUTE_F32, exact, and for integer block types dequantized packed weights equal dequantized originals bit for
+ * bit; other types are rounded to 14 bits (doc/design/compute.md). Fails for a dtype without
  * conversion (ERROR_UNSUPPORTED) and when memory is short (ERROR_NO_MEMORY). */
 struct weight *weight_pack(struct compute *c, const struct weight_source *source, struct error *err);
 void weight_free(struct weight *w); /* NULL is fine */
 
 /* Packed bytes can be kept in a file and seen from there. A form says what they are; it means the same only under one WEIGHT_LAYOUT, which
  * is counted up whenever anything packs otherwise than before. */
-enum { WEIGHT_LAYOUT = 2 };
+enum { WEIGHT_LAYOUT = 3 };
 struct weight_form {
   unsigned pack;
   bool wide;
@@ -88,9 +90,9 @@ void weight_row(const struct weight *w, size_t r, float *out);
 
 /* ---- activations ---- */
 
-struct act; /* rows of fp32 values in the forms that packed weights take (fp32, 8-bit blocks, 16-bit blocks) */
+struct act; /* rows of fp32 values in the forms that packed weights take (fp32; blocks of 8, 16 and 14 bits) */
 
-enum { ACT_F32 = 1, ACT_I8 = 2, ACT_I16 = 4 };
+enum { ACT_F32 = 1, ACT_I8 = 2, ACT_I16 = 4, ACT_I14 = 8 };
 
 /* Room for rows_max rows of in_max values in every form of the mode. */
 struct act *act_create(struct compute *c, size_t rows_max, size_t in_max, struct error *err);

@@ -1,7 +1,7 @@
-/* weight: repacks a matrix into panels of 16 rows (kernels.h), without loss. SPDX-License-Identifier: Apache-2.0
+/* weight: repacks a matrix into panels of 16 rows (kernels.h). SPDX-License-Identifier: Apache-2.0
  *
- * F16 and BF16 stay as they are. Under COMPUTE_FAST and COMPUTE_PRECISE integer types keep their integers and scales (quants.h says in which pack); every
- * other type, and every integer type under COMPUTE_F32, becomes fp32. Memory is mapped fresh: it is zero where nothing is written. */
+ * Under COMPUTE_FAST and COMPUTE_PRECISE integer types keep their integers and scales (quants.h says in which pack); all others are rounded
+ * to 14-bit blocks. Under COMPUTE_F32, and where the source says exact, F16 and BF16 stay as they are and all others become fp32. Memory is mapped fresh: it is zero where nothing is written. */
 #include <assert.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -13,16 +13,16 @@
 #include "tensor/quants.h"
 
 static enum pack pack_of(enum compute_mode mode, enum dtype dtype) {
-  if (dtype == DTYPE_F16) return PACK_F16;
-  if (dtype == DTYPE_BF16) return PACK_BF16;
-  return mode == COMPUTE_F32 ? PACK_F32 : quants_pack(dtype);
+  if (mode != COMPUTE_F32) return quants_pack(dtype);
+  return dtype == DTYPE_F16 ? PACK_F16 : dtype == DTYPE_BF16 ? PACK_BF16 : PACK_F32;
 }
 
 struct packing {
   const struct weight_source *source;
   struct weight *w;
-  size_t row_bytes;   /* of the source */
-  float *rows;        /* [threads][n_in], for PACK_F32 */
+  size_t row_bytes; /* of the source */
+  float *rows;      /* [threads][whole blocks of n_in], for PACK_F32 and PACK_I14 */
+  size_t row_floats;
   atomic_bool failed; /* a dtype without conversion */
 };
 
@@ -33,12 +33,28 @@ static const unsigned char *source_row(const struct packing *p, size_t r) {
   return (const unsigned char *)s->data + row * p->row_bytes;
 }
 
-static void pack_f32_row(struct packing *p, unsigned char *panel, size_t r, const unsigned char *row, int worker) {
-  size_t n = p->w->n_in;
-  float *values = p->rows + (size_t)worker * n, *to = (float *)panel + r;
-  if (!dtype_to_f32(p->source->dtype, row, values, n)) atomic_store(&p->failed, true);
-  else
-    for (size_t k = 0; k < n; k++) to[k * PANEL_ROWS] = values[k];
+/* The row as fp32, up to whole blocks; NULL when its type has no conversion. */
+static const float *read_row(struct packing *p, const unsigned char *row, int worker) {
+  float *values = p->rows + (size_t)worker * p->row_floats;
+  memset(values + p->w->n_in, 0, (p->row_floats - p->w->n_in) * sizeof *values);
+  if (dtype_to_f32(p->source->dtype, row, values, p->w->n_in)) return values;
+  atomic_store(&p->failed, true);
+  return NULL;
+}
+
+static void pack_f32_row(struct packing *p, unsigned char *panel, size_t r, const float *values) {
+  float *to = (float *)panel + r;
+  for (size_t k = 0; values && k < p->w->n_in; k++) to[k * PANEL_ROWS] = values[k];
+}
+
+static void pack_i14_row(struct packing *p, unsigned char *panel, size_t r, const float *values) {
+  for (size_t b = 0; values && b < p->w->n_blocks; b++) {
+    unsigned char *to = panel + b * pack_block_bytes(PACK_I14), *quants = to + pack_quants_at(PACK_I14) + 4 * r;
+    int16_t q[BLOCK];
+    uint16_t scale = quants_round(values + b * BLOCK, q);
+    memcpy(to + 2 * r, &scale, sizeof scale);
+    for (size_t k = 0; k < BLOCK; k += 2) memcpy(quants + 32 * k, q + k, 4);
+  }
 }
 
 static void pack_16_bit_row(struct packing *p, unsigned char *panel, size_t r, const unsigned char *row) {
@@ -71,9 +87,10 @@ static void pack_panel(void *job, int tile, int worker) {
   unsigned char *panel = w->data + (size_t)tile * w->panel_bytes;
   for (size_t r = 0; r < PANEL_ROWS && (size_t)tile * PANEL_ROWS + r < w->n_out; r++) {
     const unsigned char *row = source_row(p, (size_t)tile * PANEL_ROWS + r);
-    if (w->pack == PACK_F32) pack_f32_row(p, panel, r, row, worker);
+    if (w->pack == PACK_F32) pack_f32_row(p, panel, r, read_row(p, row, worker));
+    if (w->pack == PACK_I14) pack_i14_row(p, panel, r, read_row(p, row, worker));
     if (w->pack == PACK_F16 || w->pack == PACK_BF16) pack_16_bit_row(p, panel, r, row);
-    if (pack_is_float(w->pack)) continue;
+    if (pack_is_float(w->pack) || w->pack == PACK_I14) continue;
     for (size_t b = 0; b < w->n_blocks; b++) {
       struct quants block;
       quants_read(p->source->dtype, row, b, &block);
@@ -91,8 +108,8 @@ uint64_t weight_packed_bytes(enum compute_mode mode, enum dtype dtype, uint64_t 
 
 static struct weight *make_weight(const struct compute *c, const struct weight_source *s, struct error *err) {
   struct weight *w = mem_zalloc(1, sizeof *w);
-  *w = (struct weight){.pack = pack_of(c->mode, s->dtype), .n_out = s->n_out, .n_in = s->n_in};
-  w->wide = (s->head || c->mode == COMPUTE_PRECISE) && !pack_is_float(w->pack);
+  *w = (struct weight){.pack = pack_of(s->exact ? COMPUTE_F32 : c->mode, s->dtype), .n_out = s->n_out, .n_in = s->n_in};
+  w->wide = (s->head || c->mode == COMPUTE_PRECISE) && !pack_is_float(w->pack) && w->pack != PACK_I14;
   w->n_panels = (s->n_out + PANEL_ROWS - 1) / PANEL_ROWS;
   w->n_blocks = (s->n_in + BLOCK - 1) / BLOCK;
   w->panel_bytes = pack_panel_bytes(w->pack, s->n_in);
@@ -121,7 +138,8 @@ struct weight *weight_pack(struct compute *c, const struct weight_source *s, str
   struct weight *w = make_weight(c, s, err);
   if (!w) return NULL;
   struct packing p = {.source = s, .w = w, .row_bytes = (size_t)row_bytes};
-  p.rows = mem_alloc((size_t)pool_threads(c->pool) * s->n_in * sizeof *p.rows);
+  p.row_floats = w->n_blocks * BLOCK;
+  p.rows = mem_alloc((size_t)pool_threads(c->pool) * p.row_floats * sizeof *p.rows);
   pool_run(c->pool, pack_panel, &p, (int)w->n_panels);
   free(p.rows);
   if (!atomic_load(&p.failed)) return w;
@@ -173,12 +191,23 @@ static float element(const unsigned char *panel, size_t i, enum pack pack) {
   return dtype_bf16_to_f32(bits);
 }
 
+static void i14_row(const struct weight *w, const unsigned char *panel, size_t r, float *out) {
+  for (size_t k = 0; k < w->n_in; k++) {
+    const unsigned char *block = panel + k / BLOCK * pack_block_bytes(PACK_I14);
+    int16_t q;
+    memcpy(&q, block + pack_quants_at(PACK_I14) + k % BLOCK / 2 * 64 + 4 * r + k % 2 * 2, sizeof q);
+    out[w->in_order ? w->in_order[k] : k] = element(block, r, PACK_BF16) * (float)q;
+  }
+}
+
 void weight_row(const struct weight *w, size_t r, float *out) {
   assert(r < w->n_out);
   const unsigned char *panel = w->data + r / PANEL_ROWS * w->panel_bytes;
   if (pack_is_float(w->pack))
     for (size_t k = 0; k < w->n_in; k++) out[w->in_order ? w->in_order[k] : k] = element(panel, k * PANEL_ROWS + r % PANEL_ROWS, w->pack);
-  for (size_t b = 0; !pack_is_float(w->pack) && b < w->n_blocks; b++) { /* integer rows are whole blocks */
+  if (w->pack == PACK_I14) i14_row(w, panel, r % PANEL_ROWS, out);
+  if (pack_is_float(w->pack) || w->pack == PACK_I14) return;
+  for (size_t b = 0; b < w->n_blocks; b++) { /* rows of these are whole blocks */
     float block[BLOCK];
     block_row(w->pack, panel + b * pack_block_bytes(w->pack), r % PANEL_ROWS, block);
     for (size_t k = 0; k < BLOCK; k++) out[w->in_order ? w->in_order[b * BLOCK + k] : b * BLOCK + k] = block[k];

@@ -26,7 +26,7 @@ struct weight *weight_view(struct weight_form form, struct slice packed) {
   struct weight w = {.pack = form.pack, .wide = form.wide, .n_out = form.n_out, .n_in = form.n_in, .borrowed = true};
   size_t bytes;
   if (form.pack >= PACK_COUNT || !form.n_out || !form.n_in || form.n_in > SIZE_MAX / 1024 || (uintptr_t)packed.data % 64) return NULL;
-  if (form.wide && pack_is_float(w.pack)) return NULL;
+  if (form.wide && (pack_is_float(w.pack) || w.pack == PACK_I14)) return NULL;
   w.n_panels = form.n_out / PANEL_ROWS + (form.n_out % PANEL_ROWS != 0);
   w.n_blocks = form.n_in / BLOCK + (form.n_in % BLOCK != 0);
   w.panel_bytes = pack_panel_bytes(w.pack, form.n_in);

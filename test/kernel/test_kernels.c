@@ -1,5 +1,6 @@
 /* test_kernels: every variant that this machine has against the plain C, for equal bits. SPDX-License-Identifier: Apache-2.0
  * Shapes, tails and values are random from a fixed seed; values mix magnitudes, zeros and subnormals. */
+#include <float.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,6 +12,7 @@
 
 #include "base/mem.h"
 #include "tensor/kernels.h"
+#include "tensor/quants.h"
 
 static uint64_t state = 88172645463325252u;
 
@@ -107,11 +109,14 @@ static void quantization_equals_the_truth(void **unused) {
     for (size_t v = 0; v < n_variants; v++) {
       struct act8 *want8 = mem_zalloc(blocks, sizeof *want8), *got8 = mem_zalloc(blocks, sizeof *got8);
       struct act16 *want16 = mem_zalloc(blocks, sizeof *want16), *got16 = mem_zalloc(blocks, sizeof *got16);
+      struct act14 *want14 = mem_zalloc(blocks, sizeof *want14), *got14 = mem_zalloc(blocks, sizeof *got14);
       truth->quantize_i8(want8, x, n), variants[v]->quantize_i8(got8, x, n);
       truth->quantize_i16(want16, x, n), variants[v]->quantize_i16(got16, x, n);
       same("8-bit blocks", variants[v]->name, got8, want8, blocks * sizeof *want8);
+      truth->quantize_i14(want14, x, n), variants[v]->quantize_i14(got14, x, n);
       same("16-bit blocks", variants[v]->name, got16, want16, blocks * sizeof *want16);
-      free(want8), free(got8), free(want16), free(got16);
+      same("14-bit blocks", variants[v]->name, got14, want14, blocks * sizeof *want14);
+      free(want8), free(got8), free(want16), free(got16), free(want14), free(got14);
     }
     free(x);
   }
@@ -125,11 +130,16 @@ static void quantized_blocks_stand_for_their_values(void **unused) {
     float *x = values(N);
     struct act8 narrow[3];
     struct act16 wide[3];
+    struct act14 middle[3];
     truth->quantize_i8(narrow, x, N);
     truth->quantize_i16(wide, x, N);
+    truth->quantize_i14(middle, x, N);
     for (size_t i = 0; i < N; i++) {
       const struct act8 *a = &narrow[i / BLOCK];
       const struct act16 *b = &wide[i / BLOCK];
+      const struct act14 *m = &middle[i / BLOCK];
+      assert_true(fabs((double)m->d * m->q[i % BLOCK] - (double)x[i]) <= 0.5101 * (double)m->d);
+      assert_in_range(m->q[i % BLOCK] + I14_LARGEST, 0, 2 * I14_LARGEST);
       size_t k = i % BLOCK;
       assert_true(fabs((double)a->d * a->q[k] - (double)x[i]) <= 0.5001 * (double)a->d);
       assert_true(fabs((double)b->d * b->q[k] - (double)x[i]) <= 0.5101 * (double)b->d);
@@ -147,12 +157,12 @@ static struct weight random_weight(enum pack pack, size_t n_out, size_t n_in) {
   size_t bytes = w.n_panels * w.panel_bytes, block = pack_block_bytes(pack);
   w.data = mem_aligned(64, bytes);
   for (size_t i = 0; i < bytes; i++)
-    w.data[i] = (unsigned char)(next() & (form.bits == 8 && form.minimum ? 0x1F : form.bits == 16 ? 0x3F : 0xFF));
+    w.data[i] = (unsigned char)(next() & ((form.bits == 8 && form.minimum) || pack == PACK_I14 ? 0x1F : form.bits == 16 ? 0x3F : 0xFF));
   for (size_t i = 0; pack == PACK_F32 && i < bytes; i += 4) memcpy(w.data + i, &(float){value()}, 4);
   for (size_t at = 0; !pack_is_float(pack) && at < bytes; at += block)
     for (size_t i = 0; i < pack_quants_at(pack); i += (size_t)form.scale_bytes) {
       float scale = (float)(int32_t)next() * 0x1p-36f;
-      uint16_t half = dtype_f32_to_f16(scale);
+      uint16_t half = pack == PACK_I14 ? dtype_f32_to_bf16(scale) : dtype_f32_to_f16(scale);
       if (form.scale_bytes == 2) memcpy(w.data + at + i, &half, 2);
       else memcpy(w.data + at + i, &scale, 4);
     }
@@ -162,6 +172,7 @@ static struct weight random_weight(enum pack pack, size_t n_out, size_t n_in) {
 static void run_product(const struct kernels *k, const struct product *p, bool wide) {
   const struct weight *w = p->job->w;
   if (pack_is_float(w->pack)) k->linear_f32(p, 0, w->n_panels);
+  else if (w->pack == PACK_I14) k->linear_i14(p, 0, w->n_panels);
   else if (wide) k->linear_i16(p, 0, w->n_panels);
   else k->linear_i8(p, 0, w->n_panels);
 }
@@ -173,14 +184,16 @@ static struct act make_act(const struct kernels *k, size_t rows, size_t n) {
   act.f32 = values(rows * act.ld);
   act.i8 = mem_zalloc(rows * blocks, sizeof *act.i8);
   act.i16 = mem_zalloc(rows * blocks, sizeof *act.i16);
+  act.i14 = mem_zalloc(rows * blocks, sizeof *act.i14);
   for (size_t r = 0; r < rows; r++) {
     k->quantize_i8(act.i8 + r * blocks, act.f32 + r * act.ld, n);
     k->quantize_i16(act.i16 + r * blocks, act.f32 + r * act.ld, n);
+    k->quantize_i14(act.i14 + r * blocks, act.f32 + r * act.ld, n);
   }
   return act;
 }
 
-static void free_act(struct act *act) { free(act->f32), free(act->i8), free(act->i16); }
+static void free_act(struct act *act) { free(act->f32), free(act->i8), free(act->i16), free(act->i14); }
 
 static void check_product(enum pack pack, bool wide, size_t n_out, size_t n_in, size_t rows) {
   struct weight w = random_weight(pack, n_out, n_in);
@@ -328,12 +341,70 @@ static void sine_and_cosine_keep_full_precision_at_large_angles(void **unused) {
 
 /* ---- packing ---- */
 
+/* A value as its block of 14 bits gives it back. */
+static float rounded(const float *block, size_t n, size_t k) {
+  float padded[BLOCK] = {0};
+  int16_t q[BLOCK];
+  memcpy(padded, block, n * sizeof *block);
+  float scale = dtype_bf16_to_f32(quants_round(padded, q));
+  return scale * (float)q[k];
+}
+
+static void a_14_bit_block_is_within_half_a_step_of_its_values(void **unused) {
+  (void)unused;
+  for (int round = 0; round < 2000; round++) {
+    float x[BLOCK], largest = 0, size = ldexpf(1, (int)between(0, 250) - 126);
+    for (int k = 0; k < BLOCK; k++) x[k] = value() * (size / 512), largest = fmaxf(largest, fabsf(x[k]));
+    if (round % 50 == 0) x[round % BLOCK] = largest = FLT_MAX;
+    int16_t q[BLOCK];
+    double scale = (double)dtype_bf16_to_f32(quants_round(x, q)); /* the largest is at least 4,096 steps, or the step is the least */
+    assert_true(scale == 0 ? largest == 0 : scale <= fmax((double)largest / 4095, 0x1p-133));
+    for (int k = 0; k < BLOCK; k++) {
+      assert_true(abs(q[k]) <= I14_LARGEST);
+      assert_true(fabs(scale * q[k] - (double)x[k]) <= scale / 2);
+    }
+  }
+}
+
+/* Within 2^5 of the block's largest a bf16 loses nothing. */
+static void a_14_bit_block_keeps_bf16_values_of_like_size(void **unused) {
+  (void)unused;
+  for (int round = 0; round < 2000; round++) {
+    float x[BLOCK], base = ldexpf(1, (int)between(0, 220) - 110);
+    for (int k = 0; k < BLOCK; k++)
+      x[k] = dtype_bf16_to_f32((uint16_t)(dtype_f32_to_bf16(ldexpf(base, (int)between(0, 5))) | between(0, 0x7F) | between(0, 1) << 15));
+    for (size_t k = 0; k < BLOCK; k++) assert_true(rounded(x, BLOCK, k) == x[k]);
+  }
+}
+
+/* A broken weight breaks its products as it would in fp32; it is never taken for a number. */
+static void a_14_bit_block_with_a_nan_or_an_infinity_is_nan(void **unused) {
+  (void)unused;
+  static const float broken[] = {NAN, INFINITY, -INFINITY};
+  for (size_t i = 0; i < 3; i++) {
+    float m[2 * BLOCK], row[2 * BLOCK], y;
+    for (size_t k = 0; k < 2 * BLOCK; k++) m[k] = 1;
+    m[BLOCK + i] = broken[i];
+    struct pool *pool = pool_create(1, NULL);
+    struct compute *c = compute_create(COMPUTE_FAST, pool, COMPUTE_ISA_ALL, NULL);
+    struct weight *w = weight_pack(c, &(struct weight_source){.dtype = DTYPE_F32, .data = m, .n_out = 1, .n_in = 2 * BLOCK}, NULL);
+    struct act *act = act_create(c, 1, 2 * BLOCK, NULL);
+    weight_row(w, 0, row);
+    for (size_t k = 0; k < 2 * BLOCK; k++) assert_true(k < BLOCK ? row[k] == 1 : isnan(row[k]));
+    memset(row, 0, sizeof row);
+    op_prepare(c, act, weight_act_form(w), row, 2 * BLOCK, 1, 2 * BLOCK);
+    op_linear(c, act, &(struct linear){.w = w, .y = &y, .ldy = 1}, 1, NULL, 1);
+    assert_true(isnan(y));
+    act_free(act), weight_free(w), compute_destroy(c), pool_destroy(pool);
+  }
+}
+
 static void check_packing(enum dtype dtype, enum compute_mode mode) {
   struct error err;
   struct pool *pool = pool_create(2, &err);
   struct compute *c = compute_create(mode, pool, COMPUTE_ISA_ALL, &err);
   const struct dtype_info *type = dtype_info(dtype);
-  size_t n_out = between(1, 40), n_in = type->block_elements * between(1, 3) * (type->block_elements == 1 ? 32 : 1),
+  size_t n_out = between(1, 40), n_in = type->block_elements == 1 ? between(1, 100) : type->block_elements * between(1, 3),
          row_bytes = n_in / type->block_elements * type->block_bytes;
   unsigned char *data = mem_alloc(n_out * row_bytes);
   for (size_t i = 0; i < n_out * row_bytes; i++) data[i] = (unsigned char)(next() & 0x3F); /* finite in every float type */
@@ -346,13 +417,18 @@ static void check_packing(enum dtype dtype, enum compute_mode mode) {
   for (size_t r = 0; r < n_out; r++) {
     assert_true(dtype_to_f32(dtype, data + order[r] * row_bytes, want, n_in));
     weight_row(w, r, got);
+    float exact[BLOCK];
+    for (size_t k = 0; w->pack == PACK_I14 && k < n_in; k++) {
+      if (k % BLOCK == 0) memcpy(exact, want + k, (n_in - k < BLOCK ? n_in - k : BLOCK) * sizeof *want);
+      want[k] = rounded(exact, n_in - k / BLOCK * BLOCK < BLOCK ? n_in % BLOCK : BLOCK, k % BLOCK);
+    }
     same("packed row", type->name, got, want, n_in * 4);
   }
   weight_free(w), free(data), free(order), free(want), free(got);
   compute_destroy(c), pool_destroy(pool);
 }
 
-static void packed_weights_dequantize_to_the_originals_bit_for_bit(void **unused) {
+static void packed_weights_dequantize_to_the_originals_or_their_14_bits(void **unused) {
   (void)unused;
   static const enum dtype types[] = {DTYPE_F32,  DTYPE_F16,  DTYPE_BF16,   DTYPE_Q4_0,   DTYPE_Q4_1,  DTYPE_Q5_0,
                                      DTYPE_Q5_1, DTYPE_Q8_0, DTYPE_Q2_K,   DTYPE_Q3_K,   DTYPE_Q4_K,  DTYPE_Q5_K,
@@ -379,7 +455,10 @@ int main(void) {
       cmocka_unit_test(attention_equals_the_truth_and_ignores_stale_slots),
       cmocka_unit_test(exp_and_erf_are_within_their_stated_error),
       cmocka_unit_test(sine_and_cosine_keep_full_precision_at_large_angles),
-      cmocka_unit_test(packed_weights_dequantize_to_the_originals_bit_for_bit),
+      cmocka_unit_test(a_14_bit_block_is_within_half_a_step_of_its_values),
+      cmocka_unit_test(a_14_bit_block_keeps_bf16_values_of_like_size),
+      cmocka_unit_test(a_14_bit_block_with_a_nan_or_an_infinity_is_nan),
+      cmocka_unit_test(packed_weights_dequantize_to_the_originals_or_their_14_bits),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -171,7 +171,7 @@ static void a_row_alone_equals_the_row_in_a_batch(void **state) {
 /* Against double arithmetic on the dequantized weights: the contract computes the product, not merely something reproducible. */
 static void products_are_close_to_exact_arithmetic(void **state) {
   (void)state;
-  static const double tolerance[] = {[COMPUTE_F32] = 1e-5, [COMPUTE_FAST] = 2e-2, [COMPUTE_PRECISE] = 1e-4};
+  static const double tolerance[] = {[COMPUTE_F32] = 1e-5, [COMPUTE_FAST] = 2e-2, [COMPUTE_PRECISE] = 5e-4};
   for (int mode = 0; mode < COMPUTE_MODES; mode++) {
     struct side sides[8];
     size_t n_sides = make_sides(sides, (enum compute_mode)mode);

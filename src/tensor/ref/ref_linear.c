@@ -2,7 +2,7 @@
  *
  * One accumulator per output. Float types: one fma per k, ascending. Integer types: the sum over a block, or over each half of it, is
  * an exact integer; times the activation's scale (one rounding), then one fma with the weight's scale, and one more with its minimum
- * where there is one; blocks and halves ascending. */
+ * where there is one; blocks and halves ascending. 14-bit blocks alike. */
 #include <math.h>
 #include <string.h>
 
@@ -128,3 +128,30 @@ static void multiply(const struct product *p, bool wide, size_t panel_begin, siz
 void ref_linear_i8(const struct product *p, size_t panel_begin, size_t panel_end) { multiply(p, false, panel_begin, panel_end); }
 
 void ref_linear_i16(const struct product *p, size_t panel_begin, size_t panel_end) { multiply(p, true, panel_begin, panel_end); }
+
+/* One row of one block of a panel: value = scale · q. */
+static float unpack_i14(const unsigned char *at, size_t r, int32_t q[BLOCK]) {
+  for (size_t k = 0; k < BLOCK; k++) {
+    int16_t v;
+    memcpy(&v, at + pack_quants_at(PACK_I14) + k / 2 * 64 + r * 4 + k % 2 * 2, sizeof v);
+    q[k] = v;
+  }
+  return element(at, r, PACK_BF16);
+}
+
+void ref_linear_i14(const struct product *p, size_t panel_begin, size_t panel_end) {
+  const struct weight *w = p->job->w;
+  for (size_t i = 0; i < p->n_rows; i++)
+    for (size_t panel = panel_begin; panel < panel_end; panel++) {
+      const struct act14 *x = p->act->i14 + product_row(p, i) * (p->act->ld / BLOCK);
+      float acc[PANEL_ROWS] = {0};
+      for (size_t b = 0; b < w->n_blocks; b++, x++)
+        for (size_t r = 0; r < PANEL_ROWS; r++) {
+          int32_t q[BLOCK], sum = 0;
+          float scale = unpack_i14(w->data + panel * w->panel_bytes + b * pack_block_bytes(PACK_I14), r, q);
+          for (size_t k = 0; k < BLOCK; k++) sum += q[k] * x->q[k];
+          acc[r] = fmaf((float)sum * x->d, scale, acc[r]);
+        }
+      put(p, panel, i, acc);
+    }
+}

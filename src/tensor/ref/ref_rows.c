@@ -147,3 +147,11 @@ void ref_quantize_i16(struct act16 *to, const float *x, size_t n) {
     to->ds = to->d * (float)(to->bias / -128);
   }
 }
+
+void ref_quantize_i14(struct act14 *to, const float *x, size_t n) {
+  for (size_t begin = 0; begin < n; begin += BLOCK, to++) {
+    int32_t q[BLOCK];
+    to->d = to_integers(x + begin, n - begin < BLOCK ? n - begin : BLOCK, I14_LARGEST, q);
+    for (int i = 0; i < BLOCK; i++) to->q[i] = (int16_t)q[i];
+  }
+}

@@ -7,6 +7,8 @@
 #define OUTPUT_TILE 1
 #define F32_PANELS 1
 #define F32_COLUMNS 6
+#define I14_PANELS 1
+#define I14_COLUMNS 4
 #include "tensor/ref/ref.h"
 #define ATTENTION_FALLBACK ref_attention
 #include "tensor/x86/rows_template.h"
@@ -24,6 +26,7 @@ void avx2_fill(struct kernels *k) {
   k->linear_f32 = linear_f32;
   k->linear_i8 = linear_i8;
   k->linear_i16 = linear_i16;
+  k->linear_i14 = linear_i14;
   k->dot_rounds = dot_rounds;
   k->read_all = read_all;
 }

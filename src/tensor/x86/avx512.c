@@ -8,6 +8,8 @@
 #define OUTPUT_TILE 4
 #define F32_PANELS 2
 #define F32_COLUMNS 8
+#define I14_PANELS 1
+#define I14_COLUMNS 8
 #include "tensor/ref/ref.h"
 #define ATTENTION_FALLBACK ref_attention
 #include "tensor/x86/rows_template.h"
@@ -25,6 +27,7 @@ void avx512_fill(struct kernels *k) {
   k->linear_f32 = linear_f32;
   k->linear_i8 = linear_i8;
   k->linear_i16 = linear_i16;
+  k->linear_i14 = linear_i14;
   k->dot_rounds = dot_rounds;
   k->read_all = read_all;
 }

@@ -1,6 +1,6 @@
-/* linear_template: what products share over a v16 type, and the fp32 product. Included once per instruction set.
+/* linear_template: what products share over a v16 type, and the fp32 and 14-bit products. Included once per instruction set.
  * SPDX-License-Identifier: Apache-2.0
- * The including file defines F32_PANELS (1 or 2) and F32_COLUMNS (<= 8): the register tile of the fp32 product. */
+ * The including file defines F32_PANELS and I14_PANELS (1 or 2), F32_COLUMNS and I14_COLUMNS (<= 8): the register tiles. */
 #include "tensor/kernels.h"
 
 /* acc is the whole product of one panel and one row. */
@@ -67,4 +67,60 @@ static void linear_f32(const struct product *p, size_t panel_begin, size_t panel
     case PACK_BF16: linear_float(p, panel_begin, panel_end, PACK_BF16); break;
     default: linear_float(p, panel_begin, panel_end, PACK_F32); break;
   }
+}
+
+/* ---- 14-bit blocks: the integer sum of a block is exact, so only the blocks have an order ---- */
+
+enum { I14_AHEAD = 4096 };
+
+static inline __attribute__((always_inline)) void linear_i14_tile(const struct product *p, size_t panel, size_t first, int panels,
+                                                                  int columns, bool cold) {
+  const struct weight *w = p->job->w;
+  const unsigned char *m[I14_PANELS];
+  const struct act14 *x[I14_COLUMNS];
+  v16 acc[I14_PANELS][I14_COLUMNS];
+  for (int i = 0; i < panels; i++) m[i] = w->data + (panel + (size_t)i) * w->panel_bytes;
+  for (int c = 0; c < columns; c++) x[c] = p->act->i14 + product_row(p, first + (size_t)c) * (p->act->ld / BLOCK);
+  for (int i = 0; i < panels; i++)
+    for (int c = 0; c < columns; c++) acc[i][c] = v16_zero();
+  for (size_t n = 0; n < w->n_blocks; n++) {
+    v16i sum[I14_PANELS][I14_COLUMNS];
+    for (int i = 0; i < panels; i++) {
+      for (int c = 0; c < columns; c++) sum[i][c] = v16i_zero();
+      for (size_t line = 0; cold && line < pack_block_bytes(PACK_I14); line += 64)
+        _mm_prefetch((const char *)m[i] + I14_AHEAD + line, _MM_HINT_T0);
+    }
+    for (size_t pair = 0; pair < BLOCK / 2; pair++) {
+      v16i row[I14_PANELS];
+      for (int i = 0; i < panels; i++) row[i] = v16i_load(m[i] + pack_quants_at(PACK_I14) + 64 * pair);
+      for (int c = 0; c < columns; c++) {
+        int32_t two;
+        memcpy(&two, x[c][n].q + 2 * pair, sizeof two);
+        v16i value = v16i_set1(two);
+        for (int i = 0; i < panels; i++) sum[i][c] = v16i_dot(sum[i][c], row[i], value);
+      }
+    }
+    for (int i = 0; i < panels; i++) {
+      v16 scale = v16_load_bf16((const uint16_t *)(const void *)m[i]);
+      for (int c = 0; c < columns; c++) acc[i][c] = v16_fma(v16_mul(v16i_to_f32(sum[i][c]), v16_set1(x[c][n].d)), scale, acc[i][c]);
+      m[i] += pack_block_bytes(PACK_I14);
+    }
+  }
+  for (int i = 0; i < panels; i++)
+    for (int c = 0; c < columns; c++) linear_put(p, panel + (size_t)i, first + (size_t)c, acc[i][c]);
+}
+
+/* One column of tiles through all panels of the call, whose weights are in the second cache for the next. */
+static inline __attribute__((always_inline)) void linear_i14_column(const struct product *p, size_t panel_begin, size_t panel_end,
+                                                                    size_t first, int columns) {
+  size_t panel = panel_begin;
+  for (; panel + I14_PANELS <= panel_end; panel += I14_PANELS) linear_i14_tile(p, panel, first, I14_PANELS, columns, first == 0);
+  for (; panel < panel_end; panel++) linear_i14_tile(p, panel, first, 1, columns, first == 0);
+}
+
+static void linear_i14(const struct product *p, size_t panel_begin, size_t panel_end) {
+  size_t i = 0;
+  for (; i + I14_COLUMNS <= p->n_rows; i += I14_COLUMNS) linear_i14_column(p, panel_begin, panel_end, i, I14_COLUMNS);
+  for (; i + 2 <= p->n_rows; i += 2) linear_i14_column(p, panel_begin, panel_end, i, 2);
+  if (i < p->n_rows) linear_i14_column(p, panel_begin, panel_end, i, 1);
 }

@@ -245,6 +245,15 @@ static void rows_quantize_i16(struct act16 *to, const float *x, size_t n) {
   }
 }
 
+static void rows_quantize_i14(struct act14 *to, const float *x, size_t n) {
+  for (size_t begin = 0; begin < n; begin += BLOCK, to++) {
+    v16 q[2];
+    to->d = rows_to_integers(x + begin, n - begin < BLOCK ? n - begin : BLOCK, I14_LARGEST, q);
+    rows_store(to->q, v16_to_i16(q[0]));
+    rows_store(to->q + 16, v16_to_i16(q[1]));
+  }
+}
+
 static void rows_fill(struct kernels *k) {
   k->rmsnorm = rows_rmsnorm;
   k->layernorm = rows_layernorm;
@@ -257,4 +266,5 @@ static void rows_fill(struct kernels *k) {
   k->softmax_weights = rows_softmax_weights;
   k->quantize_i8 = rows_quantize_i8;
   k->quantize_i16 = rows_quantize_i16;
+  k->quantize_i14 = rows_quantize_i14;
 }

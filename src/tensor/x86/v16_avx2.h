@@ -99,4 +99,21 @@ static inline __m256i v16_to_i16(v16 v) {
   return _mm256_permute4x64_epi64(packed, 0xD8);
 }
 
+/* ---- sixteen 32-bit integers ---- */
+
+typedef struct {
+  __m256i a, b;
+} v16i;
+
+static inline v16i v16i_zero(void) { return (v16i){_mm256_setzero_si256(), _mm256_setzero_si256()}; }
+static inline v16i v16i_set1(int32_t x) { return (v16i){_mm256_set1_epi32(x), _mm256_set1_epi32(x)}; }
+static inline v16i v16i_load(const void *p) {
+  return (v16i){_mm256_loadu_si256((const __m256i *)p), _mm256_loadu_si256((const __m256i *)p + 1)};
+}
+/* sum + the products of the two 16-bit integers in each lane. */
+static inline v16i v16i_dot(v16i sum, v16i a, v16i b) {
+  return (v16i){_mm256_add_epi32(sum.a, _mm256_madd_epi16(a.a, b.a)), _mm256_add_epi32(sum.b, _mm256_madd_epi16(a.b, b.b))};
+}
+static inline v16 v16i_to_f32(v16i v) { return v16_of(_mm256_cvtepi32_ps(v.a), _mm256_cvtepi32_ps(v.b)); }
+
 #endif

@@ -52,4 +52,15 @@ static inline float v16_largest(v16 v) { return _mm512_reduce_max_ps(v); }
 /* Whole numbers within int16 as 16 int16 values. */
 static inline __m256i v16_to_i16(v16 v) { return _mm512_cvtepi32_epi16(_mm512_cvtps_epi32(v)); }
 
+/* ---- sixteen 32-bit integers ---- */
+
+typedef __m512i v16i;
+
+static inline v16i v16i_zero(void) { return _mm512_setzero_si512(); }
+static inline v16i v16i_set1(int32_t x) { return _mm512_set1_epi32(x); }
+static inline v16i v16i_load(const void *p) { return _mm512_loadu_si512(p); }
+/* sum + the products of the two 16-bit integers in each lane. */
+static inline v16i v16i_dot(v16i sum, v16i a, v16i b) { return _mm512_dpwssd_epi32(sum, a, b); }
+static inline v16 v16i_to_f32(v16i v) { return _mm512_cvtepi32_ps(v); }
+
 #endif

@@ -405,6 +405,9 @@ static void add_llama(struct shape *s, size_t layers, uint64_t D, uint64_t kd, u
   add_tensor(s, "lm_head.weight", V, D);
 }
 
+/* In panels of 14-bit blocks: two bytes a value, and two for the scale of every 32. */
+static uint64_t packed_bytes(uint64_t parameters) { return 2 * parameters + parameters / 16; }
+
 static void a_70b_and_a_405b_shape_are_planned(void **state) {
   (void)state;
   struct shape s = {0}, t = {0};
@@ -414,14 +417,14 @@ static void a_70b_and_a_405b_shape_are_planned(void **state) {
            "{\"model_type\":\"llama\",\"hidden_size\":8192,\"intermediate_size\":28672,\"num_hidden_layers\":80,"
            "\"num_attention_heads\":64,\"num_key_value_heads\":8,\"max_position_embeddings\":131072,\"rope_theta\":500000.0}");
   assert_int_equal(info.n_parameters, 70553706496u);
-  assert_int_equal(s.planned_bytes, 2 * s.parameters + 2 * s.in_vectors);
+  assert_int_equal(s.planned_bytes, packed_bytes(s.parameters - s.in_vectors) + 4 * s.in_vectors);
   assert_int_equal(info.kv_bytes_per_token, 327680);
   add_llama(&t, 126, 16384, 1024, 53248, 128256, 0);
   info = plan(&t,
               "{\"model_type\":\"llama\",\"hidden_size\":16384,\"intermediate_size\":53248,\"num_hidden_layers\":126,"
               "\"num_attention_heads\":128,\"num_key_value_heads\":8,\"max_position_embeddings\":131072,\"rope_theta\":500000.0}");
   assert_int_equal(info.n_parameters, 405853388800u);
-  assert_int_equal(t.planned_bytes, 2 * t.parameters + 2 * t.in_vectors);
+  assert_int_equal(t.planned_bytes, packed_bytes(t.parameters - t.in_vectors) + 4 * t.in_vectors);
   assert_int_equal(info.kv_bytes_per_token, 516096);
 }
 
@@ -441,7 +444,7 @@ static void mixtral_shapes_are_planned(void **state) {
   assert_int_equal(info.n_parameters, 46702792704u);
   /* Routers are kept as fp32, in panels of 16 rows. */
   uint64_t routers = 32 * 8 * 4096;
-  assert_int_equal(s.planned_bytes, 2 * (s.parameters - routers) + 2 * s.in_vectors + 8 * routers);
+  assert_int_equal(s.planned_bytes, packed_bytes(s.parameters - routers - s.in_vectors) + 4 * s.in_vectors + 8 * routers);
   assert_int_equal(info.kv_bytes_per_token, 131072);
   add_llama(&t, 56, 6144, 1024, 16384, 32768, 8);
   info = plan(&t,
@@ -474,7 +477,8 @@ static void the_dbrx_shape_is_planned(void **state) {
                                 "\"attn_config\":{\"clip_qkv\":8,\"kv_n_heads\":8,\"rope_theta\":500000},"
                                 "\"ffn_config\":{\"ffn_hidden_size\":10752,\"moe_num_experts\":16,\"moe_top_k\":4}}");
   assert_int_equal(info.n_parameters, 131596523520u);
-  assert_int_equal(s.planned_bytes, 2 * s.parameters + 2 * s.in_vectors + 2 * (uint64_t)L * E * D);
+  uint64_t routers = (uint64_t)L * E * D;
+  assert_int_equal(s.planned_bytes, packed_bytes(s.parameters - routers - s.in_vectors) + 4 * s.in_vectors + 4 * routers);
   assert_int_equal(info.kv_bytes_per_token, 163840);
   assert_int_equal(info.n_experts_used, 4);
 }
