@@ -27,15 +27,16 @@ struct attention_run {
   struct compute *c;
   const struct attention *a;
   const struct kv_segment *segments;
-  size_t n_segments;
+  size_t n_segments, n_tiles;
 };
 
 static size_t row_tiles(const struct kv_segment *s) { return (s->n_rows + ATTENTION_ROWS - 1) / ATTENTION_ROWS; }
 
-/* Tiles are ordered by segment, row tile, kv head. */
+/* Tiles are ordered by segment, row tile, kv head, and taken from the end: the last rows of a prompt see most keys, and no thread should get
+ * such a tile when the others are done. */
 static void attention_tile(void *job, int tile, int worker) {
   const struct attention_run *run = job;
-  size_t n_kv = run->a->kv->n_kv_heads, left = (size_t)tile, s = 0;
+  size_t n_kv = run->a->kv->n_kv_heads, left = run->n_tiles - 1 - (size_t)tile, s = 0;
   while (left >= row_tiles(&run->segments[s]) * n_kv) left -= row_tiles(&run->segments[s++]) * n_kv;
   const struct kv_segment *segment = &run->segments[s];
   size_t begin = left / n_kv * ATTENTION_ROWS;
@@ -62,13 +63,13 @@ static void grow_scratch(struct compute *c, const struct attention *a) {
 void op_attention(struct compute *c, const struct attention *a, const struct kv_segment *segments, size_t n_segments) {
   assert(a->n_heads % a->kv->n_kv_heads == 0 && (a->causal || !a->window));
   grow_scratch(c, a);
-  struct attention_run run = {c, a, segments, n_segments};
-  size_t n_tiles = 0, work = 0;
+  struct attention_run run = {.c = c, .a = a, .segments = segments, .n_segments = n_segments};
+  size_t work = 0;
   for (size_t s = 0; s < n_segments; s++) {
-    n_tiles += row_tiles(&segments[s]) * a->kv->n_kv_heads;
+    run.n_tiles += row_tiles(&segments[s]) * a->kv->n_kv_heads;
     work += segments[s].n_rows * (segments[s].pos_begin + segments[s].n_rows) * a->n_heads * a->kv->head_dim;
   }
   if (work < 64 * 1024)
-    for (size_t i = 0; i < n_tiles; i++) attention_tile(&run, (int)i, 0);
-  else pool_run(c->pool, attention_tile, &run, (int)n_tiles);
+    for (size_t i = 0; i < run.n_tiles; i++) attention_tile(&run, (int)i, 0);
+  else pool_run(c->pool, attention_tile, &run, (int)run.n_tiles);
 }
