@@ -279,10 +279,6 @@ static void project_qkv(struct decoder *m, const struct decoder_layer *l, size_t
   }
   if (m->rules.clip > 0) op_clamp(c, m->qkv, T * ld, m->rules.clip);
   if (m->rules.qk_norm) normalize_qk(m, l, T);
-  if (m->inv_freq) {
-    op_rope(c, q, ld, m->cos, m->sin, T, s->n_heads, s->head_dim);
-    op_rope(c, k, ld, m->cos, m->sin, T, s->n_kv_heads, s->head_dim);
-  }
 }
 
 static void attend(struct decoder *m, const struct decoder_layer *l, size_t n, const struct kv_layout *kv, const struct model_batch *b) {
@@ -290,7 +286,7 @@ static void attend(struct decoder *m, const struct decoder_layer *l, size_t n, c
   const struct model_info *s = &m->base.info;
   size_t T = b->n_rows, D = s->n_embd, Hd = s->n_heads * s->head_dim, Kd = s->n_kv_heads * s->head_dim, ld = Hd + 2 * Kd;
   project_qkv(m, l, n, b);
-  op_kv_store(c, kv, n, b->segments, b->n_segments, m->qkv + Hd, m->qkv + Hd + Kd, ld);
+  op_rope_store(c, kv, n, b->segments, b->n_segments, m->qkv, ld, s->n_heads, m->inv_freq ? m->cos : NULL, m->sin);
   struct attention a = {.kv = kv,
                         .layer = n,
                         .n_heads = s->n_heads,

@@ -219,17 +219,13 @@ static void embed_tokens(struct encoder *m, const int32_t *tokens, size_t n_segm
 
 static void project_qkv(struct encoder *m, const struct encoder_layer *l, size_t T) {
   struct compute *c = m->base.compute;
-  const struct model_info *s = &m->base.info;
-  size_t D = s->n_embd;
+  size_t D = m->base.info.n_embd;
   float *q = m->qkv, *k = q + D, *v = k + D;
   struct linear fused = {.w = l->wqkv, .bias = l->bqkv, .y = q, .ldy = 3 * D};
   struct linear jobs[] = {{.w = l->wq, .bias = l->bqkv, .y = q, .ldy = 3 * D},
                           {.w = l->wk, .bias = l->bqkv + D, .y = k, .ldy = 3 * D},
                           {.w = l->wv, .bias = l->bqkv + 2 * D, .y = v, .ldy = 3 * D}};
   op_linear(c, m->act, l->wqkv ? &fused : jobs, l->wqkv ? 1 : 3, NULL, T);
-  if (!m->inv_freq) return;
-  op_rope(c, q, 3 * D, m->cos, m->sin, T, s->n_heads, s->head_dim);
-  op_rope(c, k, 3 * D, m->cos, m->sin, T, s->n_heads, s->head_dim);
 }
 
 static void attend(struct encoder *m, const struct encoder_layer *l, size_t n_segments, size_t T) {
@@ -238,7 +234,7 @@ static void attend(struct encoder *m, const struct encoder_layer *l, size_t n_se
   size_t D = s->n_embd;
   unsigned forms = weight_act_form(l->w_up) | (l->w_gate ? weight_act_form(l->w_gate) : 0);
   project_qkv(m, l, T);
-  op_kv_store(c, &m->kv, 0, m->segments, n_segments, m->qkv + D, m->qkv + 2 * D, 3 * D);
+  op_rope_store(c, &m->kv, 0, m->segments, n_segments, m->qkv, 3 * D, s->n_heads, m->inv_freq ? m->cos : NULL, m->sin);
   struct attention a = {.kv = &m->kv,
                         .n_heads = s->n_heads,
                         .scale = (float)(1.0 / sqrt((double)s->head_dim)),

@@ -13,14 +13,73 @@ struct kv_layout kv_layout_make(size_t n_layers, size_t n_kv_heads, size_t head_
   return kv;
 }
 
+struct store_run {
+  struct compute *c;
+  const struct kv_layout *kv;
+  size_t layer;
+  const struct kv_segment *segments;
+  size_t n_segments, n_heads, ld;
+  float *q; /* NULL: nothing is rotated */
+  float *k;
+  const float *v, *cos, *sin;
+};
+
+static void store_row(const struct store_run *run, const struct kv_segment *segment, size_t i) {
+  const struct kv_layout *kv = run->kv;
+  size_t pos = segment->pos_begin + i, row = segment->row_begin + i;
+  float *k = run->k + row * run->ld;
+  if (run->q) {
+    const float *cos = run->cos + row * (kv->head_dim / 2), *sin = run->sin + row * (kv->head_dim / 2);
+    run->c->kernels->rope(run->q + row * run->ld, cos, sin, run->n_heads, kv->head_dim);
+    run->c->kernels->rope(k, cos, sin, kv->n_kv_heads, kv->head_dim);
+  }
+  unsigned char *page = segment->pages[pos / KV_PAGE_TOKENS];
+  run->c->kernels->kv_store(kv, page + run->layer * kv->layer_bytes, pos % KV_PAGE_TOKENS, k, run->v + row * run->ld);
+}
+
+/* Pages that rows of the segment lie in. A tile is one of them: slots of a page share cache lines. */
+static size_t pages_written(const struct kv_segment *s) {
+  if (s->n_rows == 0) return 0;
+  return (s->pos_begin + s->n_rows - 1) / KV_PAGE_TOKENS - s->pos_begin / KV_PAGE_TOKENS + 1;
+}
+
+static void store_tile(void *job, int tile, int worker) {
+  (void)worker;
+  const struct store_run *run = job;
+  size_t left = (size_t)tile, s = 0;
+  while (left >= pages_written(&run->segments[s])) left -= pages_written(&run->segments[s++]);
+  const struct kv_segment *segment = &run->segments[s];
+  size_t page = segment->pos_begin / KV_PAGE_TOKENS + left, from = page * KV_PAGE_TOKENS, to = from + KV_PAGE_TOKENS;
+  if (from < segment->pos_begin) from = segment->pos_begin;
+  if (to > segment->pos_begin + segment->n_rows) to = segment->pos_begin + segment->n_rows;
+  for (size_t pos = from; pos < to; pos++) store_row(run, segment, pos - segment->pos_begin);
+}
+
+enum { STORE_INLINE_VALUES = 4096 }; /* fewer stay on the calling thread */
+
+static void store_all(struct store_run *run) {
+  size_t n_tiles = 0, rows = 0;
+  for (size_t s = 0; s < run->n_segments; s++) n_tiles += pages_written(&run->segments[s]), rows += run->segments[s].n_rows;
+  size_t heads = run->kv->n_kv_heads * 2 + (run->q ? run->n_heads : 0);
+  if (rows * heads * run->kv->head_dim >= STORE_INLINE_VALUES) pool_run(run->c->pool, store_tile, run, (int)n_tiles);
+  else
+    for (size_t i = 0; i < n_tiles; i++) store_tile(run, (int)i, 0);
+}
+
 void op_kv_store(struct compute *c, const struct kv_layout *kv, size_t layer, const struct kv_segment *segments, size_t n_segments,
                  const float *k, const float *v, size_t ld) {
-  for (size_t s = 0; s < n_segments; s++)
-    for (size_t i = 0; i < segments[s].n_rows; i++) {
-      size_t pos = segments[s].pos_begin + i, row = segments[s].row_begin + i;
-      unsigned char *page = segments[s].pages[pos / KV_PAGE_TOKENS];
-      c->kernels->kv_store(kv, page + layer * kv->layer_bytes, pos % KV_PAGE_TOKENS, k + row * ld, v + row * ld);
-    }
+  store_all(&(struct store_run){
+      .c = c, .kv = kv, .layer = layer, .segments = segments, .n_segments = n_segments, .k = (float *)(uintptr_t)k, .v = v, .ld = ld});
+}
+
+void op_rope_store(struct compute *c, const struct kv_layout *kv, size_t layer, const struct kv_segment *segments, size_t n_segments,
+                   float *qkv, size_t ld, size_t n_heads, const float *cos, const float *sin) {
+  struct store_run run = {.c = c, .kv = kv, .layer = layer, .segments = segments, .n_segments = n_segments, .n_heads = n_heads, .ld = ld};
+  if (cos) run.q = qkv;
+  run.k = qkv + n_heads * kv->head_dim;
+  run.v = run.k + kv->n_kv_heads * kv->head_dim;
+  run.cos = cos, run.sin = sin;
+  store_all(&run);
 }
 
 struct attention_run {

@@ -175,6 +175,11 @@ struct kv_segment {
 void op_kv_store(struct compute *c, const struct kv_layout *kv, size_t layer, const struct kv_segment *segments, size_t n_segments,
                  const float *k, const float *v, size_t ld);
 
+/* The same of rows [q k v] of n_heads + 2 · n_kv_heads heads, after op_rope of q and of k with cos and sin (NULL: no rotation). q is rotated in
+ * place; k and v may be rotated or left as they were.  qkv [rows, …], stride ld */
+void op_rope_store(struct compute *c, const struct kv_layout *kv, size_t layer, const struct kv_segment *segments, size_t n_segments,
+                   float *qkv, size_t ld, size_t n_heads, const float *cos, const float *sin);
+
 struct attention {
   const struct kv_layout *kv;
   size_t layer;

@@ -113,6 +113,42 @@ static void attention_has_equal_bits(void **state) {
   pool_destroy(one), pool_destroy(three);
 }
 
+/* One operation that rotates and stores gives what three do, in any cut and on any threads. */
+static void rotating_and_storing_at_once_equals_the_steps(void **state) {
+  (void)state;
+  struct pool *pool = pool_create(3, NULL);
+  struct compute *c = compute_create(COMPUTE_FAST, pool, COMPUTE_ISA_ALL, NULL);
+  for (size_t round = 0; round < 40; round++) {
+    enum { PAGES = 12 };
+    size_t n_kv = 1 + random_below(3), heads = n_kv * (1 + random_below(3)), d = 16 << random_below(3), ld = (heads + 2 * n_kv) * d;
+    struct kv_layout kv = kv_layout_make(2, n_kv, d, round % 2 ? DTYPE_F16 : DTYPE_F32);
+    unsigned char *memory[2] = {mem_aligned(64, 2 * PAGES * kv.page_bytes), mem_aligned(64, 2 * PAGES * kv.page_bytes)};
+    void *page[2][2 * PAGES];
+    struct kv_segment segments[2][2];
+    size_t rows = 0;
+    for (int side = 0; side < 2; side++) {
+      memset(memory[side], 0, 2 * PAGES * kv.page_bytes);
+      for (size_t i = 0; i < 2 * PAGES; i++) page[side][i] = memory[side] + i * kv.page_bytes;
+    }
+    for (int s = 0; s < 2; s++) {
+      struct kv_segment one = {.row_begin = rows, .n_rows = 1 + random_below(120), .pos_begin = random_below(200)};
+      for (int side = 0; side < 2; side++) segments[side][s] = one, segments[side][s].pages = page[side] + s * PAGES;
+      rows += one.n_rows;
+    }
+    float *x = random_values(rows * ld, PLAIN), *y = mem_dup(x, rows * ld * sizeof *x), *cos = random_values(rows * d / 2, PLAIN),
+          *sin = random_values(rows * d / 2, PLAIN);
+    bool rotates = round % 3 != 0;
+    if (rotates) op_rope(c, x, ld, cos, sin, rows, heads, d), op_rope(c, x + heads * d, ld, cos, sin, rows, n_kv, d);
+    op_kv_store(c, &kv, 1, segments[0], 2, x + heads * d, x + (heads + n_kv) * d, ld);
+    op_rope_store(c, &kv, 1, segments[1], 2, y, ld, heads, rotates ? cos : NULL, sin);
+    for (size_t r = 0; r < rows; r++) assert_memory_equal(x + r * ld, y + r * ld, heads * d * sizeof *x);
+    assert_memory_equal(memory[0], memory[1], 2 * PAGES * kv.page_bytes);
+    free(memory[0]), free(memory[1]), free(x), free(y), free(cos), free(sin);
+  }
+  compute_destroy(c);
+  pool_destroy(pool);
+}
+
 static void compare_to_exact(size_t window, float slope) {
   enum { D = 16, LENGTH = 70, HEADS = 2 };
   struct problem p = {
@@ -175,6 +211,7 @@ int main(void) {
   unsetenv("PLINTH_ISA");
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(attention_has_equal_bits),
+      cmocka_unit_test(rotating_and_storing_at_once_equals_the_steps),
       cmocka_unit_test(attention_is_close_to_exact_arithmetic),
       cmocka_unit_test(attention_stands_scores_of_any_size),
   };
