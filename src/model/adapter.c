@@ -31,7 +31,8 @@ struct adapter {
 static struct weight *pack(struct compute *c, const struct file_adapter *f, const struct file_tensor *t, float *values, size_t n_out,
                            size_t n_in, struct error *err) {
   struct weight *w = NULL;
-  if (values) w = weight_pack(c, &(struct weight_source){.dtype = DTYPE_F32, .data = values, .n_out = n_out, .n_in = n_in, .exact = true}, err);
+  if (values)
+    w = weight_pack(c, &(struct weight_source){.dtype = DTYPE_F32, .data = values, .n_out = n_out, .n_in = n_in, .exact = true}, err);
   if (values && !w) error_prefix(err, "%s, tensor %.*s", f->path, SLICE_ARG(t->name));
   free(values);
   return w;

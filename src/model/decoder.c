@@ -165,9 +165,8 @@ static bool make_scratch(struct loading *l, const struct model_options *o) {
   struct decoder *m = l->m;
   size_t T = o->rows_max, half = m->base.info.head_dim / 2, widest = l->D > l->Hd ? l->D : l->Hd;
   bool dense = m->rules.moe.n_experts == 0;
-  if (dense && widest < l->F) widest = l->F;
   m->act = act_create(l->w->compute, T, widest, l->err);
-  if (!m->act) return false;
+  if (!m->act || (dense && !(m->act_inner = act_create(l->w->compute, T, l->F, l->err)))) return false;
   m->x = rows_of(T, l->D);
   m->qkv = rows_of(T, l->Hd + 2 * l->Kd);
   m->attn = rows_of(T, l->Hd);
@@ -229,6 +228,7 @@ void decoder_free(struct model *base) {
   if (m->head != m->embedding) weight_free(m->head);
   weight_free(m->embedding);
   act_free(m->act);
+  act_free(m->act_inner);
   moe_scratch_free(m->moe);
   void *memory[] = {m->inv_freq, m->slopes, m->position, m->norm, m->norm_bias, m->x,     m->qkv,
                     m->attn,     m->gate,   m->up,       m->cos,  m->sin,       m->x_out, m->pos};
@@ -311,13 +311,18 @@ static void feed_forward(struct decoder *m, const struct decoder_layer *l, size_
   unsigned more = adapter_forms(b), forms = weight_act_form(l->w_up) | (l->w_gate ? weight_act_form(l->w_gate) : 0);
   normalize(m, forms | more, m->x, l->ffn_norm, l->ffn_norm_bias, T);
   struct linear jobs[] = {{.w = l->w_up, .bias = l->b_up, .y = m->up, .ldy = F}, {.w = l->w_gate, .y = m->gate, .ldy = F}};
-  op_linear(c, m->act, jobs, l->w_gate ? 2 : 1, NULL, T);
-  if (l->w_gate) adapter_add(b, m->act, DECODER_GATE, n, m->gate, F);
-  adapter_add(b, m->act, DECODER_UP, n, m->up, F);
-  if (l->w_gate) op_silu_mul(c, NULL, m->act, weight_act_form(l->w_down) | more, m->gate, m->up, T, F);
-  else op_gelu(c, NULL, m->act, weight_act_form(l->w_down) | more, m->up, T, F);
-  op_linear(c, m->act, &(struct linear){.w = l->w_down, .bias = l->b_down, .y = m->x, .ldy = D, .add = true}, 1, NULL, T);
-  adapter_add(b, m->act, DECODER_DOWN, n, m->x, D);
+  unsigned inner = weight_act_form(l->w_down) | more;
+  if (!b->adapters) {
+    op_linear_then(c, m->act, jobs, l->w_gate ? LINEAR_SILU_MUL : LINEAR_GELU, m->act_inner, inner, T);
+  } else {
+    op_linear(c, m->act, jobs, l->w_gate ? 2 : 1, NULL, T);
+    if (l->w_gate) adapter_add(b, m->act, DECODER_GATE, n, m->gate, F);
+    adapter_add(b, m->act, DECODER_UP, n, m->up, F);
+    if (l->w_gate) op_silu_mul(c, NULL, m->act_inner, inner, m->gate, m->up, T, F);
+    else op_gelu(c, NULL, m->act_inner, inner, m->up, T, F);
+  }
+  op_linear(c, m->act_inner, &(struct linear){.w = l->w_down, .bias = l->b_down, .y = m->x, .ldy = D, .add = true}, 1, NULL, T);
+  adapter_add(b, m->act_inner, DECODER_DOWN, n, m->x, D);
 }
 
 static void mix_experts(struct decoder *m, const struct decoder_layer *l, size_t n, const struct model_batch *b) {

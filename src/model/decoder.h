@@ -64,14 +64,14 @@ struct decoder {
   float *norm, *norm_bias;  /* [D] */
   struct decoder_layer *layers;
   /* one pass, rows_max rows each */
-  struct act *act;
-  float *x;         /* [T, D] residual stream */
-  float *qkv;       /* [T, (H + 2K)·d] */
-  float *attn;      /* [T, H·d] */
-  float *gate, *up; /* [T, F]; not with experts */
-  float *cos, *sin; /* [T, d/2] */
-  float *x_out;     /* [out_rows_max, D] */
-  int32_t *pos;     /* [T] */
+  struct act *act, *act_inner; /* inner: [T, F], what goes into the last product of a layer; not with experts */
+  float *x;                    /* [T, D] residual stream */
+  float *qkv;                  /* [T, (H + 2K)·d] */
+  float *attn;                 /* [T, H·d] */
+  float *gate, *up;            /* [T, F]; not with experts */
+  float *cos, *sin;            /* [T, d/2] */
+  float *x_out;                /* [out_rows_max, D] */
+  int32_t *pos;                /* [T] */
   struct moe_scratch *moe;
 };
 

@@ -142,6 +142,7 @@ struct model *encoder_load(struct encoder *m, const struct encoder_names *names,
 
 static void free_scratch(struct encoder *m) {
   act_free(m->act);
+  act_free(m->act_inner);
   void *memory[] = {m->x, m->qkv, m->attn, m->gate, m->up, m->cos, m->sin, m->pos, m->pages, m->page_list};
   for (size_t i = 0; i < sizeof memory / sizeof memory[0]; i++) free(memory[i]);
 }
@@ -150,7 +151,8 @@ static void make_scratch(struct encoder *m, size_t T) {
   const struct model_info *s = &m->base.info;
   size_t D = s->n_embd, F = s->n_ff, half = s->head_dim / 2;
   m->rows = T;
-  m->act = act_create(m->base.compute, T, D > F ? D : F, NULL);
+  m->act = act_create(m->base.compute, T, D, NULL);
+  m->act_inner = act_create(m->base.compute, T, F, NULL);
   m->x = rows_of(T, D);
   m->qkv = rows_of(T, 3 * D);
   m->attn = rows_of(T, D);
@@ -253,10 +255,8 @@ static void feed_forward(struct encoder *m, const struct encoder_layer *l, unsig
   struct compute *c = m->base.compute;
   size_t D = m->base.info.n_embd, F = m->base.info.n_ff;
   struct linear jobs[] = {{.w = l->w_up, .bias = l->b_up, .y = m->up, .ldy = F}, {.w = l->w_gate, .y = m->gate, .ldy = F}};
-  op_linear(c, m->act, jobs, l->w_gate ? 2 : 1, NULL, T);
-  if (l->w_gate) op_gelu_mul(c, NULL, m->act, weight_act_form(l->w_down), m->gate, m->up, T, F);
-  else op_gelu(c, NULL, m->act, weight_act_form(l->w_down), m->up, T, F);
-  op_linear(c, m->act, &(struct linear){.w = l->w_down, .bias = l->b_down, .y = m->x, .ldy = D, .add = true}, 1, NULL, T);
+  op_linear_then(c, m->act, jobs, l->w_gate ? LINEAR_GELU_MUL : LINEAR_GELU, m->act_inner, weight_act_form(l->w_down), T);
+  op_linear(c, m->act_inner, &(struct linear){.w = l->w_down, .bias = l->b_down, .y = m->x, .ldy = D, .add = true}, 1, NULL, T);
   op_layernorm(c, m->x, forms ? m->act : NULL, forms, m->x, NULL, l->ffn_norm, l->ffn_norm_bias, m->eps, T, D);
 }
 

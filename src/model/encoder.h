@@ -48,16 +48,16 @@ struct encoder {
   struct encoder_layer *layers;
   /* one pass of up to `rows` rows; grown for a longer one, and small again for the next */
   size_t rows;
-  struct act *act;
-  float *x;             /* [T, D] */
-  float *qkv;           /* [T, 3D] */
-  float *attn;          /* [T, D] */
-  float *gate, *up;     /* [T, F] */
-  float *cos, *sin;     /* [T, d/2] */
-  int32_t *pos;         /* [T] */
-  struct kv_layout kv;  /* one layer, fp32 */
-  unsigned char *pages; /* n_pages · kv.page_bytes */
-  void **page_list;     /* [n_pages] */
+  struct act *act, *act_inner; /* inner: [T, F] */
+  float *x;                    /* [T, D] */
+  float *qkv;                  /* [T, 3D] */
+  float *attn;                 /* [T, D] */
+  float *gate, *up;            /* [T, F] */
+  float *cos, *sin;            /* [T, d/2] */
+  int32_t *pos;                /* [T] */
+  struct kv_layout kv;         /* one layer, fp32 */
+  unsigned char *pages;        /* n_pages · kv.page_bytes */
+  void **page_list;            /* [n_pages] */
   struct kv_segment segments[ENCODER_TEXTS_MAX];
 };
 

@@ -106,20 +106,23 @@ static const float *compute_row(const struct row_job *j, size_t r, int worker) {
   return y;
 }
 
-static void put_forms(const struct row_job *j, size_t r, const float *y) {
-  struct act *a = j->act;
-  if (!a) return;
-  float *f32 = a->f32 + r * a->ld;
-  if ((a->forms & ACT_F32) && y != f32) memcpy(f32, y, j->n * sizeof *y);
-  if (a->forms & ACT_I8) j->c->kernels->quantize_i8(a->i8 + r * (a->ld / BLOCK), y, j->n);
-  if (a->forms & ACT_I16) j->c->kernels->quantize_i16(a->i16 + r * (a->ld / BLOCK), y, j->n);
-  if (a->forms & ACT_I14) j->c->kernels->quantize_i14(a->i14 + r * (a->ld / BLOCK), y, j->n);
+/* Values from … from + n − 1 of row r; from is a multiple of BLOCK. */
+static void put_forms(const struct kernels *k, struct act *a, size_t r, size_t from, const float *y, size_t n) {
+  float *f32 = a->f32 + r * a->ld + from;
+  size_t block = (r * a->ld + from) / BLOCK;
+  if ((a->forms & ACT_F32) && y != f32) memcpy(f32, y, n * sizeof *y);
+  if (a->forms & ACT_I8) k->quantize_i8(a->i8 + block, y, n);
+  if (a->forms & ACT_I16) k->quantize_i16(a->i16 + block, y, n);
+  if (a->forms & ACT_I14) k->quantize_i14(a->i14 + block, y, n);
 }
 
 static void run_row_tile(void *job, int tile, int worker) {
   const struct row_job *j = job;
   size_t begin = (size_t)tile * ROWS_PER_TILE, end = begin + ROWS_PER_TILE < j->rows ? begin + ROWS_PER_TILE : j->rows;
-  for (size_t r = begin; r < end; r++) put_forms(j, r, compute_row(j, r, worker));
+  for (size_t r = begin; r < end; r++) {
+    const float *y = compute_row(j, r, worker);
+    if (j->act) put_forms(j->c->kernels, j->act, r, 0, y, j->n);
+  }
 }
 
 static void run_tiles(struct compute *c, pool_fn *fn, void *job, size_t n_tiles, bool small) {
@@ -262,6 +265,14 @@ struct linear_run {
   size_t n_jobs;
 };
 
+static void multiply_panels(const struct kernels *k, const struct product *p, size_t begin, size_t end) {
+  const struct weight *w = p->job->w;
+  if (pack_is_float(w->pack)) k->linear_f32(p, begin, end);
+  else if (w->pack == PACK_I14) k->linear_i14(p, begin, end);
+  else if (w->wide) k->linear_i16(p, begin, end);
+  else k->linear_i8(p, begin, end);
+}
+
 static void run_linear_tile(void *job, int tile, int worker) {
   (void)worker;
   const struct linear_run *run = job;
@@ -271,10 +282,7 @@ static void run_linear_tile(void *job, int tile, int worker) {
   const struct weight *w = p->job->w;
   size_t begin = ((size_t)tile - run->first_tile[i]) * run->panels_per_tile[i], end = begin + run->panels_per_tile[i];
   if (end > w->n_panels) end = w->n_panels;
-  if (pack_is_float(w->pack)) run->kernels->linear_f32(p, begin, end);
-  else if (w->pack == PACK_I14) run->kernels->linear_i14(p, begin, end);
-  else if (w->wide) run->kernels->linear_i16(p, begin, end);
-  else run->kernels->linear_i8(p, begin, end);
+  multiply_panels(run->kernels, p, begin, end);
 }
 
 /* Few rows: tiles of some ten KiB of weights. Many rows: enough tiles that no thread waits long for the last. */
@@ -353,6 +361,64 @@ void op_linear(struct compute *c, const struct act *act, const struct linear *jo
     op_prepare(c, c->ordered, forms, c->ordered_rows, w->n_in, n_rows, w->n_in);
     multiply(c, c->ordered, jobs + i, n, NULL, n_rows);
   }
+}
+
+struct then_run {
+  const struct kernels *kernels;
+  struct product up, gate; /* gate.job NULL: none */
+  enum linear_then then;
+  struct act *out;
+  size_t panels_per_tile;
+};
+
+static void run_then_tile(void *job, int tile, int worker) {
+  (void)worker;
+  const struct then_run *run = job;
+  const struct kernels *k = run->kernels;
+  const struct weight *w = run->up.job->w;
+  size_t begin = (size_t)tile * run->panels_per_tile, end = begin + run->panels_per_tile;
+  if (end > w->n_panels) end = w->n_panels;
+  multiply_panels(k, &run->up, begin, end);
+  if (run->gate.job) multiply_panels(k, &run->gate, begin, end);
+  size_t from = begin * PANEL_ROWS, n = (end * PANEL_ROWS < w->n_out ? end * PANEL_ROWS : w->n_out) - from;
+  for (size_t r = 0; r < run->up.n_rows; r++) {
+    float *up = run->up.job->y + r * run->up.job->ldy + from, *y = up;
+    if (run->gate.job) y = run->gate.job->y + r * run->gate.job->ldy + from;
+    if (run->then == LINEAR_SILU_MUL) k->silu_mul(y, y, up, n);
+    else k->gelu(y, y, n);
+    for (size_t i = 0; run->then == LINEAR_GELU_MUL && i < n; i++) y[i] *= up[i];
+    put_forms(k, run->out, r, from, y, n);
+  }
+}
+
+/* Rows whose order a weight has of its own are prepared for one product after the other. */
+static void linear_then_apart(struct compute *c, const struct act *act, const struct linear *jobs, enum linear_then then, struct act *out,
+                              unsigned forms, size_t n_rows) {
+  size_t n = jobs[0].w->n_out;
+  op_linear(c, act, jobs, then == LINEAR_GELU ? 1 : 2, NULL, n_rows);
+  if (then == LINEAR_GELU) op_gelu(c, NULL, out, forms, jobs[0].y, n_rows, n);
+  else if (then == LINEAR_SILU_MUL) op_silu_mul(c, NULL, out, forms, jobs[1].y, jobs[0].y, n_rows, n);
+  else op_gelu_mul(c, NULL, out, forms, jobs[1].y, jobs[0].y, n_rows, n);
+}
+
+void op_linear_then(struct compute *c, const struct act *act, const struct linear *jobs, enum linear_then then, struct act *out,
+                    unsigned forms, size_t n_rows) {
+  size_t n_jobs = then == LINEAR_GELU ? 1 : 2, n_panels = jobs[0].w->n_panels;
+  struct then_run run = {.kernels = c->kernels, .then = then, .out = out};
+  for (size_t i = 0; i < n_jobs; i++) {
+    const struct weight *w = jobs[i].w;
+    assert(w->n_in == act->n && (act->forms & weight_act_form(w)) && out != act);
+    assert(w->n_out == jobs[0].w->n_out && jobs[i].ldy == w->n_out && !jobs[i].add);
+    if (w->in_order) {
+      linear_then_apart(c, act, jobs, then, out, forms, n_rows);
+      return;
+    }
+    *(i == 0 ? &run.up : &run.gate) = (struct product){.job = &jobs[i], .act = act, .n_rows = n_rows};
+  }
+  begin_act(out, forms, n_rows, jobs[0].w->n_out);
+  run.panels_per_tile = panels_per_tile(c, jobs[0].w, n_rows, n_panels); /* even: whole blocks */
+  size_t n_tiles = (n_panels + run.panels_per_tile - 1) / run.panels_per_tile;
+  run_tiles(c, run_then_tile, &run, n_tiles, jobs[0].w->n_out * act->n * n_rows * n_jobs < 32 * 1024);
 }
 
 /* ---- rotary positions ---- */

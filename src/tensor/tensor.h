@@ -145,6 +145,13 @@ struct linear {
  * weight's form. Rows: when row_index is not NULL, output row i is the product of act row row_index[i] (n_rows of them). */
 void op_linear(struct compute *c, const struct act *act, const struct linear *jobs, size_t n_jobs, const int32_t *row_index, size_t n_rows);
 
+/* What becomes of the products up (jobs[0]) and gate (jobs[1]). */
+enum linear_then { LINEAR_GELU /* gelu(up): one job */, LINEAR_SILU_MUL /* silu(gate) · up */, LINEAR_GELU_MUL /* gelu(gate) · up */ };
+/* op_linear, then op_gelu, op_silu_mul or op_gelu_mul of its rows into `out` (not `act`) in the asked forms, tile by tile while the products are
+ * in the cache. The jobs have equal n_out, which is ldy, and do not add; what their y hold afterwards is not said. */
+void op_linear_then(struct compute *c, const struct act *act, const struct linear *jobs, enum linear_then then, struct act *out,
+                    unsigned forms, size_t n_rows);
+
 /* cos/sin [rows, d/2] of float32(pos)·inv_freq[i], product in fp32, then sine and cosine with full range reduction.
  * inv_freq [d/2], already divided by a scaling rule. */
 void op_rope_table(struct compute *c, float *cos, float *sin, const int32_t *pos, size_t rows, const float *inv_freq, size_t half_dim);

@@ -168,6 +168,51 @@ static void a_row_alone_equals_the_row_in_a_batch(void **state) {
   }
 }
 
+/* Products and what follows them in one go: the bits of the two operations, in any form, for whole blocks and tails, on any threads. */
+static void an_activation_of_products_equals_the_two_steps(void **state) {
+  (void)state;
+  for (int mode = 0; mode < COMPUTE_MODES; mode++) {
+    struct side sides[8];
+    size_t n_sides = make_sides(sides, (enum compute_mode)mode);
+    for (size_t round = 0; round < 48; round++) {
+      struct compute *c = sides[round % n_sides].c;
+      enum linear_then then = (enum linear_then)(round % 3);
+      enum dtype type = round % 2 ? DTYPE_Q8_0 : DTYPE_BF16;
+      size_t n_in = 32 * (1 + random_below(4)), n = 1 + random_below(150), rows = 1 + random_below(30),
+             n_jobs = then == LINEAR_GELU ? 1 : 2;
+      unsigned forms = ACT_F32 | (mode == COMPUTE_F32 ? 0 : ACT_I14 | ACT_I16) | (mode == COMPUTE_FAST ? ACT_I8 : 0);
+      struct act *in = act_create(c, rows, n_in, NULL), *one = act_create(c, rows, n, NULL), *two = act_create(c, rows, n, NULL);
+      float *x = random_values(rows * n_in, PLAIN), *y = mem_alloc(2 * rows * n * sizeof *y), *bias = random_values(n, PLAIN);
+      struct linear jobs[2];
+      unsigned char *data[2] = {0};
+      uint32_t *order = mem_alloc(n_in * sizeof *order); /* as act-order checkpoints have */
+      for (size_t k = 0; k < n_in; k++) order[k] = (uint32_t)((k * 7 + 3) % n_in);
+      for (size_t i = 0; i < n_jobs; i++) {
+        data[i] = random_matrix(type, n * n_in);
+        struct weight_source source = {.dtype = type, .data = data[i], .n_out = n, .n_in = n_in};
+        if (round % 4 == 1 && i + 1 == n_jobs) source.in_order = order;
+        jobs[i] = (struct linear){.w = weight_pack(c, &source, NULL), .bias = i ? NULL : bias, .y = y + i * rows * n, .ldy = n};
+      }
+      op_prepare(c, in, weight_act_form(jobs[0].w) | weight_act_form(jobs[n_jobs - 1].w), x, n_in, rows, n_in);
+      op_linear_then(c, in, jobs, then, one, forms, rows);
+      op_linear(c, in, jobs, n_jobs, NULL, rows);
+      if (then == LINEAR_GELU) op_gelu(c, NULL, two, forms, y, rows, n);
+      if (then == LINEAR_SILU_MUL) op_silu_mul(c, NULL, two, forms, y + rows * n, y, rows, n);
+      if (then == LINEAR_GELU_MUL) op_gelu_mul(c, NULL, two, forms, y + rows * n, y, rows, n);
+      for (size_t r = 0; r < rows; r++) {
+        size_t blocks = (n + BLOCK - 1) / BLOCK, at = r * (one->ld / BLOCK);
+        assert_memory_equal(one->f32 + r * one->ld, two->f32 + r * two->ld, n * sizeof *x);
+        if (one->i8) assert_memory_equal(one->i8 + at, two->i8 + at, blocks * sizeof *one->i8);
+        if (one->i16) assert_memory_equal(one->i16 + at, two->i16 + at, blocks * sizeof *one->i16);
+        if (one->i14) assert_memory_equal(one->i14 + at, two->i14 + at, blocks * sizeof *one->i14);
+      }
+      for (size_t i = 0; i < n_jobs; i++) weight_free((struct weight *)(uintptr_t)jobs[i].w), free(data[i]);
+      act_free(in), act_free(one), act_free(two), free(x), free(y), free(bias), free(order);
+    }
+    free_sides(sides, n_sides);
+  }
+}
+
 /* Against double arithmetic on the dequantized weights: the contract computes the product, not merely something reproducible. */
 static void products_are_close_to_exact_arithmetic(void **state) {
   (void)state;
@@ -205,8 +250,11 @@ static void products_are_close_to_exact_arithmetic(void **state) {
 int main(void) {
   unsetenv("PLINTH_ISA");
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(fast_products_have_equal_bits),          cmocka_unit_test(precise_products_have_equal_bits),
-      cmocka_unit_test(f32_products_have_equal_bits),           cmocka_unit_test(a_row_alone_equals_the_row_in_a_batch),
+      cmocka_unit_test(fast_products_have_equal_bits),
+      cmocka_unit_test(precise_products_have_equal_bits),
+      cmocka_unit_test(f32_products_have_equal_bits),
+      cmocka_unit_test(a_row_alone_equals_the_row_in_a_batch),
+      cmocka_unit_test(an_activation_of_products_equals_the_two_steps),
       cmocka_unit_test(products_are_close_to_exact_arithmetic),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
