@@ -178,8 +178,8 @@ static void warn_of_growth(const char *path, const struct model *m) {
   uint64_t stored = model_info(m)->weight_bytes, taken = model_weight_bytes(m);
   if (compute_mode_of(model_compute(m)) == COMPUTE_F32 || taken / 2 < stored) return;
   log_line(LOG_WARN, "engine",
-           "%s: the weights (%s) take %llu MiB in memory, %llu MiB in the file: they became fp32. plinth quantize --to q8_0 makes a file "
-           "that stays small.",
+           "%s: the weights (%s) take %llu MiB in memory, %llu MiB in the file: no product reads them as they are stored. plinth quantize "
+           "--to q8_0 makes a file that stays small.",
            path, model_info(m)->quantization, (unsigned long long)(taken >> 20), (unsigned long long)(stored >> 20));
 }
 

@@ -124,7 +124,7 @@ static enum dtype stored_type(const struct convert *c, const struct convert_tens
   return is_float8(from->dtype) ? DTYPE_F32 : DTYPE_Q8_F32;
 }
 
-/* Matrices of 8-bit floats, which take four times their size in memory. */
+/* Matrices of 8-bit floats, which take more in memory than in the file. */
 static bool has_float8(const struct convert *c) {
   for (size_t i = 0; i < c->n_tensors; i++) {
     const struct convert_tensor *t = &c->tensors[i];
@@ -224,7 +224,8 @@ static void add_text(struct buf *out, const struct plan *p) {
   buf_add_byte(out, '\n');
   if (p->stored) add_row(out, p, "as stored", NULL);
   for (size_t k = 0; k < N_PLANNED; k++) add_row(out, p, planned[k], target_find(planned[k]));
-  if (has_float8(p->c)) buf_add_cstr(out, "8-bit floats as stored become fp32 in memory; plinth quantize writes one of the other types.\n");
+  if (has_float8(p->c))
+    buf_add_cstr(out, "8-bit floats as stored take twice the room in memory under fast; plinth quantize writes one of the other types.\n");
 }
 
 static int64_t json_count(uint64_t n) { return n > INT64_MAX ? INT64_MAX : (int64_t)n; }

@@ -155,7 +155,7 @@ static void a_model_without_a_form_in_gguf_is_planned_as_stored(void **state) {
   }
 }
 
-/* 8-bit floats become fp32; integers stay bytes at most. */
+/* 8-bit floats take two bytes and a little; integers stay bytes at most. */
 static void quantized_checkpoints_are_planned_as_they_are_loaded(void **state) {
   (void)state;
   static const struct {
@@ -167,10 +167,11 @@ static void quantized_checkpoints_are_planned_as_they_are_loaded(void **state) {
     snprintf(command, sizeof command, "\"$P\" inspect --plan --json '%s/checkpoint/%s'", vectors, forms[i].name);
     struct js *plan = output_of(command);
     const struct js *stored = type_of(plan, "as stored");
-    if (forms[i].grows) assert_int_equal(member(stored, "fast_bytes"), member(stored, "f32_bytes"));
-    else assert_true(2 * member(stored, "fast_bytes") < member(stored, "f32_bytes"));
+    int64_t fast = member(stored, "fast_bytes"), f32 = member(stored, "f32_bytes");
+    if (forms[i].grows) assert_true(2 * fast > f32 && 7 * fast < 4 * f32);
+    else assert_true(2 * fast < f32);
     js_free(plan);
-    snprintf(command, sizeof command, "\"$P\" inspect --plan '%s/checkpoint/%s' | grep -q 'become fp32 in memory'", vectors, forms[i].name);
+    snprintf(command, sizeof command, "\"$P\" inspect --plan '%s/checkpoint/%s' | grep -q 'take twice the room'", vectors, forms[i].name);
     assert_int_equal(WEXITSTATUS(system(command)), forms[i].grows ? 0 : 1);
   }
 }
