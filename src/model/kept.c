@@ -27,7 +27,8 @@ struct entry {
 };
 
 struct kept {
-  char *dir, *tail, *path;  /* the file is DIR/HASH TAIL */
+  char *dir, *path; /* the file is DIR/HASH.MODE.LAYOUT.safetensors */
+  const char *mode;
   struct safetensors *file; /* what an earlier start wrote, or NULL */
   size_t next;              /* tensor of file that is tried first */
   struct entry *entries;    /* what is to be written: every matrix, or none */
@@ -76,10 +77,8 @@ struct kept *kept_begin(const char *dir, const struct file_model *file, enum com
   struct kept *k = mem_zalloc(1, sizeof *k);
   k->dir = mem_strdup(dir);
   file_model_identity(file, hash);
-  buf_printf(&name, ".%s.%d.safetensors", compute_mode_name(mode), WEIGHT_LAYOUT);
-  k->tail = mem_strdup(name.data);
-  buf_clear(&name);
-  buf_printf(&name, "%.*s%s", HASH_CHARS, hash, k->tail);
+  k->mode = compute_mode_name(mode);
+  buf_printf(&name, "%.*s.%s.%d.safetensors", HASH_CHARS, hash, k->mode, WEIGHT_LAYOUT);
   k->path = fs_join(dir, name.data);
   buf_free(&name);
   open_file(k);
@@ -139,13 +138,18 @@ static int lock_dir(struct kept *k, struct error *err) {
   return fd;
 }
 
-/* Whether a file of the folder is one of ours, of this mode, but not the one that is wanted: of an earlier state of the model, or the beginning
- * of one whose writer was killed. */
+/* Whether a file of the folder is one of ours, of this mode, but not the one that is wanted: of an earlier state of the model, in an earlier
+ * layout, or the beginning of one whose writer was killed. */
 static bool is_leftover(const struct kept *k, const char *file) {
   struct slice name = slice_cstr(file), wanted = slice_cstr(strrchr(k->path, '/') + 1);
   if (slice_eq(name, wanted) || strspn(file, "0123456789abcdef") != HASH_CHARS) return false;
-  name = slice_from(name, HASH_CHARS);
-  return slice_eq(name, slice_cstr(k->tail)) || (slice_starts(name, slice_cstr(k->tail)) && slice_ends(name, SLICE(".tmp")));
+  char mode[32];
+  unsigned layout;
+  int end = 0;
+  if (sscanf(file + HASH_CHARS, ".%31[a-z0-9].%u.safetensors%n", mode, &layout, &end) != 2 || end == 0 || strcmp(mode, k->mode) != 0)
+    return false;
+  const char *rest = file + HASH_CHARS + end;
+  return *rest == '\0' || (*rest == '.' && slice_ends(name, SLICE(".tmp")));
 }
 
 static void remove_leftovers(const struct kept *k) {
@@ -254,6 +258,6 @@ void kept_free(struct kept *k) {
   assert(!k->writing);
   safetensors_close(k->file);
   for (size_t i = 0; i < k->n_entries; i++) free(k->entries[i].name);
-  void *memory[] = {k->entries, k->dir, k->tail, k->path, k};
+  void *memory[] = {k->entries, k->dir, k->path, k};
   for (size_t i = 0; i < sizeof memory / sizeof memory[0]; i++) free(memory[i]);
 }

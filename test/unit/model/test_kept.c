@@ -273,7 +273,7 @@ static void no_second_writer_while_one_has_the_folder(void **state) {
 
 static void what_a_killed_writer_left_is_removed(void **state) {
   (void)state;
-  char path[512], leftover[600], other[600], precise[600];
+  char path[512], leftover[600], other[600], precise[600], older[600];
   use("llama-llama3-rope");
   free(load(COMPUTE_FAST, until_kept).values);
   wait_for_file(path);
@@ -282,10 +282,12 @@ static void what_a_killed_writer_left_is_removed(void **state) {
   snprintf(precise, sizeof precise, "%s/0123456789abcdef01234567.precise.1.safetensors", kept_dir);
   assert_int_equal(fs_write_atomic(leftover, SLICE("half"), 0600, NULL), 0);
   assert_int_equal(fs_write_atomic(other, SLICE("somebody's"), 0600, NULL), 0);
+  snprintf(older, sizeof older, "%s/0123456789abcdef01234567.fast.0.safetensors", kept_dir);
+  assert_int_equal(fs_write_atomic(older, SLICE("of an earlier layout"), 0600, NULL), 0);
   assert_int_equal(fs_write_atomic(precise, SLICE("another mode's"), 0600, NULL), 0);
   assert_int_equal(unlink(path), 0);
   for (int i = 0; i < 1000 && !fs_exists(path); i++) free(load(COMPUTE_FAST, NULL).values);
-  assert_false(fs_exists(leftover));
+  assert_false(fs_exists(leftover) || fs_exists(older));
   assert_true(fs_exists(other) && fs_exists(precise));
 }
 
