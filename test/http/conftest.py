@@ -17,6 +17,7 @@ import pytest
 TOP = Path(__file__).resolve().parents[2]
 PROGRAM = Path(os.environ.get("PLINTH_PROGRAM") or TOP / "build/plinth")
 CHAT, EMBED = "smollm2-135m-instruct", "all-minilm-l6-v2"
+os.environ.setdefault("PLINTH_WEIGHT_CACHE", "off")  # no test here is about it, and each server would write 190 MB
 READY_S = 300 if os.environ.get("PLINTH_SLOW") else 60  # only a broken server makes a test wait so long
 
 
