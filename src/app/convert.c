@@ -122,6 +122,32 @@ static void add_experts(struct convert *c, size_t layer, const char *which, cons
   free(to);
 }
 
+/* Out of a tensor that holds this matrix of all experts, [E, rows, columns], or twice the rows where a half is asked for. */
+static void add_stack(struct convert *c, size_t layer, const char *source, const char *name, enum convert_how how, size_t rows,
+                      size_t columns) {
+  add_rule(c, &(struct rule){source, name, 1, 1, how}, "", layer);
+  set_shape(&c->tensors[c->n_tensors - 1], n_experts(c), rows, columns);
+}
+
+/* As Mixtral was published, or as transformers 5 holds it in memory: all experts in one tensor, gate above up. */
+static void plan_mixtral_experts(struct convert *c, size_t n) {
+  size_t D = c->info.n_embd, F = c->info.n_ff, E = n_experts(c);
+  char *fused = spelled("", "model.layers.%zu.mlp.experts.gate_up_proj", n);
+  bool stacked = in_source(c, fused);
+  free(fused);
+  const char *router = stacked ? "model.layers.%zu.mlp.gate.weight" : "model.layers.%zu.block_sparse_moe.gate.weight";
+  add_rule(c, &(struct rule){router, "blk.%zu.ffn_gate_inp.weight", E, D}, "", n);
+  if (stacked) {
+    add_stack(c, n, "model.layers.%zu.mlp.experts.gate_up_proj", "blk.%zu.ffn_gate_exps.weight", CONVERT_UPPER, F, D);
+    add_stack(c, n, "model.layers.%zu.mlp.experts.gate_up_proj", "blk.%zu.ffn_up_exps.weight", CONVERT_LOWER, F, D);
+    add_stack(c, n, "model.layers.%zu.mlp.experts.down_proj", "blk.%zu.ffn_down_exps.weight", CONVERT_ROWS, D, F);
+    return;
+  }
+  add_experts(c, n, "w1", "blk.%zu.ffn_gate_exps.weight", F, D);
+  add_experts(c, n, "w3", "blk.%zu.ffn_up_exps.weight", F, D);
+  add_experts(c, n, "w2", "blk.%zu.ffn_down_exps.weight", D, F);
+}
+
 static void plan_llama_layer(struct convert *c, size_t n) {
   const struct model_info *s = &c->info;
   size_t D = s->n_embd, Q = s->n_heads * s->head_dim, K = s->n_kv_heads * s->head_dim, F = s->n_ff;
@@ -143,14 +169,8 @@ static void plan_llama_layer(struct convert *c, size_t n) {
       {"layers.%zu.mlp.down_proj.weight", "blk.%zu.ffn_down.weight", D, F},
   };
   ADD_RULES(c, attention, "model.", n);
-  if (!n_experts(c)) {
-    ADD_RULES(c, dense, "model.", n);
-    return;
-  }
-  add_rule(c, &(struct rule){"layers.%zu.block_sparse_moe.gate.weight", "blk.%zu.ffn_gate_inp.weight", n_experts(c), D}, "model.", n);
-  add_experts(c, n, "w1", "blk.%zu.ffn_gate_exps.weight", F, D);
-  add_experts(c, n, "w3", "blk.%zu.ffn_up_exps.weight", F, D);
-  add_experts(c, n, "w2", "blk.%zu.ffn_down_exps.weight", D, F);
+  if (n_experts(c)) plan_mixtral_experts(c, n);
+  else ADD_RULES(c, dense, "model.", n);
 }
 
 static double member(const struct js *rule, const char *key, double fallback) {
@@ -204,19 +224,21 @@ static void plan_dbrx(struct convert *c) {
       {"blocks.%zu.ffn.router.layer.weight", "blk.%zu.ffn_gate_inp.weight", E, D},
   };
   static const struct {
-    const char *source, *name;
+    const char *published, *quark, *name;
     enum convert_how how;
-  } stacks[] = {{"blocks.%zu.ffn.experts.mlp.w1", "blk.%zu.ffn_gate_exps.weight", CONVERT_ROWS},
-                {"blocks.%zu.ffn.experts.mlp.v1", "blk.%zu.ffn_up_exps.weight", CONVERT_ROWS},
-                {"blocks.%zu.ffn.experts.mlp.w2", "blk.%zu.ffn_down_exps.weight", CONVERT_TURN}};
+  } stacks[] = {{"transformer.blocks.%zu.ffn.experts.mlp.w1", "transformer.blocks.%zu.ffn.experts.mlp.w1_weight",
+                 "blk.%zu.ffn_gate_exps.weight", CONVERT_ROWS},
+                {"transformer.blocks.%zu.ffn.experts.mlp.v1", "transformer.blocks.%zu.ffn.experts.mlp.v1_weight",
+                 "blk.%zu.ffn_up_exps.weight", CONVERT_ROWS},
+                {"transformer.blocks.%zu.ffn.experts.mlp.w2", "transformer.blocks.%zu.ffn.experts.mlp.w2_weight",
+                 "blk.%zu.ffn_down_exps.weight", CONVERT_TURN}};
+  bool quark = in_source(c, "transformer.blocks.0.ffn.experts.mlp.w1_weight");
   add_rule(c, &(struct rule){"transformer.wte.weight", "token_embd.weight", V, D}, "", 0);
   for (size_t n = 0; n < s->n_layers; n++) {
     ADD_RULES(c, layer, "transformer.", n);
-    for (size_t i = 0; i < 3; i++) {
-      add_rule(c, &(struct rule){stacks[i].source, stacks[i].name, 1, 1, stacks[i].how}, "transformer.", n);
-      struct convert_tensor *t = &c->tensors[c->n_tensors - 1];
-      set_shape(t, E, stacks[i].how == CONVERT_TURN ? D : F, stacks[i].how == CONVERT_TURN ? F : D);
-    }
+    for (size_t i = 0; i < 3; i++)
+      add_stack(c, n, quark ? stacks[i].quark : stacks[i].published, stacks[i].name, stacks[i].how, stacks[i].how == CONVERT_TURN ? D : F,
+                stacks[i].how == CONVERT_TURN ? F : D);
   }
   add_rule(c, &(struct rule){"transformer.norm_f.weight", "output_norm.weight", 0, D}, "", 0);
   add_head(c);
@@ -313,21 +335,29 @@ static bool is_left_out(struct slice name) {
 
 static int compare_text(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
 
-/* Whether a tensor of the source is one of the planned, or stands beside a planned matrix (X.scales). */
-static bool is_used(char **used, size_t n, struct slice name) {
-  struct buf whole = {0};
-  buf_add_slice(&whole, name);
-  char *key = whole.data;
+static bool is_planned(char **used, size_t n, struct slice stem, const char *ending) {
+  struct buf name = {0};
+  buf_add_slice(&name, stem);
+  buf_add_cstr(&name, ending);
+  char *key = name.data;
   bool found = bsearch(&key, used, n, sizeof *used, compare_text) != NULL;
-  char *dot = strrchr(whole.data, '.');
-  if (!found && dot) {
-    whole.len = (size_t)(dot - whole.data);
-    buf_add_cstr(&whole, ".weight");
-    key = whole.data;
-    found = bsearch(&key, used, n, sizeof *used, compare_text) != NULL;
-  }
-  buf_free(&whole);
+  buf_free(&name);
   return found;
+}
+
+/* Whether a tensor of the source is one of the planned, or stands beside a planned matrix: X.scales; X_scale beside the stack X; X_input_scale
+ * beside X_weight, which is for activations and which no product here needs. */
+static bool is_used(char **used, size_t n, struct slice name) {
+  static const char *const endings[] = {"_scale_inv", "_scale", "_input_scale"};
+  const char *dot = memrchr(name.data, '.', name.len);
+  if (is_planned(used, n, name, "")) return true;
+  if (dot && is_planned(used, n, slice_make(name.data, (size_t)(dot - name.data)), ".weight")) return true;
+  for (size_t i = 0; i < sizeof endings / sizeof endings[0]; i++) {
+    if (!slice_ends(name, slice_cstr(endings[i]))) continue;
+    struct slice stem = slice_make(name.data, name.len - strlen(endings[i]));
+    if (is_planned(used, n, stem, "") || is_planned(used, n, stem, "_weight")) return true;
+  }
+  return false;
 }
 
 /* No tensor of the source may be lost. */
@@ -350,19 +380,6 @@ static int check_all_used(const struct convert *c, struct error *err) {
   return result;
 }
 
-/* The rows of one expert are not taken out of a tensor of all. */
-static int refuse_stacks(const struct convert *c, struct error *err) {
-  static const char *const names[] = {"model.layers.0.mlp.experts.gate_up_proj", "transformer.blocks.0.ffn.experts.mlp.w1_weight"};
-  for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-    if (in_source(c, names[i]))
-      return error_set(
-          err, ERROR_UNSUPPORTED,
-          "%s: the tensor %s holds the matrices of all experts, which cannot be written as GGUF. Take the original checkpoint, or "
-          "save it with transformers' save_pretrained, which writes the published names.",
-          c->file->path, names[i]);
-  return 0;
-}
-
 static int plan_hugging_face(struct convert *c, struct error *err) {
   static const struct {
     const char *architecture;
@@ -371,7 +388,6 @@ static int plan_hugging_face(struct convert *c, struct error *err) {
                   {"dbrx", plan_dbrx},   {"mpt", plan_mpt},       {"bert", plan_bert}};
   for (size_t i = 0; i < sizeof families / sizeof families[0]; i++) {
     if (strcmp(c->info.architecture, families[i].architecture) != 0) continue;
-    if (refuse_stacks(c, err) < 0) return -1;
     families[i].plan(c);
     return check_all_used(c, err);
   }
@@ -423,6 +439,10 @@ struct reading {
 
 /* Row r of the result is this row of the source. */
 static size_t source_row(const struct reading *r, size_t row) {
+  if (r->t->how == CONVERT_UPPER || r->t->how == CONVERT_LOWER) {
+    size_t rows = (size_t)r->t->shape[1], lower = r->t->how == CONVERT_LOWER ? rows : 0;
+    return row / rows * 2 * rows + lower + row % rows;
+  }
   if (r->t->how != CONVERT_PERMUTE) return row;
   size_t d = r->rows / r->t->heads, head = row / d, within = row % d;
   return head * d + within % 2 * (d / 2) + within / 2;
@@ -448,9 +468,10 @@ static void read_row(void *job, int tile, int worker) {
 static int check_source(const struct convert *c, const struct reading *r, const char *name, struct error *err) {
   const struct file_tensor *t = r->from;
   size_t block = dtype_info(t->dtype)->block_elements;
-  if (t->n_elements != (uint64_t)r->rows * r->columns)
+  size_t rows = r->t->how == CONVERT_UPPER || r->t->how == CONVERT_LOWER ? 2 * r->rows : r->rows;
+  if (t->n_elements != (uint64_t)rows * r->columns)
     return error_set(err, ERROR_CORRUPT, "%s: the tensor %s has %llu values, but the model's configuration demands %zu x %zu.",
-                     c->file->path, name, (unsigned long long)t->n_elements, r->rows, r->columns);
+                     c->file->path, name, (unsigned long long)t->n_elements, rows, r->columns);
   if (r->columns % block || (block > 1 && r->t->how == CONVERT_TURN))
     return error_set(err, ERROR_UNSUPPORTED, "%s: the tensor %s cannot be taken apart in the type %s.", c->file->path, name,
                      dtype_info(t->dtype)->name);
@@ -471,10 +492,45 @@ static int send_rows(struct reading *r, struct pool *pool, convert_fn *fn, void 
   return result;
 }
 
+/* The matrices of all experts in 8-bit floats, whose scales are those of an expert: it is read expert by expert. */
+static const struct file_tensor *scaled_stack(const struct convert *c, const struct convert_tensor *t) {
+  const struct file_tensor *from = t->rank == 3 && t->n_sources == 1 ? checkpoint_witness(c->checkpoint, t->sources[0]) : NULL;
+  return from && (from->dtype == DTYPE_F8_E4M3 || from->dtype == DTYPE_F8_E5M2) ? from : NULL;
+}
+
+static struct checkpoint_rows rows_of_expert(const struct convert_tensor *t, size_t expert) {
+  size_t rows = (size_t)t->shape[1], columns = (size_t)t->shape[2];
+  bool half = t->how == CONVERT_UPPER || t->how == CONVERT_LOWER;
+  struct checkpoint_rows r = {.rows_per_expert = half ? 2 * rows : rows, .n = rows, .columns = columns};
+  if (t->how == CONVERT_TURN) r = (struct checkpoint_rows){.rows_per_expert = columns, .n = columns, .columns = rows};
+  r.begin = expert * r.rows_per_expert + (t->how == CONVERT_LOWER ? rows : 0);
+  return r;
+}
+
+static int send_scaled_stack(const struct convert *c, const struct convert_tensor *t, const struct file_tensor *from, struct pool *pool,
+                             convert_fn *fn, void *ctx, struct error *err) {
+  struct convert_tensor one = *t;
+  struct reading whole = {.t = t, .from = from, .rows = (size_t)(t->shape[0] * t->shape[1]), .columns = (size_t)t->shape[2]};
+  if (check_source(c, &whole, t->sources[0], err) < 0) return -1;
+  if (one.how != CONVERT_TURN) one.how = CONVERT_ROWS;
+  for (size_t e = 0; e < t->shape[0]; e++) {
+    struct checkpoint_tensor source;
+    struct checkpoint_rows rows = rows_of_expert(t, e);
+    if (checkpoint_read_rows(c->checkpoint, from, &rows, pool, &source, err) < 0) return -1;
+    struct reading r = {.t = &one, .from = &source.view, .rows = (size_t)t->shape[1], .columns = (size_t)t->shape[2]};
+    int result = check_source(c, &r, t->sources[0], err) < 0 ? -1 : send_rows(&r, pool, fn, ctx, err);
+    checkpoint_release(&source);
+    if (result < 0) return -1;
+  }
+  return 0;
+}
+
 int convert_rows(const struct convert *c, const struct convert_tensor *t, struct pool *pool, convert_fn *fn, void *ctx, struct error *err) {
   size_t columns = t->rank ? (size_t)t->shape[t->rank - 1] : 1, rows = 1;
   for (unsigned i = 0; i + 1 < t->rank; i++) rows *= (size_t)t->shape[i];
   if (t->values) return fn(ctx, t->values, rows, columns, err);
+  const struct file_tensor *stack = scaled_stack(c, t);
+  if (stack) return send_scaled_stack(c, t, stack, pool, fn, ctx, err);
   bool vector = t->rank <= 1 && t->how == CONVERT_PERMUTE; /* of a bias the elements are the rows */
   for (size_t i = 0; i < t->n_sources; i++) {
     struct checkpoint_tensor source;

@@ -9,6 +9,8 @@ enum convert_how {
   CONVERT_ROWS,    /* as they are; several sources stand one below the other */
   CONVERT_PERMUTE, /* the rows of each head from halves to pairs */
   CONVERT_TURN,    /* each matrix of the stack transposed */
+  CONVERT_UPPER,   /* of each matrix of the stack the upper half of the rows */
+  CONVERT_LOWER,   /* the lower half */
 };
 
 /* A tensor of the GGUF file. */

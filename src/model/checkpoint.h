@@ -44,15 +44,4 @@ void *checkpoint_unpack(const struct checkpoint_matrix *m, struct pool *pool, en
 int checkpoint_read_ordered(const struct checkpoint *c, const char *name, struct pool *pool, struct checkpoint_tensor *out,
                             struct error *err);
 
-/* Rows of a tensor that stacks one matrix for each expert. */
-struct checkpoint_rows {
-  size_t rows_per_expert; /* of the tensor */
-  size_t begin, n;        /* rows of the whole tensor, all of one expert */
-  size_t columns;
-};
-/* Those rows as a matrix [n, columns], for a tensor of a number type that needs scales. Of 8-bit floats the scales stand in NAME_scale_inv or
- * NAME_scale; stacks of integers are refused by key and value. Release out. */
-int checkpoint_read_rows(const struct checkpoint *c, const struct file_tensor *t, const struct checkpoint_rows *rows, struct pool *pool,
-                         struct checkpoint_tensor *out, struct error *err);
-
 #endif

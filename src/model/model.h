@@ -56,6 +56,18 @@ const struct file_tensor *checkpoint_witness(const struct checkpoint *c, const c
 /* 1: *out is filled (checkpoint_release it); a quantized matrix is unpacked without loss, on the pool. 0: there is none. -1: it is broken. */
 int checkpoint_read(const struct checkpoint *c, const char *name, struct pool *pool, struct checkpoint_tensor *out, struct error *err);
 void checkpoint_release(struct checkpoint_tensor *t); /* fine on {0} */
+
+/* Rows of a tensor that stacks one matrix for each expert. */
+struct checkpoint_rows {
+  size_t rows_per_expert; /* of the tensor */
+  size_t begin, n;        /* rows of the whole tensor, all of one expert */
+  size_t columns;
+};
+/* Those rows as a matrix [n, columns], for a tensor of a number type that needs scales. Of 8-bit floats the scales stand in NAME_scale_inv or
+ * NAME_scale; stacks of integers are refused by key and value. Release out. */
+int checkpoint_read_rows(const struct checkpoint *c, const struct file_tensor *t, const struct checkpoint_rows *rows, struct pool *pool,
+                         struct checkpoint_tensor *out, struct error *err);
+
 /* How many of the model's parameters the tensor t of the file holds: 0 for scales and the like. */
 uint64_t checkpoint_parameters(const struct checkpoint *c, const struct file_tensor *t);
 
