@@ -143,7 +143,8 @@ def test_a_model_whose_name_would_disturb_a_terminal_is_left_out(start, tmp_path
     c = server.connect()
     c.request("GET", "/v1/models", headers=server.headers())
     assert [m["id"] for m in json.load(c.getresponse())["data"]] == ["fine"]
-    assert server.log.count("is left out") == 4 and "\x1b" not in server.log + server.out
+    wait_for("the lines in the log", lambda: server.log.count("is left out") == 4)  # a thread reads them
+    assert "\x1b" not in server.log + server.out
 
 
 def test_no_model_at_all_is_told(start, tmp_path):
@@ -167,7 +168,7 @@ def test_a_broken_model_is_an_endpoint_that_says_why_and_the_others_work(start, 
     status, headers, text = wait_for("the failure", lambda: (answer := server.complete(model=name))[0] and answer)
     assert status == 503
     assert name in json.loads(text)["error"]["message"]
-    assert f"The model {name} cannot be served" in server.log
+    wait_for("the line in the log", lambda: f"The model {name} cannot be served" in server.log)  # a thread reads it
     assert server.status("/readyz") == 503
 
 
