@@ -251,6 +251,7 @@ static void pump(struct net__conn *c) {
   for (int turn = 0; more && turn < REQUESTS_A_TURN && c->state == NET__READ; turn++) {
     if (net__conn_unsent(c) > c->net->config.unsent_bytes_max) {
       c->pumping = false;
+      pace(c);
       return; /* it asks and does not listen: on_sent resumes */
     }
     more = read_request(c);
@@ -259,6 +260,7 @@ static void pump(struct net__conn *c) {
   if (more && c->state == NET__READ && unread(c)) event_active(&c->resume, EV_TIMEOUT, 0);
   else if (c->eof) settle_eof(c);
   else if (c->state == NET__BUSY) arm(c);
+  pace(c);
 }
 
 /* ---- events ---- */
@@ -283,6 +285,7 @@ static void on_read(struct bufferevent *bev, void *arg) {
   if (c->state == NET__READ) pump(c);
   else if (c->state == NET__BUSY) arm(c);
   else discard(c);
+  pace(c);
 }
 
 static void on_sent(struct bufferevent *bev, void *arg) {
