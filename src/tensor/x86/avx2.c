@@ -11,11 +11,11 @@
 #define I14_COLUMNS 4
 #include "tensor/ref/ref.h"
 #define ATTENTION_FALLBACK ref_attention
-#include "tensor/x86/rows_template.h"
+#include "tensor/template/rows_template.h"
 
-#include "tensor/x86/attention_template.h"
+#include "tensor/template/attention_template.h"
 
-#include "tensor/x86/linear_template.h"
+#include "tensor/template/linear_template.h"
 
 #include "tensor/x86/linear_avx2.h"
 

@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "tensor/x86/v16s_x86.h"
+
 typedef struct {
   __m256 a, b; /* lanes 0 … 7, lanes 8 … 15 */
 } v16;
@@ -94,7 +96,7 @@ static inline float v16_largest(v16 v) {
   t = _mm_max_ps(t, _mm_movehl_ps(t, t));
   return _mm_cvtss_f32(_mm_max_ss(t, _mm_shuffle_ps(t, t, 1)));
 }
-static inline __m256i v16_to_i16(v16 v) {
+static inline v16s v16_to_i16(v16 v) {
   __m256i packed = _mm256_packs_epi32(_mm256_cvtps_epi32(v.a), _mm256_cvtps_epi32(v.b)); /* lanes 0-3, 8-11, 4-7, 12-15 */
   return _mm256_permute4x64_epi64(packed, 0xD8);
 }
@@ -103,17 +105,17 @@ static inline __m256i v16_to_i16(v16 v) {
 
 typedef struct {
   __m256i a, b;
-} v16i;
+} v16i, v16i_sum;
 
-static inline v16i v16i_zero(void) { return (v16i){_mm256_setzero_si256(), _mm256_setzero_si256()}; }
+static inline v16i_sum v16i_zero(void) { return (v16i){_mm256_setzero_si256(), _mm256_setzero_si256()}; }
 static inline v16i v16i_set1(int32_t x) { return (v16i){_mm256_set1_epi32(x), _mm256_set1_epi32(x)}; }
 static inline v16i v16i_load(const void *p) {
   return (v16i){_mm256_loadu_si256((const __m256i *)p), _mm256_loadu_si256((const __m256i *)p + 1)};
 }
 /* sum + the products of the two 16-bit integers in each lane. */
-static inline v16i v16i_dot(v16i sum, v16i a, v16i b) {
+static inline v16i_sum v16i_dot(v16i_sum sum, v16i a, v16i b) {
   return (v16i){_mm256_add_epi32(sum.a, _mm256_madd_epi16(a.a, b.a)), _mm256_add_epi32(sum.b, _mm256_madd_epi16(a.b, b.b))};
 }
-static inline v16 v16i_to_f32(v16i v) { return v16_of(_mm256_cvtepi32_ps(v.a), _mm256_cvtepi32_ps(v.b)); }
+static inline v16 v16i_to_f32(v16i_sum v) { return v16_of(_mm256_cvtepi32_ps(v.a), _mm256_cvtepi32_ps(v.b)); }
 
 #endif

@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "tensor/x86/v16s_x86.h"
+
 typedef __m512 v16;
 
 static inline __mmask16 v16_lanes(size_t n) { return n >= 16 ? 0xFFFF : (__mmask16)((1u << n) - 1); }
@@ -50,17 +52,17 @@ static inline float v16_tree(v16 v) {
 static inline float v16_first(v16 v) { return _mm512_cvtss_f32(v); }
 static inline float v16_largest(v16 v) { return _mm512_reduce_max_ps(v); }
 /* Whole numbers within int16 as 16 int16 values. */
-static inline __m256i v16_to_i16(v16 v) { return _mm512_cvtepi32_epi16(_mm512_cvtps_epi32(v)); }
+static inline v16s v16_to_i16(v16 v) { return _mm512_cvtepi32_epi16(_mm512_cvtps_epi32(v)); }
 
 /* ---- sixteen 32-bit integers ---- */
 
-typedef __m512i v16i;
+typedef __m512i v16i, v16i_sum;
 
-static inline v16i v16i_zero(void) { return _mm512_setzero_si512(); }
+static inline v16i_sum v16i_zero(void) { return _mm512_setzero_si512(); }
 static inline v16i v16i_set1(int32_t x) { return _mm512_set1_epi32(x); }
 static inline v16i v16i_load(const void *p) { return _mm512_loadu_si512(p); }
 /* sum + the products of the two 16-bit integers in each lane. */
-static inline v16i v16i_dot(v16i sum, v16i a, v16i b) { return _mm512_dpwssd_epi32(sum, a, b); }
-static inline v16 v16i_to_f32(v16i v) { return _mm512_cvtepi32_ps(v); }
+static inline v16i_sum v16i_dot(v16i_sum sum, v16i a, v16i b) { return _mm512_dpwssd_epi32(sum, a, b); }
+static inline v16 v16i_to_f32(v16i_sum v) { return _mm512_cvtepi32_ps(v); }
 
 #endif

@@ -84,11 +84,10 @@ static inline __attribute__((always_inline)) void linear_i14_tile(const struct p
   for (int i = 0; i < panels; i++)
     for (int c = 0; c < columns; c++) acc[i][c] = v16_zero();
   for (size_t n = 0; n < w->n_blocks; n++) {
-    v16i sum[I14_PANELS][I14_COLUMNS];
+    v16i_sum sum[I14_PANELS][I14_COLUMNS];
     for (int i = 0; i < panels; i++) {
       for (int c = 0; c < columns; c++) sum[i][c] = v16i_zero();
-      for (size_t line = 0; cold && line < pack_block_bytes(PACK_I14); line += 64)
-        _mm_prefetch((const char *)m[i] + I14_AHEAD + line, _MM_HINT_T0);
+      for (size_t line = 0; cold && line < pack_block_bytes(PACK_I14); line += 64) v16_prefetch(m[i] + I14_AHEAD + line);
     }
     for (size_t pair = 0; pair < BLOCK / 2; pair++) {
       v16i row[I14_PANELS];

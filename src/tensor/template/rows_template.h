@@ -198,26 +198,13 @@ static inline float rows_to_integers(const float *x, size_t n, float limit, v16 
   return inverse > 0 ? max / limit : 0;
 }
 
-static inline int32_t rows_sum_i16(__m256i a) {
-  __m256i s = _mm256_madd_epi16(a, _mm256_set1_epi16(1));
-  __m128i t = _mm_add_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1));
-  t = _mm_add_epi32(t, _mm_shuffle_epi32(t, 0x4E));
-  t = _mm_add_epi32(t, _mm_shuffle_epi32(t, 0xB1));
-  return _mm_cvtsi128_si32(t);
-}
-
-/* 32 int16 values within int8 as bytes, in order. */
-static inline __m256i rows_to_i8(__m256i a, __m256i b) { return _mm256_permute4x64_epi64(_mm256_packs_epi16(a, b), 0xD8); }
-
-static inline void rows_store(void *to, __m256i v) { _mm256_storeu_si256((__m256i *)to, v); }
-
 static void rows_quantize_i8(struct act8 *to, const float *x, size_t n) {
   for (size_t begin = 0; begin < n; begin += BLOCK, to++) {
     v16 q[2];
     float d = rows_to_integers(x + begin, n - begin < BLOCK ? n - begin : BLOCK, 127, q);
-    __m256i a = v16_to_i16(q[0]), b = v16_to_i16(q[1]);
-    rows_store(to->q, rows_to_i8(a, b));
-    int32_t first = rows_sum_i16(a), sum = first + rows_sum_i16(b);
+    v16s a = v16_to_i16(q[0]), b = v16_to_i16(q[1]);
+    v16s_store_i8(to->q, a, b);
+    int32_t first = v16s_sum(a), sum = first + v16s_sum(b);
     to->d = d;
     to->ds = d * (float)sum;
     to->bias = -128 * sum;
@@ -229,15 +216,12 @@ static void rows_quantize_i16(struct act16 *to, const float *x, size_t n) {
   for (size_t begin = 0; begin < n; begin += BLOCK, to++) {
     v16 q[2];
     float d = rows_to_integers(x + begin, n - begin < BLOCK ? n - begin : BLOCK, 32639, q);
-    __m256i a = v16_to_i16(q[0]), b = v16_to_i16(q[1]);
-    rows_store(to->q, a);
-    rows_store(to->q + 16, b);
-    /* low byte, sign-extended; the rest is a multiple of 256 */
-    __m256i low_a = _mm256_srai_epi16(_mm256_slli_epi16(a, 8), 8), low_b = _mm256_srai_epi16(_mm256_slli_epi16(b, 8), 8);
-    __m256i high_a = _mm256_srai_epi16(_mm256_sub_epi16(a, low_a), 8), high_b = _mm256_srai_epi16(_mm256_sub_epi16(b, low_b), 8);
-    rows_store(to->low, rows_to_i8(low_a, low_b));
-    rows_store(to->high, rows_to_i8(high_a, high_b));
-    int32_t first = rows_sum_i16(a), sum = first + rows_sum_i16(b);
+    v16s a = v16_to_i16(q[0]), b = v16_to_i16(q[1]);
+    v16s_store(to->q, a);
+    v16s_store(to->q + 16, b);
+    v16s_store_i8(to->low, v16s_low(a), v16s_low(b));
+    v16s_store_i8(to->high, v16s_high(a), v16s_high(b));
+    int32_t first = v16s_sum(a), sum = first + v16s_sum(b);
     to->d = d;
     to->ds = d * (float)sum;
     to->bias = -128 * sum;
@@ -249,8 +233,8 @@ static void rows_quantize_i14(struct act14 *to, const float *x, size_t n) {
   for (size_t begin = 0; begin < n; begin += BLOCK, to++) {
     v16 q[2];
     to->d = rows_to_integers(x + begin, n - begin < BLOCK ? n - begin : BLOCK, I14_LARGEST, q);
-    rows_store(to->q, v16_to_i16(q[0]));
-    rows_store(to->q + 16, v16_to_i16(q[1]));
+    v16s_store(to->q, v16_to_i16(q[0]));
+    v16s_store(to->q + 16, v16_to_i16(q[1]));
   }
 }
 
