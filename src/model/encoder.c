@@ -170,11 +170,10 @@ static void make_scratch(struct encoder *m, size_t T) {
 
 /* Rows are several ten KiB each: a window of 8,192 would hold half a GiB for the sake of one long text. */
 static void fit_scratch(struct encoder *m, size_t T) {
-  enum { ROWS_KEPT = 512 };
-  bool fits = T <= m->rows && (T > ROWS_KEPT || m->rows <= ROWS_KEPT);
+  bool fits = T <= m->rows && (T > ENCODER_ROWS_WANTED || m->rows <= ENCODER_ROWS_WANTED);
   if (fits) return;
   free_scratch(m);
-  make_scratch(m, T > ROWS_KEPT ? T : ROWS_KEPT);
+  make_scratch(m, T > ENCODER_ROWS_WANTED ? T : ENCODER_ROWS_WANTED);
 }
 
 static void free_layer(struct encoder_layer *l) {
@@ -287,9 +286,16 @@ static void embed_group(struct encoder *m, const int32_t *tokens, const size_t *
   for (size_t i = 0; i < n; i++) pool(m, &m->segments[i], out + i * m->base.info.n_embd);
 }
 
+/* How many of the n texts from offset on go together. */
+static size_t group_of(const size_t *offset, size_t n) {
+  size_t group = 1;
+  while (group < n && group < ENCODER_TEXTS_MAX && offset[group + 1] - offset[0] <= ENCODER_ROWS_WANTED) group++;
+  return group;
+}
+
 void encoder_embed(struct model *base, const int32_t *tokens, const size_t *offset, size_t n, float *out) {
-  for (size_t i = 0; i < n; i += ENCODER_TEXTS_MAX) {
-    size_t group = n - i < ENCODER_TEXTS_MAX ? n - i : ENCODER_TEXTS_MAX;
+  for (size_t i = 0, group; i < n; i += group) {
+    group = group_of(offset + i, n - i);
     embed_group((struct encoder *)base, tokens, offset + i, group, out + i * base->info.n_embd);
   }
 }

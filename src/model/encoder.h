@@ -12,7 +12,9 @@
 #define MODEL_ENCODER_H
 #include "model/arch.h"
 
-enum { ENCODER_TEXTS_MAX = 64 }; /* texts in one pass; more are done in several */
+/* Texts in one pass; more are done in several. So are more rows than this, unless one text has them: what a layer hands to the next then
+ * stays in the caches. */
+enum { ENCODER_TEXTS_MAX = 64, ENCODER_ROWS_WANTED = 512 };
 
 /* Tensor names; what an architecture does not have is {0}. Each but `type` and `position` must be there if it is named. */
 struct encoder_names {

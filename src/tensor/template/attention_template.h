@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * All queries of a tile (rows × the heads that share a kv head) go through a key block together: the block is widened to fp32 once,
- * scores come from register tiles of QUERY_TILE queries × 32 keys, outputs from tiles of OUTPUT_TILE queries × 64 values. When one output
+ * scores come from register tiles of QUERY_TILE queries × 32 keys, outputs from tiles of OUTPUT_TILE queries × up to 64 values. When one output
  * tile holds all queries, as in decoding, halves are widened as they are read instead. Each query's
  * own sequence of roundings is that of ref_attention.c. The including file defines QUERY_TILE (<= 6) and OUTPUT_TILE (<= 4). */
 
@@ -149,18 +149,22 @@ static inline __attribute__((always_inline)) void attention_mix(const struct att
   }
 }
 
+static inline __attribute__((always_inline)) void attention_mix_queries(const struct attention_state *s, size_t first, const void *v,
+                                                                        const struct attention_view *view, size_t at, int n, int vectors,
+                                                                        bool half) {
+  if (n == OUTPUT_TILE) attention_mix(s, first, v, view, at, OUTPUT_TILE, vectors, half);
+  else if (OUTPUT_TILE > 3 && n == 3) attention_mix(s, first, v, view, at, 3, vectors, half);
+  else if (OUTPUT_TILE > 2 && n == 2) attention_mix(s, first, v, view, at, 2, vectors, half);
+  else
+    for (int i = 0; i < n; i++) attention_mix(s, first + (size_t)i, v, view + i, at, 1, vectors, half);
+}
+
 static inline __attribute__((always_inline)) void attention_mix_tile(const struct attention_state *s, size_t first, const void *v,
                                                                      const struct attention_view *view, int n, bool half) {
   size_t at = 0;
-  for (; at + 64 <= s->d; at += 64) {
-    if (n == OUTPUT_TILE) attention_mix(s, first, v, view, at, OUTPUT_TILE, 4, half);
-    else if (OUTPUT_TILE > 3 && n == 3) attention_mix(s, first, v, view, at, 3, 4, half);
-    else if (OUTPUT_TILE > 2 && n == 2) attention_mix(s, first, v, view, at, 2, 4, half);
-    else
-      for (int i = 0; i < n; i++) attention_mix(s, first + (size_t)i, v, view + i, at, 1, 4, half);
-  }
-  for (; at + 16 <= s->d; at += 16)
-    for (int i = 0; i < n; i++) attention_mix(s, first + (size_t)i, v, view + i, at, 1, 1, half);
+  for (; at + 64 <= s->d; at += 64) attention_mix_queries(s, first, v, view, at, n, 4, half);
+  for (; at + 32 <= s->d; at += 32) attention_mix_queries(s, first, v, view, at, n, 2, half);
+  for (; at + 16 <= s->d; at += 16) attention_mix_queries(s, first, v, view, at, n, 1, half);
 }
 
 /* The block that begins at position `begin` joins the queries that see a key of it: those of a run, as ranges ascend. */
