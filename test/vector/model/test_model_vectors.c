@@ -220,6 +220,27 @@ static void embeddings_in_fast_stay_within_one_in_ten_thousand(void **state) {
   check_embeddings(COMPUTE_FAST, 0.9999);
 }
 
+/* More texts and rows than go through the layers together: 90 of 1 to 40 tokens, one of 256, one of 9. */
+static void a_text_among_many_has_the_embedding_that_it_has_alone(void **state) {
+  (void)state;
+  enum { TEXTS = 92 };
+  struct loaded l = load("all-minilm-l6-v2", COMPUTE_FAST);
+  size_t width = model_info(l.model)->n_embd, offset[TEXTS + 1] = {0};
+  for (size_t i = 0; i < TEXTS; i++) offset[i + 1] = offset[i] + (i == 90 ? 256 : i == 91 ? 9 : 1 + i * 7 % 40);
+  int32_t *tokens = mem_alloc(offset[TEXTS] * sizeof *tokens);
+  for (size_t i = 0; i < offset[TEXTS]; i++) tokens[i] = (int32_t)(1000 + i * 7919 % 20000);
+  float *together = mem_alloc(TEXTS * width * sizeof *together), *alone = mem_alloc(width * sizeof *alone);
+  model_embed(l.model, tokens, offset, TEXTS, together);
+  for (size_t i = 0; i < TEXTS; i++) {
+    model_embed(l.model, tokens + offset[i], (size_t[]){0, offset[i + 1] - offset[i]}, 1, alone);
+    assert_memory_equal(alone, together + i * width, width * sizeof *alone);
+  }
+  free(alone);
+  free(together);
+  free(tokens);
+  unload(&l);
+}
+
 int main(int argc, char **argv) {
   vectors = argc > 1 ? argv[1] : "test/vector/model";
   const struct CMUnitTest tests[] = {
@@ -227,6 +248,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(greedy_continuations_in_f32_equal_transformers),
       cmocka_unit_test(embeddings_in_f32_match_transformers),
       cmocka_unit_test(embeddings_in_fast_stay_within_one_in_ten_thousand),
+      cmocka_unit_test(a_text_among_many_has_the_embedding_that_it_has_alone),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
