@@ -30,6 +30,7 @@ static unsigned touch_message(const struct wire_message *m) {
         sum += touch(slice_make(e->embedding, e->n_embd * sizeof *e->embedding));
       }
       return sum;
+    case WIRE_MACHINE:
     case WIRE_CANCEL:
     case WIRE_STOP: break;
   }

@@ -14,6 +14,7 @@ struct api;
 
 struct api_config {
   const char *version;         /* of the program, for /metrics and the page at / */
+  bool metrics_vllm;           /* /metrics has the names of vLLM, too */
   unsigned request_timeout_ms; /* from a request's arrival to its last token; 0: 600,000 */
 };
 

@@ -96,12 +96,19 @@ static void drop(struct call *c) {
   free(c);
 }
 
+static size_t prompt_tokens(const struct call *c, const struct choice *ch) { return c->prompts.list[ch->prompt_index].ids.len; }
+
+static void measure_end(const struct call *c, const struct choice *ch, enum metrics_end end) {
+  metrics_end(c->meter, ch, end, c->start_ns, prompt_tokens(c, ch));
+}
+
 static void cancel_all(struct call *c) {
   for (size_t i = 0; i < c->n_choices; i++) {
     struct generation *g = c->choices[i].generation;
     if (!g) continue;
     c->choices[i].generation = NULL;
     serving_cancel(g);
+    measure_end(c, &c->choices[i], METRICS_CANCELLED);
   }
   c->n_alive = 0;
 }
@@ -248,22 +255,15 @@ static void finish(struct call *c) {
 static void choice_done(struct call *c, struct choice *ch) {
   c->n_alive--;
   c->n_done++;
-  metrics_tokens(c->api->metrics, c->model.index, 0, c->request.prompt_only ? 0 : ch->completion_tokens);
+  measure_end(c, ch, ch->finish == SERVING_LENGTH ? METRICS_LENGTH : METRICS_STOP);
   if (c->request.kind == REQUEST_EMBEDDING) return;
   if (c->request.stream) reply_stream_finish(c, ch, &c->out);
 }
 
-static void time_token(struct call *c, struct choice *ch) {
-  uint64_t now = clock_ns();
-  if (ch->last_token_ns) metrics_inter_token(c->api->metrics, now - ch->last_token_ns);
-  else if (!c->answered) metrics_first_token(c->api->metrics, now - c->start_ns);
-  c->answered = true;
-  ch->last_token_ns = now;
-}
-
 static void take_token(struct call *c, struct choice *ch, const struct serving_event *event) {
   const struct request *q = &c->request;
-  time_token(c, ch);
+  metrics_token(c->meter, ch, event, c->start_ns, prompt_tokens(c, ch));
+  c->meter->output_tokens += !q->prompt_only;
   if (q->prompt_only) choice_finish(ch, q, SERVING_LENGTH);
   else choice_token(ch, q, event);
   if (!ch->done && choice_stopped(ch)) choice_finish(ch, q, SERVING_STOP);
@@ -288,6 +288,7 @@ static void take_error(struct call *c, struct choice *ch, const struct error *er
     return;
   }
   c->n_alive--;
+  measure_end(c, ch, METRICS_FAILED);
   struct fault f;
   fault_from_error(&f, err);
   if (err->code == ERROR_TIMEOUT) tell_late(c, &f); /* a sequence of a batch knows only what was left for it */
@@ -301,6 +302,7 @@ static void take(struct call *c, struct choice *ch, const struct serving_event *
     case SERVING_PROMPT_TOKEN: choice_prompt_token(ch, event); break;
     case SERVING_TOKEN: take_token(c, ch, event); break;
     case SERVING_EMBEDDING:
+      metrics_token(c->meter, ch, event, c->start_ns, prompt_tokens(c, ch));
       memcpy(c->vectors + ch->index * n_embd, event->embedding, n_embd * sizeof *c->vectors);
       ch->done = true;
       break;
@@ -417,7 +419,7 @@ static void start_choices(struct call *c) {
   }
   for (size_t i = 0; i < c->prompts.n; i++) c->prompt_tokens += c->prompts.list[i].ids.len;
   if (embeds) c->vectors = mem_zalloc(c->n_choices * c->model.n_embd, sizeof *c->vectors);
-  metrics_tokens(c->api->metrics, c->model.index, c->prompt_tokens, 0);
+  c->meter->prompt_tokens += c->prompt_tokens;
   run(c);
 }
 
@@ -485,6 +487,7 @@ static bool figures_known(const struct endpoint *e) { return e->context_tokens >
 static int read_kind(struct call *c) {
   enum request_kind kind;
   c->model = *c->endpoint;
+  c->meter = metrics_meter(c->api->metrics, c->model.name);
   c->rules = (struct request_rules){.dialect = c->dialect,
                                     .route = c->route,
                                     .endpoint = slice_cstr(c->model.name),

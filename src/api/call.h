@@ -30,6 +30,7 @@ struct call {
   struct js *root;
   struct request_rules rules;
   const struct endpoint *endpoint; /* loop thread */
+  struct meter *meter;             /* of its model; loop thread */
   struct endpoint model;           /* what it said when the request was read; any thread */
   struct request request;
   struct prompts prompts;
@@ -43,7 +44,6 @@ struct call {
   float *vectors; /* REQUEST_EMBEDDING: [n_choices, n_embd] */
 
   bool accepted;     /* serving took the first of its sequences */
-  bool answered;     /* the first token came */
   bool began, ended; /* the stream; the whole reply */
   bool dirty;        /* in the list of what to flush */
   struct call *next_dirty;

@@ -37,7 +37,9 @@ struct choice {
   size_t n_tokens, tokens_cap, n_prompt_tokens, n_tokens_sent;
   size_t n_chars, n_chars_bytes; /* characters in the first n_chars_bytes of text: for text_offset, which counts characters */
   size_t completion_tokens;
-  uint64_t last_token_ns;
+  uint64_t first_token_ns, last_token_ns; /* 0: not yet */
+  uint64_t prefill_ns;
+  bool timed; /* what it waited and took was told */
 };
 
 void choice_init(struct choice *c, const struct request *q, const struct endpoint *e, const struct prompt *p);

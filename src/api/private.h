@@ -27,6 +27,7 @@ enum api_route {
 };
 
 struct metrics;
+struct meter;
 struct call;
 
 struct api {

@@ -123,11 +123,10 @@ static int measure_all(struct bench *b, struct error *err) {
   return b->prefill < 0 || (b->decode = median_of(b, measure_decode, err)) < 0 ? -1 : 0;
 }
 
-/* Operations of the weights' products for one token. Experts that it does not use cost it nothing. */
+/* Operations of the weights' products for one token of a prompt, of which the last goes through the head. */
 static double token_operations(const struct bench *b) {
-  const struct model_info *i = b->local.info;
-  double idle = 3.0 * (double)(i->n_layers * (i->n_experts - i->n_experts_used)) * (double)i->n_embd * (double)i->n_ff;
-  return 2.0 * ((double)i->n_parameters - idle);
+  size_t n = (size_t)b->args->prompt_tokens;
+  return model_operations(b->local.model, n, 1) / (double)n;
 }
 
 static void write_json(const struct bench *b, struct buf *out) {

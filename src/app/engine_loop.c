@@ -9,10 +9,13 @@
 #include <poll.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 
 enum { UNSENT_BYTES_MAX = 8 << 20 };
+/* The machine is measured when nothing was asked for so long after a model was loaded; or between two steps, when that never is. */
+enum { MEASURE_IDLE_MS = 300, MEASURE_BUSY_MS = 30000 };
 
 struct slot {
   struct engine *engine;   /* NULL: not loaded, or an adapter */
@@ -33,7 +36,8 @@ struct state {
   struct slot slots[WIRE_MODELS_MAX];
   uint32_t n_slots; /* one past the highest model that is loaded */
   struct pending *loads, **loads_end;
-  bool stopping;
+  bool stopping, measured;
+  uint64_t begin_ns;
 };
 
 /* ---- frames from the gateway ---- */
@@ -102,7 +106,8 @@ static int apply(struct state *l, const struct wire_message *m, struct error *er
     case WIRE_MODEL_READY:
     case WIRE_MODEL_FAILED:
     case WIRE_STEP:
-    case WIRE_REJECT: break;
+    case WIRE_REJECT:
+    case WIRE_MACHINE: break;
   }
   return error_set(err, ERROR_CORRUPT, "The gateway sent a frame that only an engine may send: \"%s\".", wire_type_name(m->type));
 }
@@ -179,26 +184,35 @@ static void load_next(struct state *l) {
   free(p);
 }
 
-static struct wire_stats stats_of(const struct engine *e) {
+static struct wire_stats stats_of(const struct engine *e, bool stepped) {
   struct engine_stats s;
   engine_stats(e, &s);
+  const struct engine_drafts *text = &s.drafts[ENGINE_DRAFT_TEXT];
   return (struct wire_stats){.waiting = (uint32_t)s.waiting,
                              .running = (uint32_t)s.running,
                              .pages_used = (uint32_t)s.pages_used,
+                             .pages_cached = (uint32_t)s.pages_cached,
                              .pages_total = (uint32_t)s.pages_total,
-                             .steps = s.steps,
-                             .prefill_tokens = s.prefill_tokens,
-                             .decode_tokens = s.decode_tokens,
-                             .embed_tokens = s.embed_tokens,
-                             .preemptions = s.preemptions,
-                             .finished = s.finished,
-                             .pages_cached = s.pages_cached,
-                             .prefix_hit_tokens = s.prefix_hit_tokens,
-                             .drafted = s.drafted,
-                             .accepted = s.accepted,
-                             .started = s.started,
-                             .expired = s.expired,
-                             .queue_ns = s.queue_ns_total};
+                             .step_tokens = stepped ? (uint32_t)s.step_tokens : 0,
+                             .step_sequences = stepped ? (uint32_t)s.step_sequences : 0,
+                             .counts = {[WIRE_COUNT_STEPS] = s.steps,
+                                        [WIRE_COUNT_PREFILL_TOKENS] = s.prefill_tokens,
+                                        [WIRE_COUNT_DECODE_TOKENS] = s.decode_tokens,
+                                        [WIRE_COUNT_EMBED_TOKENS] = s.embed_tokens,
+                                        [WIRE_COUNT_PREEMPTIONS] = s.preemptions,
+                                        [WIRE_COUNT_FINISHED] = s.finished,
+                                        [WIRE_COUNT_PREFIX_QUERY_TOKENS] = s.prefix_query_tokens,
+                                        [WIRE_COUNT_PREFIX_HIT_TOKENS] = s.prefix_hit_tokens,
+                                        [WIRE_COUNT_STARTED] = s.started,
+                                        [WIRE_COUNT_EXPIRED] = s.expired,
+                                        [WIRE_COUNT_QUEUE_NS] = s.queue_ns_total,
+                                        [WIRE_COUNT_TEXT_DRAFTS] = text->n,
+                                        [WIRE_COUNT_TEXT_DRAFTED] = text->drafted,
+                                        [WIRE_COUNT_TEXT_ACCEPTED] = text->accepted,
+                                        [WIRE_COUNT_DECODE_NS] = s.decode_ns,
+                                        [WIRE_COUNT_DECODE_BYTES] = s.decode_bytes,
+                                        [WIRE_COUNT_PREFILL_NS] = s.prefill_ns,
+                                        [WIRE_COUNT_PREFILL_OPERATIONS] = s.prefill_operations}};
 }
 
 static void put_event(struct wire_step_writer *w, const struct engine_event *e, uint32_t n_embd) {
@@ -213,6 +227,9 @@ static void put_event(struct wire_step_writer *w, const struct engine_event *e, 
                              .kind = kinds[e->kind],
                              .finish = finishes[e->finish],
                              .is_eos = e->is_eos,
+                             .timed = e->timed,
+                             .queue_us = e->queue_ns / 1000,
+                             .prefill_us = e->prefill_ns / 1000,
                              .token = e->token,
                              .logprob = e->logprob,
                              .n_top = (uint32_t)e->n_top,
@@ -228,8 +245,9 @@ static void step(struct state *l, uint32_t model) {
   size_t n = 0;
   struct wire_step_writer w;
   l->slots[model].tell = false;
-  if (engine_busy(e)) engine_step(e, &events, &n);
-  struct wire_stats stats = stats_of(e);
+  bool steps = engine_busy(e);
+  if (steps) engine_step(e, &events, &n);
+  struct wire_stats stats = stats_of(e, steps);
   wire_step_begin(&w, &l->io.out, model, &stats);
   for (size_t i = 0; i < n; i++) put_event(&w, &events[i], l->slots[model].n_embd);
   wire_step_end(&w);
@@ -260,12 +278,31 @@ static void work(struct state *l) {
     if (has_step(l, i) && may_step(l)) step(l, i);
 }
 
+/* Once; it takes some 50 ms in which no step is made. */
+static void measure(struct state *l) {
+  struct wire_machine machine = {0};
+  l->measured = true;
+  l->config->measure(l->config->ctx, &machine);
+  wire_put_machine(&l->io.out, &machine);
+}
+
+static bool may_measure(const struct state *l) { return l->config->measure && !l->measured && !l->loads && l->n_slots > 0; }
+
+/* Until when poll waits for the gateway. */
+static int patience_ms(const struct state *l) { return has_work(l) ? 0 : may_measure(l) ? MEASURE_IDLE_MS : -1; }
+
+static bool is_time_to_measure(const struct state *l) {
+  if (!may_measure(l)) return false;
+  return !has_work(l) || clock_ns() - l->begin_ns > MEASURE_BUSY_MS * 1000000ull;
+}
+
 /* Waits for the gateway, not at all when there is work. */
 static int listen_once(struct state *l, struct error *err) {
   size_t unsent = wire_io_unsent(&l->io);
   struct pollfd p = {.fd = l->io.fd, .events = (short)((unsent < 2 * UNSENT_BYTES_MAX ? POLLIN : 0) | (unsent ? POLLOUT : 0))};
-  int n = poll(&p, 1, has_work(l) ? 0 : -1);
+  int n = poll(&p, 1, patience_ms(l));
   if (n < 0 && errno != EINTR) return error_set(err, ERROR_IO, "Cannot wait for the gateway: %s.", strerror(errno));
+  if (n == 0 && is_time_to_measure(l)) measure(l);
   if (n <= 0) return 0;
   if (p.revents & (POLLOUT | POLLERR | POLLHUP)) flush(l);
   if (p.revents & (POLLIN | POLLERR | POLLHUP) && receive(l, err) < 0) return -1;
@@ -294,6 +331,7 @@ int engine_loop_run(const struct engine_loop_config *config, struct error *err) 
   l->config = config;
   l->io.fd = config->fd;
   l->loads_end = &l->loads;
+  l->begin_ns = clock_ns();
   int result = 0;
   while (!l->stopping && result == 0) {
     result = listen_once(l, err);

@@ -13,6 +13,8 @@ struct engine_loop_config {
   /* The same for an adapter of a model that is loaded. NULL in the config: adapters are refused. */
   struct adapter *(*load_adapter)(void *ctx, const struct wire_load *request, struct wire_model *ret_figures, struct error *err);
   void (*unload)(void *ctx, uint32_t model); /* after the engine was destroyed; adapters before their bases */
+  /* What the machine can do at most; called once, when nothing is asked for. NULL: it is not measured. */
+  void (*measure)(void *ctx, struct wire_machine *ret);
   void *ctx;
 };
 

@@ -30,7 +30,7 @@
 struct serve_args {
   const char *host, *data_dir, *models_dir, *weight_cache, *compute, *speculate, *log_level, *log_format;
   int64_t port, threads, kv_mib, drain_s, request_timeout_s, stall_s;
-  bool no_auth, show_token;
+  bool no_auth, show_token, metrics_vllm;
   struct options_list cors_origins;
 };
 
@@ -152,6 +152,11 @@ static const struct options_row rows[] = {
      .env = "PLINTH_CORS_ORIGIN",
      .key = "cors_origin",
      .help = "Origin whose web pages may call the server, or *; may be given several times. Default: none."},
+    {.name = "metrics-vllm",
+     OPTION_BOOL_TO(struct serve_args, metrics_vllm),
+     .env = "PLINTH_METRICS_VLLM",
+     .key = "metrics_vllm",
+     .help = "Give /metrics the names of vLLM (vllm:...) beside our own, for dashboards and autoscalers that were made for it."},
     {.name = "log-level",
      TO_STRING(log_level),
      .metavar = "LEVEL",
@@ -299,7 +304,8 @@ static int open_data(struct server *v, struct error *err) {
 
 static int open_net(struct server *v, struct error *err) {
   const struct serve_args *a = v->args;
-  struct api_config config = {.version = PLINTH_VERSION, .request_timeout_ms = (unsigned)a->request_timeout_s * 1000};
+  struct api_config config = {
+      .version = PLINTH_VERSION, .request_timeout_ms = (unsigned)a->request_timeout_s * 1000, .metrics_vllm = a->metrics_vllm};
   struct net_config net = {
       .host = a->host, .port = (int)a->port, .cors_origins = a->cors_origins.items, .n_cors_origins = a->cors_origins.n};
   v->api = api_create(&config);

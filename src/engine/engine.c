@@ -217,6 +217,23 @@ struct engine_event *engine__add_event(struct engine *e) {
   return event;
 }
 
+void engine__time(const struct engine *e, struct sequence *s, struct engine_event *event) {
+  if (s->timed) return;
+  s->timed = event->timed = true;
+  event->queue_ns = s->queue_ns;
+  event->prefill_ns = e->computed_ns > s->started_ns ? e->computed_ns - s->started_ns : 0;
+}
+
+void engine__count_pass(struct engine *e, uint64_t begin_ns, bool decodes, double bytes, double operations) {
+  e->computed_ns = engine__clock_ns(e);
+  uint64_t ns = e->computed_ns > begin_ns ? e->computed_ns - begin_ns : 0;
+  e->step_tokens = e->sched.plan.n_rows;
+  e->step_sequences = e->sched.plan.n;
+  if (decodes) e->decode_bytes += bytes;
+  else e->prefill_operations += operations;
+  *(decodes ? &e->decode_ns : &e->prefill_ns) += ns;
+}
+
 uint64_t engine__clock_ns(const struct engine *e) { return e->config.clock_ns ? e->config.clock_ns(e->config.clock_ctx) : clock_ns(); }
 
 bool engine_busy(const struct engine *e) { return sched_busy(&e->sched); }
@@ -234,6 +251,7 @@ static void expire(struct engine *e) {
 
 void engine_step(struct engine *e, const struct engine_event **ret_events, size_t *ret_n) {
   e->n_events = 0;
+  e->step_tokens = e->step_sequences = 0;
   if (engine_busy(e)) {
     uint64_t begin = clock_ns();
     expire(e);
@@ -257,4 +275,10 @@ void engine_stats(const struct engine *e, struct engine_stats *out) {
   out->steps = e->steps;
   out->finished = e->finished;
   out->step_ns_total = e->step_ns_total;
+  out->decode_ns = e->decode_ns;
+  out->decode_bytes = (uint64_t)e->decode_bytes;
+  out->prefill_ns = e->prefill_ns;
+  out->prefill_operations = (uint64_t)e->prefill_operations;
+  out->step_tokens = e->step_tokens;
+  out->step_sequences = e->step_sequences;
 }

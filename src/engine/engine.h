@@ -116,21 +116,36 @@ struct engine_event {
   int n_top;                        /* alternatives, most likely first */
   const struct engine_logprob *top; /* borrowed until the next step */
   const float *embedding;           /* ENGINE_EMBEDDING: [n_embd], borrowed until the next step */
+  bool timed;                       /* the sequence's first token, or its embedding: its times are there */
+  uint64_t queue_ns, prefill_ns;    /* timed: from submission to the first start; from there to this event, preemptions included */
 };
 
 bool engine_busy(const struct engine *e); /* something waits or runs */
 /* One step; *ret_events are valid until the next call that changes the engine (engine_stats and engine_busy do not). */
 void engine_step(struct engine *e, const struct engine_event **ret_events, size_t *ret_n);
 
+/* Where drafts come from. */
+enum engine_draft_kind { ENGINE_DRAFT_TEXT, ENGINE_DRAFT_KINDS };
+
+struct engine_drafts {
+  uint64_t n;                 /* drafts: one for a sequence in a step */
+  uint64_t drafted, accepted; /* their tokens, which went through the model; and of these that came out */
+};
+
 struct engine_stats {
   size_t waiting, running;
   size_t pages_used, pages_cached, pages_total; /* used by what runs; kept for prefixes alone */
   uint64_t steps, prefill_tokens, decode_tokens, embed_tokens, preemptions, finished;
-  uint64_t prefix_hit_tokens; /* prompt tokens that were not computed, since their pages were there */
-  uint64_t drafted, accepted; /* tokens of drafts that went through the model, and of these that came out */
-  uint64_t started, expired;  /* left the queue to run; or past their deadline */
-  uint64_t queue_ns_total;    /* of all that started: from submission, or preemption */
-  uint64_t step_ns_total;     /* time inside steps */
+  uint64_t prefix_query_tokens; /* tokens of prompts that started, counted once */
+  uint64_t prefix_hit_tokens;   /* of these not computed, since their pages were there */
+  struct engine_drafts drafts[ENGINE_DRAFT_KINDS];
+  uint64_t started, expired; /* left the queue to run; or past their deadline */
+  uint64_t queue_ns_total;   /* of all that started: from submission, or preemption */
+  uint64_t step_ns_total;    /* time inside steps */
+  /* Of steps without prompt rows: their time, and what they read of weights and KV pages. Of the others, and of texts: their time, and the
+   * operations (two for a product and its sum) of their products with weights. */
+  uint64_t decode_ns, decode_bytes, prefill_ns, prefill_operations;
+  size_t step_tokens, step_sequences; /* of the last step: rows, and sequences that had any */
 };
 void engine_stats(const struct engine *e, struct engine_stats *out);
 

@@ -148,7 +148,12 @@ struct sequence *sched_expire(struct sched *c, uint64_t now_ns) {
 void sched__started(struct sched *c, struct sequence *s, uint64_t now_ns) {
   heap_remove(&c->deadlines, &s->expires);
   c->stats.started++;
-  c->stats.queue_ns_total += now_ns > s->waits_ns ? now_ns - s->waits_ns : 0;
+  uint64_t waited_ns = now_ns > s->waits_ns ? now_ns - s->waits_ns : 0;
+  c->stats.queue_ns_total += waited_ns;
+  if (s->was_started) return;
+  s->was_started = true;
+  s->queue_ns = waited_ns;
+  s->started_ns = now_ns;
 }
 
 static void preempt(struct sched *c, struct sequence *s, uint64_t now_ns) {
@@ -275,6 +280,7 @@ static void start(struct sched *c, struct sequence *s, uint64_t now_ns) {
   count_lacking(c, s);
   if (s->n_worked == 0 && s->n_paid == 0) {
     s->n_paid = s->n_tokens;
+    c->stats.prefix_query_tokens += s->n_tokens;
     fair_charge(&c->fair, s, (double)(s->n_paid * SCHED_PROMPT_WORK));
   }
   share(c, s);
@@ -384,7 +390,9 @@ static void draft(struct sched *c, struct sequence *s, size_t rows_free, double 
   if (most == 0) s->speculation.n_guess = 0;
   else s->n_draft = speculate_draft(&s->speculation, s->tokens, s->n_tokens, most, cost);
   give_rows(c, s, s->n_draft);
-  c->stats.drafted += s->n_draft;
+  if (s->n_draft == 0) return;
+  c->stats.drafts[ENGINE_DRAFT_TEXT].n++;
+  c->stats.drafts[ENGINE_DRAFT_TEXT].drafted += s->n_draft;
 }
 
 static void plan_decode(struct sched *c) {
@@ -474,7 +482,7 @@ static void trim(struct sched *c, struct sequence *s) {
 void sched_commit(struct sched *c, struct sequence *s) {
   size_t wrong = s->n_draft ? s->n_draft + 1 - s->n_new : 0, n_before = s->n_tokens - s->n_new;
   if (s->n_new && c->config.speculation != ENGINE_SPECULATE_OFF) speculate_learn(&s->speculation, s->tokens + n_before, s->n_new);
-  c->stats.accepted += s->n_draft - wrong;
+  c->stats.drafts[ENGINE_DRAFT_TEXT].accepted += s->n_draft - wrong;
   c->stats.decode_tokens += s->n_draft - wrong;
   trim(c, s);
   advance(c, s, s->n_rows - wrong, true);

@@ -35,6 +35,8 @@ struct sequence {
   enum { SEQUENCE_WAITS, SEQUENCE_RUNS, SEQUENCE_TAKEN } place; /* TAKEN: in no list; a text being embedded */
   uint64_t arrival;                                             /* counts up */
   uint64_t waits_ns;                                            /* since when it waits */
+  bool was_started, timed;                                      /* it ran before; its times were told */
+  uint64_t queue_ns, started_ns;                                /* was_started: until the first start, and when that was */
   unsigned n_overtaken;                                         /* later ones that were served while it was first and found no room */
   struct prefix_node *root;                                     /* while it runs */
   void **pages;                                                 /* [n_pages]; NULL: let go of, behind the window */

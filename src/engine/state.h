@@ -44,11 +44,19 @@ struct engine {
   struct engine_event *events;
   size_t n_events, cap_events;
   uint64_t steps, finished, step_ns_total;
+  uint64_t computed_ns; /* when the step under way had its results */
+  uint64_t decode_ns, prefill_ns;
+  double decode_bytes, prefill_operations;
+  size_t step_tokens, step_sequences;
 };
 
 /* Ends the sequence. */
 void engine__finish(struct engine *e, struct sequence *s);
 struct engine_event *engine__add_event(struct engine *e);
+/* The first event of a sequence says what it waited and took. */
+void engine__time(const struct engine *e, struct sequence *s, struct engine_event *event);
+/* A pass was computed from begin_ns to now. */
+void engine__count_pass(struct engine *e, uint64_t begin_ns, bool decodes, double bytes, double operations);
 uint64_t engine__clock_ns(const struct engine *e);
 /* One step of a generating model (step.c) and of an embedding model (step_embed.c). */
 void step_generate(struct engine *e);

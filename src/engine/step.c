@@ -127,7 +127,8 @@ static void report_first_token(struct engine *e, struct sequence *s) {
 
 static void tell(struct engine *e, const struct scored *x) {
   report_first_token(e, x->sequence);
-  add_scored_event(e, x, x->prompt ? ENGINE_PROMPT_TOKEN : ENGINE_TOKEN);
+  struct engine_event *event = add_scored_event(e, x, x->prompt ? ENGINE_PROMPT_TOKEN : ENGINE_TOKEN);
+  if (!x->prompt) engine__time(e, x->sequence, event);
   if (x->prompt) x->sequence->n_reported = x->position + 1;
 }
 
@@ -139,6 +140,20 @@ static void finish_step(struct engine *e, const struct batch *b) {
     sched_commit(&e->sched, p->items[i]);
     if (p->items[i]->finish != ENGINE_RUNNING) engine__finish(e, p->items[i]);
   }
+}
+
+/* Bytes of KV pages that the rows of s look at. */
+static double kv_bytes(const struct engine *e, const struct sequence *s) {
+  size_t positions = s->n_computed + s->n_rows, window = e->info->window_tokens;
+  if (window && positions > window + s->n_rows) positions = window + s->n_rows;
+  return (double)positions * (double)e->kv.page_bytes / KV_PAGE_TOKENS;
+}
+
+static void count_pass(struct engine *e, uint64_t begin_ns) {
+  const struct sched_plan *p = &e->sched.plan;
+  double bytes = model_read_bytes(e->model, p->n_rows);
+  for (size_t i = 0; i < p->n; i++) bytes += kv_bytes(e, p->items[i]);
+  engine__count_pass(e, begin_ns, p->n_prompt == 0, bytes, model_operations(e->model, p->n_rows, p->n_out));
 }
 
 void step_generate(struct engine *e) {
@@ -156,6 +171,7 @@ void step_generate(struct engine *e) {
   uint64_t begin_ns = engine__clock_ns(e);
   model_forward(e->model, &batch);
   pool_run(compute_pool(model_compute(e->model)), score_run, e, (int)b.n_runs);
-  sched_took(&e->sched, engine__clock_ns(e) - begin_ns);
+  count_pass(e, begin_ns);
+  sched_took(&e->sched, e->computed_ns - begin_ns);
   finish_step(e, &b);
 }

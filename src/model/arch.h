@@ -13,7 +13,9 @@ struct model {
   size_t rows_max, out_rows_max;
   size_t weight_bytes; /* in memory */
   size_t stream_bytes; /* read to decode one token */
-  struct kept *kept;   /* or NULL */
+  size_t expert_bytes; /* of these, of experts */
+  double row_operations, out_row_operations;
+  struct kept *kept; /* or NULL */
 };
 
 /* How an architecture calls its experts; which: 0 gate, 1 up, 2 down. */
@@ -95,6 +97,8 @@ struct weights {
   const char *hf_prefix; /* put in front of HF names, "" for none */
   size_t bytes;          /* packed so far, in memory */
   size_t stream_bytes;   /* of matrices, read by one product each */
+  size_t expert_bytes;   /* of these, of experts: those that one token uses */
+  double operations;     /* of one row's products with them */
   struct kept *kept;     /* where packed matrices are looked for first; or NULL */
 };
 

@@ -207,6 +207,9 @@ struct model *decoder_load(struct decoder *m, const struct decoder_names *names,
   free(l.k_order);
   m->base.weight_bytes = w->bytes;
   m->base.stream_bytes = w->stream_bytes;
+  m->base.expert_bytes = w->expert_bytes;
+  m->base.out_row_operations = 2.0 * (double)s->n_vocab * (double)l.D;
+  m->base.row_operations = w->operations - m->base.out_row_operations * (s->tied_head ? 1 : 2); /* but the embedding and the head */
   if (ok) return &m->base;
   decoder_free(&m->base);
   return NULL;

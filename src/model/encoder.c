@@ -121,6 +121,7 @@ static bool load_all(struct loading *l) {
       !norm(l, &m->norm, &m->norm_bias, &names->norm, &names->norm_bias, 0))
     return false;
   l->w->stream_bytes = 0; /* the table of words is looked up, not streamed */
+  l->w->operations = 0;
   for (size_t n = 0; n < m->base.info.n_layers; n++)
     if (!load_layer(l, &m->layers[n], n)) return false;
   return true;
@@ -132,6 +133,7 @@ struct model *encoder_load(struct encoder *m, const struct encoder_names *names,
   bool ok = weights_check_depth(w, &names->o, m->base.info.n_layers, err) == 0 && load_all(&l);
   m->base.weight_bytes = w->bytes;
   m->base.stream_bytes = w->stream_bytes;
+  m->base.row_operations = w->operations;
   (void)options; /* memory for a pass is made for its rows */
   if (ok) return &m->base;
   encoder_free(&m->base);

@@ -2,6 +2,7 @@
 #include "model/model.h"
 
 #include <assert.h>
+#include <math.h>
 #include <stdio.h>
 
 #include "base/buf.h"
@@ -166,6 +167,17 @@ size_t model_rows_max(const struct model *m) { return m->rows_max; }
 size_t model_out_rows_max(const struct model *m) { return m->out_rows_max; }
 size_t model_weight_bytes(const struct model *m) { return m->weight_bytes; }
 size_t model_stream_bytes(const struct model *m) { return m->stream_bytes; }
+
+double model_read_bytes(const struct model *m, size_t n_rows) {
+  double dense = (double)(m->stream_bytes - m->expert_bytes);
+  if (m->expert_bytes == 0) return dense;
+  double used = (double)m->info.n_experts_used / (double)m->info.n_experts; /* by one row */
+  return dense + (double)m->expert_bytes / used * (1 - pow(1 - used, (double)n_rows));
+}
+
+double model_operations(const struct model *m, size_t n_rows, size_t n_out_rows) {
+  return (double)n_rows * m->row_operations + (double)n_out_rows * m->out_row_operations;
+}
 
 struct kv_layout model_kv_layout(const struct model *m) {
   enum dtype dtype = compute_mode_of(m->compute) == COMPUTE_F32 ? DTYPE_F32 : DTYPE_F16;

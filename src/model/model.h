@@ -100,8 +100,12 @@ const struct model_info *model_info(const struct model *m);
 struct compute *model_compute(const struct model *m);
 size_t model_rows_max(const struct model *m);
 size_t model_out_rows_max(const struct model *m);
-size_t model_weight_bytes(const struct model *m);        /* in memory, as packed */
-size_t model_stream_bytes(const struct model *m);        /* weights read to decode one token of one stream */
+size_t model_weight_bytes(const struct model *m); /* in memory, as packed */
+size_t model_stream_bytes(const struct model *m); /* weights read to decode one token of one stream */
+/* Weights read by a pass of so many rows; of experts those that so many rows use on the average, if each were as likely. */
+double model_read_bytes(const struct model *m, size_t n_rows);
+/* Operations (two for a product and its sum) of a pass's products with weights. */
+double model_operations(const struct model *m, size_t n_rows, size_t n_out_rows);
 struct kv_layout model_kv_layout(const struct model *m); /* MODEL_GENERATE */
 
 /* A LoRA adapter on a loaded model, which it needs as long as it lives: the base's weights are shared, each sequence says which adapter

@@ -100,10 +100,14 @@ int moe_load(struct moe_layer *l, const struct moe_names *names, const struct mo
   l->up = mem_zalloc(E, sizeof(struct weight *));
   l->down = mem_zalloc(E, sizeof(struct weight *));
   size_t before = w->stream_bytes;
+  double operations = w->operations;
   size_t sizes[] = {E, D, F};
   for (size_t e = 0; e < E; e++)
     if (load_gate_up(l, names, w, layer, e, sizes, err) < 0 || load_down(l, names, w, layer, e, sizes, err) < 0) return -1;
-  w->stream_bytes = before + (w->stream_bytes - before) / E * rules->n_used; /* one token reads those that it uses */
+  size_t used = (w->stream_bytes - before) / E * rules->n_used; /* one token reads those that it uses */
+  w->stream_bytes = before + used;
+  w->expert_bytes += used;
+  w->operations = operations + (w->operations - operations) / (double)E * (double)rules->n_used;
   return 0;
 }
 

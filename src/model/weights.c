@@ -86,6 +86,7 @@ static struct weight *count(struct weights *w, struct weight *packed) {
   if (packed) {
     w->bytes += weight_bytes(packed);
     w->stream_bytes += weight_stream_bytes(packed);
+    w->operations += 2.0 * (double)weight_n_out(packed) * (double)weight_n_in(packed);
   }
   return packed;
 }

@@ -52,7 +52,8 @@ static void on_timeout(void *arg) {
 struct generation *generations_add(struct serving *s, struct model *model, const struct wire_submit *ask, unsigned timeout_ms) {
   struct generations *all = &s->generations;
   struct generation *g = mem_zalloc(1, sizeof *g);
-  *g = (struct generation){.serving = s, .model = model, .id = ++all->next_id, .timeout_ms = timeout_ms, .prev = all->last};
+  *g = (struct generation){
+      .serving = s, .model = model, .id = ++all->next_id, .asked_ns = clock_ns(), .timeout_ms = timeout_ms, .prev = all->last};
   copy_ask(&g->ask, ask);
   g->ask.id = g->id;
   if (timeout_ms) g->ask.deadline_ns = clock_ns() + timeout_ms * 1000000ull;
@@ -183,7 +184,10 @@ void generations_deliver(struct generation *g, const struct wire_event *e) {
                                 .logprob = e->logprob,
                                 .n_top = (int)e->n_top,
                                 .top = top,
-                                .embedding = e->embedding};
+                                .embedding = e->embedding,
+                                .timed = e->timed,
+                                .queue_ns = e->queue_us * 1000 + (g->sent_ns - g->asked_ns),
+                                .prefill_ns = e->prefill_us * 1000};
   generations_set_state(g, GENERATION_BEGUN);
   if (e->kind == WIRE_TOKEN) ids_add(&g->tokens, e->token);
   if (event.finish == SERVING_RUNNING) call_back(g, &event);

@@ -247,6 +247,7 @@ static int open_all(struct models *m, const struct serving_model *specs, size_t 
       continue;
     }
     model->door.index = (int)m->n++;
+    figures_init(&model->figures);
   }
   join_adapters(m);
   order_loads(m);

@@ -251,29 +251,3 @@ void serving_cancel(struct generation *g) {
   supervisor_forget(g->serving, g);
   generations_remove(g);
 }
-
-/* ---- figures ---- */
-
-void serving_stats(const struct serving *s, struct serving_stats *out) {
-  *out = (struct serving_stats){.engine_alive = s->engine.running, .engine_pid = s->engine.process.pid, .generations = s->generations.n};
-  out->engine_restarts = s->engine.n_starts ? s->engine.n_starts - 1 : 0;
-  for (size_t i = 0; i < s->models.n; i++) {
-    const struct wire_stats *w = &s->models.items[i].stats;
-    out->waiting += w->waiting;
-    out->running += w->running;
-    out->pages_used += w->pages_used;
-    out->pages_total += w->pages_total;
-    out->steps += w->steps;
-    out->prefill_tokens += w->prefill_tokens;
-    out->decode_tokens += w->decode_tokens;
-    out->embed_tokens += w->embed_tokens;
-    out->preemptions += w->preemptions;
-    out->pages_cached += w->pages_cached;
-    out->prefix_hit_tokens += w->prefix_hit_tokens;
-    out->drafted += w->drafted;
-    out->accepted += w->accepted;
-    out->started += w->started;
-    out->expired += w->expired;
-    out->queue_ns += w->queue_ns;
-  }
-}

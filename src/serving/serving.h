@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/histogram.h"
 #include "base/loop.h"
 #include "base/slice.h"
 #include "store/store.h"
@@ -126,6 +127,8 @@ struct serving_event {
   int n_top;
   const struct serving_logprob *top; /* borrowed for the call */
   const float *embedding;            /* n_embd values, borrowed for the call */
+  bool timed;                        /* the first token or the embedding: its times are there */
+  uint64_t queue_ns, prefill_ns;     /* timed: until it was computed first; from there to this event */
   const struct error *error; /* SERVING_ERROR: the last event; ERROR_UNAVAILABLE: the engine died; ERROR_TIMEOUT; what the engine says */
 };
 
@@ -183,12 +186,28 @@ struct serving_stats {
   bool engine_alive;
   int engine_pid; /* 0 while there is none */
   uint64_t engine_restarts;
-  size_t generations;      /* alive */
-  size_t waiting, running; /* in the engine, last known */
-  size_t pages_used, pages_cached, pages_total;
-  uint64_t steps, prefill_tokens, decode_tokens, embed_tokens, preemptions;
-  uint64_t prefix_hit_tokens, drafted, accepted, started, expired, queue_ns;
+  size_t generations;                  /* alive */
+  uint64_t read_bytes_s, operations_s; /* what the machine can do at most: reads of memory, dot products; 0: not measured yet */
 };
 void serving_stats(const struct serving *s, struct serving_stats *out);
+
+struct serving_drafts {
+  uint64_t n, drafted, accepted; /* drafts, their tokens, and of these those that came out */
+};
+
+/* What an endpoint's model does, last known; counts go on when the engine is started again. */
+struct serving_model_stats {
+  bool shares_engine;  /* an adapter: all but waiting_here is counted at its base */
+  size_t waiting_here; /* not yet with the engine */
+  size_t waiting, running;
+  size_t pages_used, pages_cached, pages_total;
+  uint64_t steps, prefill_tokens, decode_tokens, embed_tokens, preemptions;
+  uint64_t prefix_query_tokens, prefix_hit_tokens, started, expired, queue_ns;
+  struct serving_drafts text_drafts, model_drafts;
+  uint64_t decode_ns, decode_bytes, prefill_ns, prefill_operations; /* steps without and with rows of prompts (engine.h) */
+  double decode_bytes_s, prefill_operations_s;                      /* in about the last 10 s of these; 0: none */
+  const struct histogram *step_tokens, *step_sequences;             /* borrowed */
+};
+void serving_model_stats(const struct serving *s, const struct endpoint *e, struct serving_model_stats *out);
 
 #endif

@@ -11,6 +11,19 @@
 
 struct workers;
 
+/* A speed that follows what is done. */
+struct recent {
+  double amount, ns; /* of which older ones count less */
+};
+
+/* What the engine counts of a model. */
+struct figures {
+  struct wire_stats now;      /* of this engine process */
+  uint64_t past[WIRE_COUNTS]; /* of those before it */
+  struct recent decode, prefill;
+  struct histogram step_tokens, step_sequences;
+};
+
 /* An endpoint with what only this room needs of it. */
 struct model {
   struct endpoint door; /* what the others see */
@@ -27,7 +40,7 @@ struct model {
   unsigned load_deaths; /* engine processes in a row that ended while they loaded it */
   bool loaded;          /* this engine process has it */
   uint32_t n_vocab;     /* as the engine says, when loaded */
-  struct wire_stats stats;
+  struct figures figures;
 };
 
 struct models {
@@ -75,6 +88,7 @@ struct generation {
   struct serving *serving;
   struct generation *next, *prev, *hash_next; /* list: in order of arrival */
   uint64_t id;
+  uint64_t asked_ns, sent_ns; /* sent_ns: to the engine that has it now */
   struct model *model;
   enum generation_state state;
   bool resumes;           /* goes on in the next engine after it had begun */
@@ -110,6 +124,7 @@ struct serving {
   struct principals principals;
   struct workers *workers;
   struct supervisor engine;
+  struct wire_machine machine; /* 0: not measured yet */
   struct generations generations;
   bool draining, aborted, stopped; /* draining: in all three */
   struct error refusal;            /* what new generations are told while draining */
@@ -128,6 +143,13 @@ void models_take_figures(struct model *m, const struct wire_model *figures);
 void models_fail(struct model *m, const char *sentence, size_t len);
 /* From now on m is loaded after all others, with the adapters of it behind it. */
 void models_load_last(struct models *all, const struct model *m);
+
+/* ---- figures.c ---- */
+
+void figures_init(struct figures *f);
+void figures_take(struct figures *f, const struct wire_stats *stats);
+/* The process has ended; its counts are kept. */
+void figures_forget_engine(struct figures *f);
 
 /* ---- principals.c ---- */
 

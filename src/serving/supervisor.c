@@ -56,6 +56,7 @@ void supervisor_pump(struct serving *s) {
     wire_put_submit(&e->io.out, &g->ask);
     if (s->generations.n_with_engine == 0) e->heard_ns = clock_ns(); /* silence counts from here */
     generations_set_state(g, GENERATION_SENT);
+    g->sent_ns = clock_ns();
   }
   flush(s);
 }
@@ -168,7 +169,7 @@ static void note_ready(struct serving *s, const struct model *m) {
 static int on_step(struct serving *s, const struct wire_step *step, struct error *err) {
   if (step->model >= s->models.n || !s->models.items[step->model].loaded) return nonsense(err, "a step of a model that is not loaded");
   struct model *m = &s->models.items[step->model];
-  m->stats = step->stats;
+  figures_take(&m->figures, &step->stats);
   for (size_t i = 0; i < step->n_events && !s->stopped; i++) {
     struct generation *g = generations_find(s, step->events[i].id);
     if (!g) continue; /* cancelled meanwhile */
@@ -198,6 +199,7 @@ static int on_message(struct serving *s, const struct wire_message *m, struct er
     case WIRE_MODEL_FAILED: return on_failed(s, &m->failed, err);
     case WIRE_STEP: return on_step(s, &m->step, err);
     case WIRE_REJECT: return on_reject(s, &m->reject, err);
+    case WIRE_MACHINE: s->machine = m->machine; return 0;
     case WIRE_LOAD:
     case WIRE_SUBMIT:
     case WIRE_CANCEL:
@@ -293,7 +295,7 @@ static void forget_models(struct serving *s) {
     m->loaded = false;
     if (!m->unreadable) m->door.state = SERVING_LOADING;
     if (!m->unreadable) m->door.failure = NULL;
-    m->stats = (struct wire_stats){.pages_total = 0};
+    figures_forget_engine(&m->figures);
   }
 }
 

@@ -1,6 +1,5 @@
 /* probe: what this machine can do at most: read bandwidth and dot products a second. SPDX-License-Identifier: Apache-2.0 */
 #include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 
 #include "base/clock.h"
@@ -9,6 +8,20 @@
 
 /* Runs are short, so that among many some are not disturbed; a region is read again only when the others have pushed it out of every cache. */
 enum { PROBE_BYTES = 192 << 20, REGIONS = 12, TILES = 32 };
+
+/* A page that was never written may be the one page of zeros. */
+enum { PAGE_BYTES = 4096 };
+
+struct touch_job {
+  unsigned char *memory;
+};
+
+static void touch_tile(void *job, int tile, int worker) {
+  (void)worker;
+  struct touch_job *j = job;
+  size_t bytes = PROBE_BYTES / TILES, begin = (size_t)tile * bytes;
+  for (size_t at = begin; at < begin + bytes; at += PAGE_BYTES) j->memory[at] = 1;
+}
 
 struct read_job {
   const struct kernels *kernels;
@@ -26,7 +39,7 @@ static void read_tile(void *job, int tile, int worker) {
 double tensor_read_bandwidth(struct pool *p, double seconds_max) {
   unsigned char *memory = mem_aligned(2 << 20, PROBE_BYTES);
   madvise(memory, PROBE_BYTES, MADV_HUGEPAGE); /* as weights are kept */
-  memset(memory, 1, PROBE_BYTES);
+  pool_run(p, touch_tile, &(struct touch_job){.memory = memory}, TILES);
   struct read_job j = {.kernels = kernels_best(COMPUTE_ISA_ALL)};
   double best = 0;
   uint64_t begin = clock_ns();

@@ -21,6 +21,7 @@ const char *wire_type_name(enum wire_type type) {
     case WIRE_MODEL_FAILED: return "model failed";
     case WIRE_STEP: return "step";
     case WIRE_REJECT: return "reject";
+    case WIRE_MACHINE: return "machine";
   }
   return "unknown";
 }
@@ -173,6 +174,13 @@ void wire_put_reject(struct buf *out, uint64_t id, const struct error *why) {
   frame_end(out, begin);
 }
 
+void wire_put_machine(struct buf *out, const struct wire_machine *m) {
+  size_t begin = frame_begin(out, WIRE_MACHINE);
+  put(out, m->read_bytes_s, 8);
+  put(out, m->operations_s, 8);
+  frame_end(out, begin);
+}
+
 /* The count of events stands behind the model's number, at this offset of the frame. */
 enum { STEP_COUNT_AT = WIRE_HEADER_BYTES + 4 };
 
@@ -181,23 +189,11 @@ static void step_frame_begin(struct wire_step_writer *w) {
   w->frame_begin = frame_begin(w->out, WIRE_STEP);
   put(w->out, w->model, 4);
   put(w->out, 0, 4);
-  put(w->out, w->stats.waiting, 4);
-  put(w->out, w->stats.running, 4);
-  put(w->out, w->stats.pages_used, 4);
-  put(w->out, w->stats.pages_total, 4);
-  put(w->out, w->stats.steps, 8);
-  put(w->out, w->stats.prefill_tokens, 8);
-  put(w->out, w->stats.decode_tokens, 8);
-  put(w->out, w->stats.embed_tokens, 8);
-  put(w->out, w->stats.preemptions, 8);
-  put(w->out, w->stats.finished, 8);
-  put(w->out, w->stats.pages_cached, 8);
-  put(w->out, w->stats.prefix_hit_tokens, 8);
-  put(w->out, w->stats.drafted, 8);
-  put(w->out, w->stats.accepted, 8);
-  put(w->out, w->stats.started, 8);
-  put(w->out, w->stats.expired, 8);
-  put(w->out, w->stats.queue_ns, 8);
+  const struct wire_stats *s = &w->stats;
+  const uint32_t now[] = {s->waiting, s->running, s->pages_used, s->pages_cached, s->pages_total, s->step_tokens, s->step_sequences};
+  for (size_t i = 0; i < sizeof now / sizeof now[0]; i++) put(w->out, now[i], 4);
+  for (size_t i = 0; i < WIRE_COUNTS; i++) put(w->out, s->counts[i], 8);
+  w->stats.step_tokens = w->stats.step_sequences = 0; /* a further frame is of the same step */
 }
 
 void wire_step_begin(struct wire_step_writer *w, struct buf *out, uint32_t model, const struct wire_stats *stats) {
@@ -220,11 +216,15 @@ void wire_step_add(struct wire_step_writer *w, const struct wire_event *e) {
   put(w->out, e->id, 8);
   put(w->out, e->kind, 1);
   put(w->out, e->finish, 1);
-  put(w->out, e->is_eos, 1);
+  put(w->out, (e->is_eos ? 1u : 0) | (e->timed ? 2u : 0), 1);
   put(w->out, e->n_top, 1);
   put(w->out, (uint32_t)e->token, 4);
   put_f32(w->out, e->logprob);
   put(w->out, e->n_embd, 4);
+  if (e->timed) {
+    put(w->out, e->queue_us, 8);
+    put(w->out, e->prefill_us, 8);
+  }
   for (uint32_t i = 0; i < e->n_top; i++) {
     put(w->out, (uint32_t)e->top[i].id, 4);
     put_f32(w->out, e->top[i].logprob);
@@ -433,20 +433,23 @@ static int decode_reject(struct reader *r, struct wire_reject *m, struct error *
 
 static int decode_event(struct reader *r, struct arena *scratch, struct wire_event *e, struct error *err) {
   e->id = get(r, 8);
-  unsigned kind = (unsigned)get(r, 1), finish = (unsigned)get(r, 1), is_eos = (unsigned)get(r, 1);
+  unsigned kind = (unsigned)get(r, 1), finish = (unsigned)get(r, 1), flags = (unsigned)get(r, 1);
   e->n_top = (uint32_t)get(r, 1);
   e->token = (int32_t)get_u32(r);
   e->logprob = get_f32(r);
   e->n_embd = get_u32(r);
+  e->is_eos = flags & 1;
+  e->timed = flags & 2;
+  if (e->timed) e->queue_us = get(r, 8);
+  if (e->timed) e->prefill_us = get(r, 8);
   if (r->failed) return 0;
   if (kind > WIRE_END) return bad_value("kind of event", kind, err);
   if (finish > WIRE_EXPIRED || (finish == WIRE_EXPIRED) != (kind == WIRE_END)) return bad_value("way to finish", finish, err);
-  if (is_eos > 1) return bad_value("end mark", is_eos, err);
+  if (flags > 3) return bad_value("marks", flags, err);
   if (e->n_top > WIRE_TOP_MAX) return bad_value("number of alternatives", e->n_top, err);
   if (e->n_embd > WIRE_EMBD_MAX || (e->n_embd > 0) != (kind == WIRE_EMBEDDING)) return bad_value("width of an embedding", e->n_embd, err);
   e->kind = (enum wire_kind)kind;
   e->finish = (enum wire_finish)finish;
-  e->is_eos = is_eos;
   if (e->n_top * (size_t)LOGPROB_BYTES + e->n_embd * (size_t)4 > r->left.len) {
     r->failed = true;
     return 0;
@@ -466,23 +469,11 @@ static int decode_event(struct reader *r, struct arena *scratch, struct wire_eve
 static int decode_step(struct reader *r, struct arena *scratch, struct wire_step *m, struct error *err) {
   m->model = get_u32(r);
   uint32_t n_events = get_u32(r);
-  m->stats.waiting = get_u32(r);
-  m->stats.running = get_u32(r);
-  m->stats.pages_used = get_u32(r);
-  m->stats.pages_total = get_u32(r);
-  m->stats.steps = get(r, 8);
-  m->stats.prefill_tokens = get(r, 8);
-  m->stats.decode_tokens = get(r, 8);
-  m->stats.embed_tokens = get(r, 8);
-  m->stats.preemptions = get(r, 8);
-  m->stats.finished = get(r, 8);
-  m->stats.pages_cached = get(r, 8);
-  m->stats.prefix_hit_tokens = get(r, 8);
-  m->stats.drafted = get(r, 8);
-  m->stats.accepted = get(r, 8);
-  m->stats.started = get(r, 8);
-  m->stats.expired = get(r, 8);
-  m->stats.queue_ns = get(r, 8);
+  struct wire_stats *s = &m->stats;
+  uint32_t *const now[] = {&s->waiting,     &s->running,     &s->pages_used,    &s->pages_cached,
+                           &s->pages_total, &s->step_tokens, &s->step_sequences};
+  for (size_t i = 0; i < sizeof now / sizeof now[0]; i++) *now[i] = get_u32(r);
+  for (size_t i = 0; i < WIRE_COUNTS; i++) s->counts[i] = get(r, 8);
   if (n_events > r->left.len / EVENT_BYTES) r->failed = true;
   if (r->failed) return 0;
   m->n_events = n_events;
@@ -503,6 +494,10 @@ static int decode_body(struct reader *r, struct arena *scratch, struct wire_mess
     case WIRE_MODEL_FAILED: return decode_failed(r, &m->failed, err);
     case WIRE_STEP: return decode_step(r, scratch, &m->step, err);
     case WIRE_REJECT: return decode_reject(r, &m->reject, err);
+    case WIRE_MACHINE:
+      m->machine.read_bytes_s = get(r, 8);
+      m->machine.operations_s = get(r, 8);
+      return 0;
   }
   return error_set(err, ERROR_CORRUPT, "There is no frame of type %u.", (unsigned)m->type);
 }

@@ -8,7 +8,7 @@
  * other process may be broken; its frames are outside input. Encoding takes values within the limits below (asserted): the callers
  * check what comes from people first.
  *
- * Gateway to engine: LOAD, SUBMIT, CANCEL, STOP. Engine to gateway: MODEL_READY, MODEL_FAILED, STEP, REJECT. */
+ * Gateway to engine: LOAD, SUBMIT, CANCEL, STOP. Engine to gateway: MODEL_READY, MODEL_FAILED, STEP, REJECT, MACHINE. */
 #ifndef WIRE_WIRE_H
 #define WIRE_WIRE_H
 #include <stdbool.h>
@@ -21,7 +21,7 @@
 #include "base/slice.h"
 
 enum {
-  WIRE_VERSION = 3,
+  WIRE_VERSION = 4,
   WIRE_HEADER_BYTES = 8,
   WIRE_BODY_BYTES_MAX = 32 << 20,
   WIRE_STEP_BYTES_SOFT = 4 << 20, /* a step with more goes out in several frames */
@@ -46,6 +46,7 @@ enum wire_type {
   WIRE_MODEL_FAILED,
   WIRE_STEP,
   WIRE_REJECT,
+  WIRE_MACHINE,
 };
 
 /* Load the model at path under this number; the engine loads in the order of these frames and answers READY or FAILED. */
@@ -131,19 +132,46 @@ struct wire_event {
   enum wire_kind kind;
   enum wire_finish finish;
   bool is_eos;
+  bool timed; /* the first token of a generation, or its embedding: its times are there */
   int32_t token;
-  float logprob; /* any bits, NAN too */
+  float logprob;                 /* any bits, NAN too */
+  uint64_t queue_us, prefill_us; /* timed: waited for its turn; then computed until this event */
   uint32_t n_top;
   const struct wire_logprob *top;
   uint32_t n_embd; /* WIRE_EMBEDDING; else 0 */
   const float *embedding;
 };
 
-/* The counters of one model's engine; totals since its start. */
+/* What one model's engine counts, since its start. */
+enum wire_count {
+  WIRE_COUNT_STEPS,
+  WIRE_COUNT_PREFILL_TOKENS, /* prompt rows, computed again after a preemption too */
+  WIRE_COUNT_DECODE_TOKENS,
+  WIRE_COUNT_EMBED_TOKENS,
+  WIRE_COUNT_PREEMPTIONS,
+  WIRE_COUNT_FINISHED,
+  WIRE_COUNT_PREFIX_QUERY_TOKENS, /* of prompts that were looked up in the prefix tree */
+  WIRE_COUNT_PREFIX_HIT_TOKENS,   /* and of these found there */
+  WIRE_COUNT_STARTED,
+  WIRE_COUNT_EXPIRED,
+  WIRE_COUNT_QUEUE_NS,
+  WIRE_COUNT_TEXT_DRAFTS, /* drafts from the text so far; their tokens; of these those that came out */
+  WIRE_COUNT_TEXT_DRAFTED,
+  WIRE_COUNT_TEXT_ACCEPTED,
+  WIRE_COUNT_MODEL_DRAFTS, /* drafts of a draft model */
+  WIRE_COUNT_MODEL_DRAFTED,
+  WIRE_COUNT_MODEL_ACCEPTED,
+  WIRE_COUNT_DECODE_NS, /* steps without prompt rows: their time, and the bytes of weights and KV pages that they read */
+  WIRE_COUNT_DECODE_BYTES,
+  WIRE_COUNT_PREFILL_NS, /* steps with prompt rows or texts: their time, and the operations of their products with weights */
+  WIRE_COUNT_PREFILL_OPERATIONS,
+  WIRE_COUNTS,
+};
+
 struct wire_stats {
-  uint32_t waiting, running, pages_used, pages_total;
-  uint64_t steps, prefill_tokens, decode_tokens, embed_tokens, preemptions, finished;
-  uint64_t pages_cached, prefix_hit_tokens, drafted, accepted, started, expired, queue_ns;
+  uint32_t waiting, running, pages_used, pages_cached, pages_total;
+  uint32_t step_tokens, step_sequences; /* of the step that this frame begins to tell; 0: none */
+  uint64_t counts[WIRE_COUNTS];
 };
 
 /* All that one step of one model gave. Without events it only carries the counters. */
@@ -152,6 +180,12 @@ struct wire_step {
   struct wire_stats stats;
   size_t n_events;
   const struct wire_event *events;
+};
+
+/* What the machine could do at most, measured once. */
+struct wire_machine {
+  uint64_t read_bytes_s; /* from memory */
+  uint64_t operations_s; /* dot products of the compute mode */
 };
 
 struct wire_message {
@@ -164,6 +198,7 @@ struct wire_message {
     struct wire_failed failed;
     struct wire_step step;
     struct wire_reject reject;
+    struct wire_machine machine;
   };
 };
 
@@ -176,6 +211,7 @@ void wire_put_stop(struct buf *out);
 void wire_put_ready(struct buf *out, const struct wire_model *m);
 void wire_put_failed(struct buf *out, uint32_t model, const struct error *why);
 void wire_put_reject(struct buf *out, uint64_t id, const struct error *why);
+void wire_put_machine(struct buf *out, const struct wire_machine *m);
 
 /* A step is written event by event: begin, add …, end. More than WIRE_STEP_BYTES_SOFT of events begin a further frame. */
 struct wire_step_writer {

@@ -119,8 +119,8 @@ class Server:
 
     def metric(self, name):
         text = self.call("GET", "/metrics")[2]
-        found = re.search(rf"^{name}(?:{{[^}}]*}})? (\S+)$", text, re.M)
-        return float(found.group(1)) if found else None
+        found = re.findall(rf"^{name}(?:{{[^}}]*}})? (\S+)$", text, re.M)
+        return sum(map(float, found)) if found else None
 
     def complete(self, prompt="One, two,", max_tokens=8, **more):
         return self.call("POST", "/v1/completions", {"model": CHAT, "prompt": prompt, "max_tokens": max_tokens, "temperature": 0, **more})

@@ -8,7 +8,7 @@
 
 int drive_setup(void **state) {
   struct drive *d = mem_zalloc(1, sizeof *d);
-  d->api = api_create(&(struct api_config){.version = "1.2.3"});
+  d->api = api_create(&(struct api_config){.version = "1.2.3", .metrics_vllm = true});
   d->net = fake_net_create(d->api);
   d->serving = fake_serving_create(net_loop(d->net));
   d->engine = fake_serving(d->serving);

@@ -20,7 +20,7 @@ struct generation {
   int top_logprobs;
   struct buf stops[16];
   size_t n_stops;
-  bool over;
+  bool over, timed;
   void (*on_event)(void *arg, const struct serving_event *event);
   void *arg;
 };
@@ -201,7 +201,29 @@ const char *serving_task_name(enum serving_task task) {
 bool serving_ready(const struct serving *s) { return s->face.ready; }
 bool serving_engine_alive(const struct serving *s) { return s->face.alive; }
 void serving_stats(const struct serving *s, struct serving_stats *out) {
-  *out = (struct serving_stats){.engine_alive = s->face.alive, .steps = s->face.n_steps, .generations = s->face.n_alive};
+  *out = (struct serving_stats){
+      .engine_alive = s->face.alive, .read_bytes_s = (uint64_t)20e9, .operations_s = (uint64_t)900e9, .generations = s->face.n_alive};
+}
+
+void serving_model_stats(const struct serving *s, const struct endpoint *e, struct serving_model_stats *out) {
+  static const double bounds[] = {1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384};
+  static struct histogram steps;
+  histogram_init(&steps, bounds, sizeof bounds / sizeof *bounds);
+  for (size_t i = 0; i < s->face.n_steps; i++) histogram_add(&steps, 3);
+  *out = (struct serving_model_stats){.steps = e->index == 0 ? s->face.n_steps : 0,
+                                      .running = e->index == 0 ? 3 : 0,
+                                      .waiting = 5,
+                                      .waiting_here = 2,
+                                      .pages_used = 3,
+                                      .pages_total = 4,
+                                      .prefix_query_tokens = 100,
+                                      .prefix_hit_tokens = 25,
+                                      .text_drafts = {10, 40, 30},
+                                      .model_drafts = {1, 4, 2},
+                                      .decode_bytes_s = 5e9,
+                                      .shares_engine = e->index == 3,
+                                      .step_tokens = &steps,
+                                      .step_sequences = &steps};
 }
 
 /* ---- work: done at once, told on the next turn ---- */
@@ -268,10 +290,19 @@ static bool stops(struct generation *g) {
   return false;
 }
 
+/* Each waited for 2 s and was computed in half a second. */
+static void tell_times(struct generation *g, struct serving_event *event) {
+  event->timed = !g->timed;
+  g->timed = true;
+  event->queue_ns = 2000000000;
+  event->prefill_ns = 500000000;
+}
+
 static void embed(struct generation *g) {
   float v[4] = {(float)g->prompt.len, (float)g->prompt.data[0], (float)g->prompt.data[g->prompt.len - 1], 0};
   for (size_t i = 0; i < g->prompt.len; i++) v[3] += (float)g->prompt.data[i];
   struct serving_event event = {.kind = SERVING_EMBEDDING, .finish = SERVING_STOP, .embedding = v};
+  tell_times(g, &event);
   end_of(g);
   g->on_event(g->arg, &event);
 }
@@ -305,6 +336,7 @@ static void say(struct generation *g) {
   bool eos = g->at % (n + 1) == n;
   struct serving_event event = {.kind = SERVING_TOKEN, .token = eos ? FAKE_EOS : (unsigned char)g->s->face.says[g->at % (n + 1)]};
   event.is_eos = eos && !g->ignore_eos;
+  tell_times(g, &event);
   if (g->top_logprobs >= 0) add_logprobs(g, &event, top);
   if (!eos) buf_add_byte(&g->said, (unsigned char)event.token);
   g->at++;

@@ -123,13 +123,70 @@ static void metrics_count_requests_tokens_and_times(void **state) {
   expect_line(d, "plinth_http_requests_total{route=\"/v1/completions\",status=\"200\"} 1\n");
   expect_line(d, "plinth_http_requests_total{route=\"/serving-endpoints/{name}/invocations\",status=\"400\"} 1\n");
   expect_line(d, "plinth_http_requests_total{route=\"refused\",status=\"408\"} 1\n");
-  expect_line(d, "plinth_time_to_first_token_seconds_count 1\n");
-  expect_line(d, "plinth_inter_token_seconds_count 3\n");
-  expect_line(d, "plinth_prompt_tokens_total{endpoint=\"base\"} 3\n");
-  expect_line(d, "plinth_completion_tokens_total{endpoint=\"base\"} 4\n");
+  expect_line(d, "plinth_time_to_first_token_seconds_count{model=\"base\"} 1\n");
+  expect_line(d, "plinth_inter_token_seconds_count{model=\"base\"} 3\n");
+  expect_line(d, "plinth_inter_token_seconds_count{model=\"chat\"} 0\n");
+  expect_line(d, "plinth_prompt_tokens_total{model=\"base\"} 3\n");
+  expect_line(d, "plinth_completion_tokens_total{model=\"base\"} 4\n");
   expect_line(d, "plinth_engine_up 1\n");
   expect_line(d, "process_resident_memory_bytes ");
   expect_line(d, "plinth_process_resident_bytes{process=\"engine\"} 0\n");
+}
+
+static void every_generation_is_measured_once_and_told_how_it_ended(void **state) {
+  struct drive *d = *state;
+  assert_int_equal(drive_post(d, "/v1/completions", "{\"model\": \"base\", \"prompt\": [\"abc\", \"de\"], \"max_tokens\": 4, \"n\": 3}"),
+                   200);
+  assert_int_equal(drive_post(d, "/v1/completions", "{\"model\": \"base\", \"prompt\": \"abc\"}"), 200);
+  assert_int_equal(drive_post(d, "/v1/embeddings", "{\"model\": \"embed\", \"input\": [\"a\", \"bc\"]}"), 200);
+  drive_arrive(d, "POST", "/v1/chat/completions",
+               SLICE("{\"model\": \"chat\", \"messages\": [{\"role\": \"user\", \"content\": \"x\"}], \"n\": 2}"));
+  for (int i = 0; i < 4; i++) drive_turn(d);
+  fake_net_leave(&d->x);
+  exchange_free(&d->x);
+  d->engine->dies_after = 1;
+  error_set(&d->engine->dies_with, ERROR_UNAVAILABLE, "It is gone.");
+  assert_int_equal(drive_post(d, "/v1/completions", "{\"model\": \"base\", \"prompt\": \"abc\", \"max_tokens\": 4}"), 503);
+  assert_int_equal(drive_get(d, "/metrics"), 200);
+  expect_line(d, "plinth_generations_ended_total{model=\"base\",reason=\"length\"} 6\n");
+  expect_line(d, "plinth_generations_ended_total{model=\"base\",reason=\"stop\"} 1\n");
+  expect_line(d, "plinth_generations_ended_total{model=\"base\",reason=\"failed\"} 1\n");
+  expect_line(d, "plinth_generations_ended_total{model=\"base\",reason=\"cancelled\"} 0\n");
+  expect_line(d, "plinth_generations_ended_total{model=\"embed\",reason=\"stop\"} 2\n");
+  expect_line(d, "plinth_generations_ended_total{model=\"chat\",reason=\"cancelled\"} 2\n");
+  expect_line(d, "plinth_request_duration_seconds_count{model=\"base\"} 7\n"); /* of those that ended well */
+  expect_line(d, "plinth_request_queue_seconds_count{model=\"chat\"} 2\n");    /* known with the first token */
+  expect_line(d, "plinth_request_duration_seconds_count{model=\"chat\"} 0\n");
+  expect_line(d, "plinth_request_queue_seconds_sum{model=\"embed\"} 4\n");
+  expect_line(d, "plinth_request_prefill_seconds_bucket{model=\"embed\",le=\"0.3\"} 0\n");
+  expect_line(d, "plinth_request_prefill_seconds_bucket{model=\"embed\",le=\"0.5\"} 2\n");
+  expect_line(d, "plinth_request_prompt_tokens_sum{model=\"base\"} 18\n");     /* 3 · 3 + 3 · 2 + 3 */
+  expect_line(d, "plinth_request_completion_tokens_sum{model=\"base\"} 37\n"); /* 6 · 4, and 12 letters with the end */
+  expect_line(d, "plinth_prompt_tokens_total{model=\"base\"} 11\n");           /* each prompt once; the failed one too */
+}
+
+static void the_engine_is_told_of_by_model_and_under_the_names_of_vllm(void **state) {
+  struct drive *d = *state;
+  assert_int_equal(drive_post(d, "/v1/completions", "{\"model\": \"base\", \"prompt\": \"abc\", \"max_tokens\": 4}"), 200);
+  assert_int_equal(drive_get(d, "/metrics"), 200);
+  expect_line(d, "plinth_engine_running{model=\"chat\"} 3\n");
+  expect_line(d, "plinth_kv_usage_ratio{model=\"chat\"} 0.75\n");
+  expect_line(d, "plinth_engine_accepted_tokens_total{model=\"chat\",source=\"model\"} 2\n");
+  expect_line(d, "plinth_decode_bandwidth_ratio{model=\"chat\"} 0.25\n");
+  expect_line(d, "plinth_machine_operations_per_second 900000000000\n");
+  expect_line(d, "vllm:num_requests_running{model_name=\"chat\",engine=\"0\"} 3\n");
+  expect_line(d, "vllm:num_requests_waiting{model_name=\"chat\",engine=\"0\"} 7\n");
+  expect_line(d, "vllm:kv_cache_usage_perc{model_name=\"chat\",engine=\"0\"} 0.75\n");
+  expect_line(d, "vllm:prefix_cache_hits_total{model_name=\"chat\",engine=\"0\"} 25\n");
+  expect_line(d, "vllm:spec_decode_num_draft_tokens_total{model_name=\"chat\",engine=\"0\"} 44\n");
+  expect_line(d, "vllm:request_success_total{model_name=\"base\",engine=\"0\",finished_reason=\"length\"} 1\n");
+  expect_line(d, "vllm:prompt_tokens_total{model_name=\"base\",engine=\"0\"} 3\n");
+  expect_line(d, "vllm:generation_tokens_total{model_name=\"base\",engine=\"0\"} 4\n");
+  expect_line(d, "vllm:request_queue_time_seconds_bucket{model_name=\"base\",engine=\"0\",le=\"1.5\"} 0\n");
+  expect_line(d, "vllm:request_queue_time_seconds_bucket{model_name=\"base\",engine=\"0\",le=\"2.0\"} 1\n");
+  expect_line(d, "vllm:request_generation_tokens_bucket{model_name=\"base\",engine=\"0\",le=\"50.0\"} 1\n");
+  const char *over = "vllm:request_generation_tokens_bucket{model_name=\"base\",engine=\"0\",le=\"100.0\"}"; /* the context is 64 */
+  assert_null(memmem(d->x.out.data, d->x.out.len, over, strlen(over)));
 }
 
 static void the_page_shows_a_curl_line_for_every_endpoint(void **state) {
@@ -202,6 +259,8 @@ int main(void) {
       DRIVEN(health_is_the_engine_and_ready_is_every_model),
       DRIVEN(draining_turns_readyz_away),
       DRIVEN(metrics_count_requests_tokens_and_times),
+      DRIVEN(every_generation_is_measured_once_and_told_how_it_ended),
+      DRIVEN(the_engine_is_told_of_by_model_and_under_the_names_of_vllm),
       DRIVEN(the_page_shows_a_curl_line_for_every_endpoint),
       DRIVEN(a_host_header_cannot_write_onto_the_page),
       DRIVEN(bodies_that_will_be_refused_are_not_wanted),

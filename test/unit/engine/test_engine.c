@@ -238,7 +238,7 @@ static void prefixes_are_hit_and_drafts_accepted_in_these_comparisons(void **sta
   struct engine_stats stats;
   free(run_all((struct rig_options){.mode = COMPUTE_FAST, .speculation = ENGINE_SPECULATE_ALWAYS, .warm = true}, &stats));
   assert_true(stats.prefix_hit_tokens >= 500);
-  assert_true(stats.accepted >= 100 && stats.drafted > stats.accepted);
+  assert_true(stats.drafts[0].accepted >= 100 && stats.drafts[0].drafted > stats.drafts[0].accepted);
   assert_true(stats.decode_tokens >= 2 * SEQUENCES * 69);
 }
 
@@ -608,6 +608,63 @@ static void a_request_that_waits_past_its_deadline_ends_and_says_so(void **state
   rig_close(&rig);
 }
 
+/* The first to come has the pages; the other waits for its end. */
+static void the_first_token_says_what_a_sequence_waited_and_took(void **state) {
+  (void)state;
+  struct rig rig = rig_open((struct rig_options){.mode = COMPUTE_FAST, .pages = PAGES_MIN, .clock_ns = fake_clock});
+  int32_t prompt[200] = {0};
+  uint64_t submitted[2], first[2] = {0}, end_of_one = 0;
+  for (uint64_t id = 0; id < 2; id++) {
+    prompt[0] = (int32_t)id;
+    submitted[id] = fake_ns;
+    submit(&rig, &(struct engine_request){.id = id, .prompt = prompt, .n_prompt = 200, .max_tokens = 8, .top_logprobs = -1});
+  }
+  while (engine_busy(rig.engine)) {
+    const struct engine_event *events;
+    size_t n;
+    fake_ns += 1000000;
+    engine_step(rig.engine, &events, &n);
+    for (size_t i = 0; i < n; i++) {
+      const struct engine_event *e = &events[i];
+      assert_int_equal(e->timed, first[e->id] == 0);
+      if (!e->timed) continue;
+      first[e->id] = fake_ns;
+      uint64_t known = e->queue_ns + e->prefill_ns, most = fake_ns - submitted[e->id];
+      assert_true(known <= most && known + 10000 > most); /* what a look at the clock takes is 1,000 */
+      if (e->id == 0) assert_true(e->queue_ns < 1010000);
+      else assert_true(submitted[1] + e->queue_ns > end_of_one && e->prefill_ns < 3000000);
+    }
+    if (n && events[n - 1].id == 0 && events[n - 1].finish) end_of_one = fake_ns;
+  }
+  assert_true(first[0] && first[1] > end_of_one);
+  rig_close(&rig);
+}
+
+static void steps_are_counted_in_rows_bytes_and_operations(void **state) {
+  (void)state;
+  struct rig rig = rig_open((struct rig_options){.mode = COMPUTE_FAST});
+  const struct engine_event *events;
+  struct engine_stats s;
+  size_t n;
+  for (uint64_t id = 0; id < 2; id++)
+    submit(&rig, &(struct engine_request){
+                     .id = id, .prompt = (int32_t[]){1, 2, (int32_t)id}, .n_prompt = 3, .max_tokens = 3, .top_logprobs = -1});
+  engine_step(rig.engine, &events, &n);
+  engine_stats(rig.engine, &s);
+  assert_true(s.step_tokens == 6 && s.step_sequences == 2 && s.prefix_query_tokens == 6 && s.prefix_hit_tokens == 0);
+  /* 64 x 64 q and o, 64 x 32 k and v, 64 x 96 three times, in three layers; the head for two rows */
+  uint64_t row = 2 * 3 * (2 * 64 * 64 + 2 * 64 * 32 + 3 * 64 * 96), head = 2 * TINY_VOCAB * 64;
+  assert_int_equal(s.prefill_operations, 6 * row + 2 * head);
+  assert_true(s.decode_bytes == 0 && s.prefill_ns > 0 && s.decode_ns == 0);
+  engine_step(rig.engine, &events, &n);
+  engine_stats(rig.engine, &s);
+  assert_true(s.step_tokens == 2 && s.step_sequences == 2 && s.decode_ns > 0);
+  size_t kv = 2 * 4 * model_kv_layout(rig.model).page_bytes / KV_PAGE_TOKENS; /* two sequences see four positions each */
+  assert_int_equal(s.decode_bytes, model_stream_bytes(rig.model) + kv);
+  assert_int_equal(s.prefill_operations, 6 * row + 2 * head);
+  rig_close(&rig);
+}
+
 static void bad_requests_are_refused_with_the_numbers(void **state) {
   (void)state;
   struct rig rig = rig_open((struct rig_options){.mode = COMPUTE_FAST});
@@ -691,6 +748,8 @@ int main(void) {
       cmocka_unit_test(prompt_logprobs_equal_those_of_generation),
       cmocka_unit_test(waiting_sequences_start_in_order_when_pages_are_free),
       cmocka_unit_test(cancel_takes_effect_within_one_step_and_frees_pages),
+      cmocka_unit_test(the_first_token_says_what_a_sequence_waited_and_took),
+      cmocka_unit_test(steps_are_counted_in_rows_bytes_and_operations),
       cmocka_unit_test(bad_requests_are_refused_with_the_numbers),
       cmocka_unit_test(sampling_that_cannot_be_computed_is_refused),
       cmocka_unit_test(too_little_kv_memory_is_an_error_with_the_numbers),

@@ -88,7 +88,8 @@ static void random_events_never_break_an_invariant(void **state) {
   assert_int_equal(m.n_submitted, m.n_ended);
   assert_true(m.n_cancelled > 1000 && m.n_expired > 1000);
   assert_true(m.longest_steps < 4000); /* nobody starves: 120 requests of at most 210 tokens, six at once */
-  assert_true(s->preemptions > 1000 && s->prefix_hit_tokens > 100000 && s->accepted > 1000 && s->drafted > s->accepted);
+  assert_true(s->preemptions > 1000 && s->prefix_hit_tokens > 100000 && s->drafts[0].accepted > 1000 &&
+              s->drafts[0].drafted > s->drafts[0].accepted);
   sim_close(&m);
 }
 

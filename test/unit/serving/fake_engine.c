@@ -123,6 +123,7 @@ void engine_step(struct engine *e, const struct engine_event **ret_events, size_
   e->n = kept;
   e->stats.steps++;
   e->stats.decode_tokens += n;
+  e->stats.step_tokens = e->stats.step_sequences = n;
   *ret_events = e->events;
   *ret_n = n;
 }

@@ -403,6 +403,25 @@ static void after_a_kill_the_begun_end_with_an_error_and_the_waiting_are_served(
   assert_int_equal(stats.engine_restarts, 1);
 }
 
+/* Queries of Prometheus take a count that goes back for one that began anew. */
+static void counts_go_on_when_the_engine_is_started_again(void **state) {
+  struct place *p = *state;
+  const char *const args[] = {"--delay-ms", "5", "--parrot", p->pid_file, NULL};
+  struct asked a = {.on_token = kill_engine}, b = {0};
+  struct serving_model_stats before, after;
+  begin(p, "words", args);
+  ask(p, &a, "words", 1, 100);
+  run_until_n_done(p, 1);
+  serving_model_stats(p->s, serving_endpoint(p->s, SLICE("words")), &before);
+  assert_true(before.steps >= 3 && before.decode_tokens >= 3 && before.running == 0); /* the proof, and two tokens */
+  ask(p, &b, "words", 7, 9);
+  run_until_n_done(p, 2);
+  serving_model_stats(p->s, serving_endpoint(p->s, SLICE("words")), &after);
+  assert_int_equal(after.steps, before.steps + 10);
+  assert_int_equal(after.decode_tokens, before.decode_tokens + 10);
+  assert_int_equal(after.step_tokens->count, after.steps);
+}
+
 static void kill_engine_twice(struct asked *a) {
   if (a->n == 2 || a->n == 5) kill(engine_pid(a->p), SIGKILL);
 }
@@ -795,6 +814,7 @@ int main(void) {
       CASE(what_the_engine_refuses_is_told_in_its_words),
       CASE(requests_that_no_engine_could_take_are_refused_at_once),
       CASE(after_a_kill_the_begun_end_with_an_error_and_the_waiting_are_served),
+      CASE(counts_go_on_when_the_engine_is_started_again),
       CASE(one_that_resumes_goes_on_after_every_death_as_if_nothing_had_happened),
       CASE(all_of_the_sampling_reaches_every_engine),
       CASE(requests_that_had_not_begun_survive_the_death_of_the_engine),

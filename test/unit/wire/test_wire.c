@@ -103,19 +103,29 @@ static void a_step_carries_all_its_events_in_one_frame(void **state) {
   struct arena scratch = {0};
   const struct wire_logprob top[] = {{5, -0.25f}, {6, -1.5f}};
   const float embedding[] = {0.5f, -INFINITY, 3e-40f};
-  const struct wire_stats stats = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17};
+  struct wire_stats stats = {
+      .waiting = 1, .running = 2, .pages_used = 3, .pages_cached = 4, .pages_total = 5, .step_tokens = 6, .step_sequences = 7};
+  for (int i = 0; i < WIRE_COUNTS; i++) stats.counts[i] = 1ull << 40 | (unsigned)i;
   struct wire_step_writer w;
   wire_step_begin(&w, &bytes, 7, &stats);
   wire_step_add(&w, &(struct wire_event){.id = 1, .kind = WIRE_TOKEN, .token = 5, .logprob = -0.25f, .n_top = 2, .top = top});
   wire_step_add(&w, &(struct wire_event){.id = 2, .kind = WIRE_TOKEN, .token = 2, .is_eos = true, .finish = WIRE_STOPPED});
   wire_step_add(&w, &(struct wire_event){.id = 3, .kind = WIRE_PROMPT_TOKEN, .token = 9, .logprob = NAN});
-  wire_step_add(&w, &(struct wire_event){.id = 4, .kind = WIRE_EMBEDDING, .finish = WIRE_LENGTH, .n_embd = 3, .embedding = embedding});
+  wire_step_add(&w, &(struct wire_event){.id = 4,
+                                         .kind = WIRE_EMBEDDING,
+                                         .finish = WIRE_LENGTH,
+                                         .n_embd = 3,
+                                         .embedding = embedding,
+                                         .timed = true,
+                                         .queue_us = 1ull << 50,
+                                         .prefill_us = 17});
   wire_step_add(&w, &(struct wire_event){.id = 5, .kind = WIRE_END, .finish = WIRE_EXPIRED});
   wire_step_end(&w);
   struct wire_step m = decode_one(&bytes, &scratch).step;
   assert_int_equal(m.model, 7);
   assert_memory_equal(&m.stats, &stats, sizeof stats);
   assert_int_equal(m.n_events, 5);
+  assert_true(m.events[3].timed && m.events[3].queue_us == 1ull << 50 && m.events[3].prefill_us == 17 && !m.events[0].timed);
   assert_true(m.events[4].id == 5 && m.events[4].kind == WIRE_END && m.events[4].finish == WIRE_EXPIRED);
   assert_true(m.events[0].n_top == 2 && m.events[0].top[1].id == 6 && m.events[0].top[1].logprob == -1.5f);
   assert_true(m.events[1].is_eos && m.events[1].finish == WIRE_STOPPED && !m.events[0].is_eos);
@@ -131,7 +141,7 @@ static void a_step_with_very_many_bytes_goes_out_in_frames_below_the_limit(void 
   struct buf bytes = {0};
   float *embedding = mem_zalloc(WIDTH, sizeof *embedding);
   struct wire_step_writer w;
-  wire_step_begin(&w, &bytes, 0, &(struct wire_stats){0});
+  wire_step_begin(&w, &bytes, 0, &(struct wire_stats){.step_tokens = N, .step_sequences = N});
   for (uint64_t i = 0; i < N; i++)
     wire_step_add(&w, &(struct wire_event){.id = i, .kind = WIRE_EMBEDDING, .n_embd = WIDTH, .embedding = embedding});
   wire_step_end(&w);
@@ -145,6 +155,7 @@ static void a_step_with_very_many_bytes_goes_out_in_frames_below_the_limit(void 
     assert_int_equal(wire_frame_get(left, &frame, &used, NULL), 1);
     assert_true(frame.body.len < 2 * WIRE_STEP_BYTES_SOFT);
     assert_int_equal(wire_decode(&frame, &scratch, &m, NULL), 0);
+    assert_int_equal(m.step.stats.step_tokens, next ? 0 : N); /* one step is counted once */
     for (size_t i = 0; i < m.step.n_events; i++) assert_int_equal(m.step.events[i].id, next++);
     arena_free(&scratch);
     left = slice_from(left, used);
@@ -181,6 +192,10 @@ static void every_other_message_arrives_as_it_was_sent(void **state) {
   m = decode_one(&bytes, &scratch);
   assert_true(m.type == WIRE_REJECT && m.reject.id == 77 && m.reject.code == ERROR_NO_MEMORY);
   buf_clear(&bytes);
+  wire_put_machine(&bytes, &(struct wire_machine){.read_bytes_s = 30000000000u, .operations_s = 900000000000u});
+  m = decode_one(&bytes, &scratch);
+  assert_true(m.type == WIRE_MACHINE && m.machine.read_bytes_s == 30000000000u && m.machine.operations_s == 900000000000u);
+  buf_clear(&bytes);
   wire_put_ready(&bytes, &(struct wire_model){.model = 2,
                                               .embeds = true,
                                               .context_tokens = 256,
@@ -213,9 +228,11 @@ static void put_samples(struct buf *out) {
       out, &(struct wire_model){.context_tokens = 1, .n_embd = 1, .n_vocab = 1, .architecture = SLICE("a"), .quantization = SLICE("q")});
   wire_put_failed(out, 1, &why);
   wire_put_reject(out, 1, &why);
+  wire_put_machine(out, &(struct wire_machine){1, 2});
   wire_step_begin(&w, out, 0, &(struct wire_stats){0});
   wire_step_add(&w, &(struct wire_event){.id = 1, .token = 5, .n_top = 1, .top = top});
-  wire_step_add(&w, &(struct wire_event){.id = 4, .kind = WIRE_EMBEDDING, .finish = WIRE_STOPPED, .n_embd = 2, .embedding = embedding});
+  wire_step_add(&w, &(struct wire_event){
+                        .id = 4, .kind = WIRE_EMBEDDING, .finish = WIRE_STOPPED, .n_embd = 2, .embedding = embedding, .timed = true});
   wire_step_end(&w);
 }
 
@@ -275,11 +292,11 @@ static void a_frame_of_another_version_or_above_the_limit_is_refused_from_its_he
   size_t used;
   assert_int_equal(wire_frame_get(slice_make("\0\0\0\0\4\1\0\0", 8), &frame, &used, &err), -1);
   assert_non_null(strstr(err.message, "version 1"));
-  assert_int_equal(wire_frame_get(slice_make("\0\0\0\0\4\3\0\1", 8), &frame, &used, &err), -1);
-  assert_int_equal(wire_frame_get(slice_make("\1\0\0\2\4\3\0\0", 8), &frame, &used, &err), -1);
+  assert_int_equal(wire_frame_get(slice_make("\0\0\0\0\4\4\0\1", 8), &frame, &used, &err), -1);
+  assert_int_equal(wire_frame_get(slice_make("\1\0\0\2\4\4\0\0", 8), &frame, &used, &err), -1);
   assert_non_null(strstr(err.message, "33554433"));
-  assert_int_equal(wire_frame_get(slice_make("\1\0\0\0\4\3\0", 7), &frame, &used, &err), 0);
-  assert_int_equal(wire_frame_get(slice_make("\1\0\0\0\4\3\0\0", 8), &frame, &used, &err), 0);
+  assert_int_equal(wire_frame_get(slice_make("\1\0\0\0\4\4\0", 7), &frame, &used, &err), 0);
+  assert_int_equal(wire_frame_get(slice_make("\1\0\0\0\4\4\0\0", 8), &frame, &used, &err), 0);
 }
 
 static void expect_refused(const struct wire_submit *m, const char *words) {
