@@ -37,7 +37,7 @@ static struct loaded load(const char *name, enum compute_mode mode) {
   if (!file) fail_msg("%s", err.message);
   l.pool = pool_create(0, &err);
   l.compute = compute_create(mode, l.pool, COMPUTE_ISA_ALL, &err);
-  l.model = model_load(file, l.compute, NULL, &err);
+  l.model = model_load(file, l.compute, &(struct model_options){.rows_max = 4096}, &err);
   if (!l.model) fail_msg("%s", err.message);
   file_model_close(file);
   free(path);
