@@ -143,7 +143,7 @@ static int open_parts(struct loaded *l, struct host *h, const char *path, struct
 static struct engine *make_engine(const struct host *h, struct loaded *l, const struct wire_load *request, struct error *err) {
   struct engine_config config = {.model = l->model,
                                  .kv_bytes_max = request->kv_bytes,
-                                 .kv_parts = request->kv_parts,
+                                 
                                  .speculation = h->speculation,
                                  .token_bytes = token_bytes,
                                  .token_bytes_ctx = l,

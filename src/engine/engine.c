@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "engine/memory.h"
 #include "engine/state.h"
 
 enum { RUNNING_DEFAULT = 64, PREFILL_ROWS_DEFAULT = 256 };
@@ -17,18 +18,17 @@ static const double SLOWDOWN_DEFAULT = 2;
 static size_t held_positions(const struct engine *e, size_t n) { return (size_t)model_kv_positions(e->info, model_rows_max(e->model), n); }
 
 static int init_pages(struct engine *e, struct error *err) {
+  struct engine_memory *m = e->config.memory;
   e->kv = model_kv_layout(e->model);
-  uint64_t bytes =
-      e->config.kv_bytes_max ? e->config.kv_bytes_max : mem_available_bytes() / 4 / (e->config.kv_parts ? e->config.kv_parts : 1);
-  size_t context_pages = sequence_pages_for(held_positions(e, e->info->context_tokens));
-  size_t n = (size_t)(bytes / e->kv.page_bytes);
-  if (n < context_pages && e->config.kv_bytes_max)
+  if (!m) m = e->own_memory = engine_memory_create(e->config.kv_bytes_max);
+  uint64_t context_bytes = sequence_pages_for(held_positions(e, e->info->context_tokens)) * (uint64_t)e->kv.page_bytes;
+  if (m->bytes_max < context_bytes && !m->grows)
     return error_set(err, ERROR_NO_MEMORY,
                      "The KV memory of %llu MiB is too small: one full context of %zu tokens needs %llu MiB. Raise --kv-mib.",
-                     (unsigned long long)(bytes >> 20), e->info->context_tokens,
-                     (unsigned long long)((context_pages * e->kv.page_bytes + (1 << 20) - 1) >> 20));
-  if (n < context_pages) n = context_pages;
-  return pages_init(&e->pages, e->kv.page_bytes, n, err);
+                     (unsigned long long)(m->bytes_max >> 20), e->info->context_tokens,
+                     (unsigned long long)((context_bytes + (1 << 20) - 1) >> 20));
+  if (m->bytes_max < context_bytes) m->bytes_max = context_bytes;
+  return pages_init(&e->pages, m, e->kv.page_bytes, (size_t)(m->bytes_max / e->kv.page_bytes), err);
 }
 
 static void init_step(struct engine *e) {
@@ -93,6 +93,7 @@ void engine_destroy(struct engine *e) {
   sched_deinit(&e->sched);
   for (size_t i = 0; e->samplers && e->samplers[i]; i++) sampler_destroy(e->samplers[i]);
   pages_deinit(&e->pages);
+  engine_memory_destroy(e->own_memory);
   void *memory[] = {(void *)e->config.stop_ids,
                     e->tokens,
                     e->out_rows,
@@ -204,6 +205,14 @@ void engine_cancel(struct engine *e, uint64_t id) {
 }
 
 void engine_flush(struct engine *e) { sched_flush(&e->sched); }
+
+void engine_forget_adapter(struct engine *e, const struct adapter *a) {
+  for (struct sequence *s; (s = sched_find_adapter(&e->sched, a));) {
+    sched_remove(&e->sched, s);
+    sequence_destroy(s);
+  }
+  sched_flush(&e->sched);
+}
 
 /* ---- steps ---- */
 

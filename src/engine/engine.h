@@ -24,11 +24,34 @@ enum engine_speculation { ENGINE_SPECULATE_AUTO, ENGINE_SPECULATE_OFF, ENGINE_SP
 
 struct engine;
 
+/* ---- KV memory that the engines of a process share ----
+ *
+ * Each engine takes pages of it as sequences need them; what one keeps for prefixes goes to another that needs it, the least recently used of all
+ * first. The thread that drives the engines owns it. */
+
+struct engine_memory;
+
+/* bytes 0: a quarter of the memory that is free now, and more when a model's full context needs it. */
+struct engine_memory *engine_memory_create(uint64_t bytes);
+void engine_memory_destroy(struct engine_memory *m); /* after its engines; NULL is fine */
+/* Gives memory back to the system that nothing needed for a while (doc/design/engine.md). In how many milliseconds to call again; 0: there is
+ * nothing to give back as long as the engines rest. */
+unsigned engine_memory_tidy(struct engine_memory *m, uint64_t now_ns);
+
+struct engine_memory_stats {
+  uint64_t bytes_max;
+  uint64_t bytes_held; /* what the system may have given memory for */
+  uint64_t bytes_kept; /* of these: for prefixes alone */
+};
+void engine_memory_stats(const struct engine_memory *m, struct engine_memory_stats *out);
+
+/* ---- an engine ---- */
+
 struct engine_config {
-  struct model *model;     /* borrowed */
-  uint64_t kv_bytes_max;   /* MODEL_GENERATE; 0: a quarter of the memory that is free now, at least one full context */
-  unsigned kv_parts;       /* engines that share that quarter; 0: 1 */
-  size_t running_max;      /* sequences in a step; 0: 64 */
+  struct model *model;          /* borrowed */
+  struct engine_memory *memory; /* MODEL_GENERATE: borrowed; NULL: memory of its own … */
+  uint64_t kv_bytes_max;        /* … of so many bytes, as for engine_memory_create */
+  size_t running_max;           /* sequences in a step; 0: 64 */
   size_t prefill_rows_max; /* prompt rows in one step while others decode; 0: 256 */
   double slowdown;         /* a step may last so many times as long as without prompt rows, as far as that can be foreseen; 0: 2 */
   enum engine_speculation speculation;
@@ -68,7 +91,7 @@ struct engine_request {
   uint64_t id;           /* the caller's, unique among those alive */
   const int32_t *prompt; /* 1 … context tokens; for embeddings the text */
   size_t n_prompt;
-  struct adapter *adapter; /* of the engine's model, borrowed while the engine lives or until engine_flush; NULL: the model itself */
+  struct adapter *adapter; /* of the engine's model, borrowed while the engine lives or until engine_forget_adapter; NULL: the model itself */
   uint64_t tenant;         /* KV pages of equal beginnings are shared within one tenant (and one adapter), never across */
   uint64_t principal;      /* who asks: principals of a class get equal shares of the work */
   unsigned class;          /* < ENGINE_CLASSES; a higher one has more weight and is preempted later */
@@ -94,8 +117,10 @@ int engine_submit(struct engine *e, const struct engine_request *r, struct error
 /* Takes effect before the next step; no further event of this id follows. Unknown ids are ignored. */
 void engine_cancel(struct engine *e, uint64_t id);
 
-/* Drops the KV pages that are kept for prefixes and that nothing running uses. Before an adapter is freed; and for measurements. */
+/* Drops the KV pages that are kept for prefixes and that nothing running uses. For measurements. */
 void engine_flush(struct engine *e);
+/* Ends, as if cancelled, what goes through the adapter, and drops what is kept for it. Before the adapter is freed. */
+void engine_forget_adapter(struct engine *e, const struct adapter *a);
 
 enum engine_finish { ENGINE_RUNNING, ENGINE_STOP, ENGINE_LENGTH, ENGINE_EXPIRED };
 enum engine_event_kind { ENGINE_TOKEN, ENGINE_PROMPT_TOKEN, ENGINE_EMBEDDING, ENGINE_END }; /* END: nothing but the finish */

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "engine/memory.h"
 
 enum { TOKENS_BYTES = KV_PAGE_TOKENS * sizeof(int32_t) };
 
@@ -119,6 +120,7 @@ static struct prefix_node *find_or_add(struct prefix *t, struct prefix_node *par
 static void lru_append(struct prefix *t, struct prefix_node *n) {
   n->lru_prev = t->lru_last;
   n->lru_next = NULL;
+  n->unused_ns = t->pages->shared->now_ns;
   *(t->lru_last ? &t->lru_last->lru_next : &t->lru_first) = n;
   t->lru_last = n;
   t->n_unused++;

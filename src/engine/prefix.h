@@ -21,7 +21,8 @@ struct adapter;
 
 struct prefix_node {
   struct prefix_node *parent, *hash_next;
-  struct prefix_node *lru_next, *lru_prev; /* ready with refs 0 */
+  struct prefix_node *lru_next, *lru_prev; /* ready with refs 0 … */
+  uint64_t unused_ns;                      /* … since then, by the memory's clock */
   uint64_t hash;
   void *page;        /* NULL: claimed, hollow, or a root */
   const void *owner; /* who computes it */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "engine/memory.h"
 
 enum { PAGE = KV_PAGE_TOKENS, BUCKETS_AT_FIRST = 256, PROMPT_ROWS_MIN = 2 };
 
@@ -20,7 +21,10 @@ void sched_init(struct sched *c, const struct sched_config *config, struct pages
   c->plan.items = mem_zalloc(most, sizeof(struct sequence *));
   c->order = mem_zalloc(most, sizeof(struct sequence *));
   fair_init(&c->fair, config->weights);
-  if (pages) prefix_init(&c->prefix, pages);
+  if (!pages) return;
+  prefix_init(&c->prefix, pages);
+  c->memory = pages->shared;
+  memory_add(c->memory, c);
 }
 
 void sched_deinit(struct sched *c) {
@@ -32,6 +36,7 @@ void sched_deinit(struct sched *c) {
       sequence_destroy(s);
     }
   if (c->pages) prefix_deinit(&c->prefix);
+  if (c->memory) memory_remove(c->memory, c);
   fair_deinit(&c->fair);
   heap_deinit(&c->deadlines);
   free(c->buckets);
@@ -69,6 +74,13 @@ struct sequence *sched_find(const struct sched *c, uint64_t id) {
   struct sequence *s = *bucket(c, id);
   while (s && s->request.id != id) s = s->hash_next;
   return s;
+}
+
+struct sequence *sched_find_adapter(const struct sched *c, const struct adapter *a) {
+  for (size_t i = 0; i < c->n_buckets; i++)
+    for (struct sequence *s = c->buckets[i]; s; s = s->hash_next)
+      if (s->request.adapter == a) return s;
+  return NULL;
 }
 
 /* ---- coming and going ---- */
@@ -123,6 +135,7 @@ static void leave_running(struct sched *c, struct sequence *s) {
 static void leave_waiting(struct sched *c, struct sequence *s) {
   heap_remove(&c->deadlines, &s->expires);
   fair_take(&c->fair, s);
+  if (c->blocked == s) c->blocked = NULL;
 }
 
 void sched_remove(struct sched *c, struct sequence *s) {
@@ -163,12 +176,28 @@ static void preempt(struct sched *c, struct sequence *s, uint64_t now_ns) {
   c->stats.preemptions++;
 }
 
-/* The youngest of the lowest class. */
-static struct sequence *victim(const struct sched *c) {
-  struct sequence *found = c->running.last;
-  for (struct sequence *s = c->running.last; s; s = s->prev)
-    if (s->request.class < found->request.class) found = s;
+/* A running sequence that gives way to others, and whose it is. */
+struct victim {
+  struct sched *sched;
+  struct sequence *sequence;
+};
+
+static bool gives_way_before(const struct sequence *a, const struct sequence *b) {
+  return a->request.class != b->request.class ? a->request.class < b->request.class : a->started > b->started;
+}
+
+/* The youngest of the lowest class: of c, or of all that share its memory. */
+static struct victim victim(struct sched *c, bool of_all) {
+  struct victim found = {0};
+  for (struct sched *of = of_all ? c->memory->scheds : c; of; of = of_all ? of->peer : NULL)
+    for (struct sequence *s = of->running.first; s; s = s->next)
+      if (!found.sequence || gives_way_before(s, found.sequence)) found = (struct victim){of, s};
   return found;
+}
+
+static void preempt_one(struct sched *c, bool of_all, uint64_t now_ns) {
+  struct victim v = victim(c, of_all);
+  preempt(v.sched, v.sequence, now_ns);
 }
 
 /* ---- shared pages ---- */
@@ -256,8 +285,21 @@ static void publish(struct sched *c, struct sequence *s) {
 
 /* ---- admission ---- */
 
-/* Pages that nobody holds and no running sequence is to get. */
-static size_t available(const struct sched *c) { return c->pages->n_free + c->prefix.n_unused - c->reserved; }
+/* Bytes that nobody holds and no running sequence is to get. */
+static uint64_t available(const struct sched *c) {
+  uint64_t promised = memory_promised(c->memory);
+  return promised < c->memory->bytes_max ? c->memory->bytes_max - promised : 0;
+}
+
+/* The same of the model's own address range, in pages. */
+static size_t in_range(const struct sched *c) {
+  size_t pages = c->pages->n_free + c->prefix.n_unused;
+  return pages > c->reserved ? pages - c->reserved : 0;
+}
+
+static bool lacks_memory(const struct sched *c) {
+  return memory_promised(c->memory) > c->memory->bytes_max || c->reserved > c->pages->n_free + c->prefix.n_unused;
+}
 
 /* Pages that s needs besides those of the tree that others hold anyway. */
 static size_t pages_to_start(const struct sched *c, const struct sequence *s) {
@@ -271,10 +313,27 @@ static size_t pages_to_start(const struct sched *c, const struct sequence *s) {
   return need;
 }
 
+/* One that finds no room in its turn sees that others pass, whatever their model. */
+static void overtake(const struct sched *c) {
+  for (const struct sched *peer = c->memory->scheds; peer; peer = peer->peer)
+    if (peer != c && peer->blocked) peer->blocked->n_overtaken++;
+}
+
+/* Another model's sequence found no room, waits for longer than s, and was passed often enough. */
+static bool is_held_back(const struct sched *c, const struct sequence *s) {
+  for (const struct sched *peer = c->memory->scheds; peer; peer = peer->peer) {
+    const struct sequence *first = peer != c ? peer->blocked : NULL;
+    if (first && first->n_overtaken >= SCHED_OVERTAKEN_MAX && first->waits_ns < s->waits_ns) return true;
+  }
+  return false;
+}
+
 static void start(struct sched *c, struct sequence *s, uint64_t now_ns) {
   fair_take(&c->fair, s);
   sched__started(c, s, now_ns);
+  overtake(c);
   s->place = SEQUENCE_RUNS;
+  s->started = ++c->memory->n_starts;
   sequence_list_append(&c->running, s);
   s->root = prefix_hold_root(&c->prefix, s->request.tenant, s->request.adapter);
   count_lacking(c, s);
@@ -286,23 +345,43 @@ static void start(struct sched *c, struct sequence *s, uint64_t now_ns) {
   share(c, s);
 }
 
-/* Room for each running sequence to grow by a page: else what starts now would soon be preempted. */
+/* Room for each running sequence to grow by a page, except those below a class: else what starts now would soon be preempted. */
+static uint64_t bytes_to_grow(const struct sched *c, unsigned class) {
+  uint64_t bytes = 0;
+  for (const struct sched *of = c->memory->scheds; of; of = of->peer)
+    for (const struct sequence *r = of->running.first; r; r = r->next)
+      if (r->request.class >= class) bytes += of->pages->page_bytes;
+  return bytes;
+}
+
 static bool has_room(const struct sched *c, const struct sequence *s) {
-  if (c->running.n == c->config.running_max) return false;
-  return pages_to_start(c, s) + c->running.n <= available(c);
+  if (c->running.n == c->config.running_max || is_held_back(c, s)) return false;
+  size_t pages = pages_to_start(c, s);
+  return pages + c->running.n <= in_range(c) && pages * (uint64_t)c->pages->page_bytes + bytes_to_grow(c, 0) <= available(c);
+}
+
+/* What sequences of a class below that of s hold and are to get: of c, or of all that share its memory. */
+static uint64_t bytes_below(struct sched *c, const struct sequence *s, bool of_all, size_t *ret_n) {
+  uint64_t bytes = 0;
+  *ret_n = 0;
+  for (const struct sched *of = of_all ? c->memory->scheds : c; of; of = of_all ? of->peer : NULL)
+    for (const struct sequence *r = of->running.first; r; r = r->next)
+      if (r->request.class < s->request.class) {
+        bytes += (r->n_pages - r->n_left + r->n_lacks) * (uint64_t)of->pages->page_bytes;
+        ++*ret_n;
+      }
+  return bytes;
 }
 
 /* A sequence that is first in its turn takes the place of the youngest of a class below its own, when that can be enough. */
 static bool make_room(struct sched *c, const struct sequence *s, uint64_t now_ns) {
   if (has_room(c, s)) return true;
-  size_t pages = available(c), below = 0;
-  for (const struct sequence *r = c->running.first; r; r = r->next)
-    if (r->request.class < s->request.class) {
-      pages += r->n_pages - r->n_left + r->n_lacks;
-      below++;
-    }
-  if (below == 0 || pages < pages_to_start(c, s) + c->running.n - below) return false;
-  for (; below > 0 && !has_room(c, s); below--) preempt(c, victim(c), now_ns);
+  bool of_all = c->running.n < c->config.running_max; /* a place in the step is only made by one of its own */
+  size_t n_below;
+  uint64_t bytes = available(c) + bytes_below(c, s, of_all, &n_below);
+  uint64_t need = pages_to_start(c, s) * (uint64_t)c->pages->page_bytes + bytes_to_grow(c, s->request.class);
+  if (n_below == 0 || is_held_back(c, s) || bytes < need) return false;
+  for (; n_below > 0 && !has_room(c, s); n_below--) preempt_one(c, of_all, now_ns);
   return has_room(c, s);
 }
 
@@ -310,11 +389,15 @@ static bool make_room(struct sched *c, const struct sequence *s, uint64_t now_ns
 static void admit(struct sched *c, uint64_t now_ns) {
   struct sequence *aside[SCHED_ASIDE_MAX], *s;
   size_t n_aside = 0;
+  c->blocked = NULL;
   while ((s = fair_first(&c->fair))) {
     if (make_room(c, s, now_ns)) {
       start(c, s, now_ns);
       for (size_t i = 0; i < n_aside; i++) aside[i]->n_overtaken++;
-    } else if (c->running.n < c->config.running_max && s->n_overtaken < SCHED_OVERTAKEN_MAX && n_aside < SCHED_ASIDE_MAX) {
+      continue;
+    }
+    if (!c->blocked && c->running.n < c->config.running_max) c->blocked = s;
+    if (c->running.n < c->config.running_max && s->n_overtaken < SCHED_OVERTAKEN_MAX && n_aside < SCHED_ASIDE_MAX) {
       fair_set_aside(&c->fair, s);
       aside[n_aside++] = s;
     } else {
@@ -327,10 +410,7 @@ static void admit(struct sched *c, uint64_t now_ns) {
 /* ---- rows ---- */
 
 static void take_page(struct sched *c, struct sequence *s, struct prefix_node *claim) {
-  void *page = pages_take(c->pages);
-  if (!page) page = prefix_evict(&c->prefix);
-  assert(page);
-  push_page(c, s, page, claim);
+  push_page(c, s, memory_take(c->memory, c), claim);
 }
 
 /* The page that s is about to begin, for others to wait for; NULL when not all its tokens are known, or another computes it. */
@@ -369,10 +449,18 @@ static size_t rows_with_output(const struct sequence *s, size_t n, size_t out_fr
 
 static bool decodes(const struct sequence *s) { return s->n_computed + 1 == s->n_tokens; }
 
+/* Pages that can be had without evicting anything and that nobody is to get. */
+static size_t unclaimed(const struct sched *c) {
+  uint64_t claimed = memory_promised(c->memory);
+  for (const struct sched *of = c->memory->scheds; of; of = of->peer) claimed += of->prefix.n_unused * (uint64_t)of->pages->page_bytes;
+  uint64_t pages = claimed < c->memory->bytes_max ? (c->memory->bytes_max - claimed) / c->pages->page_bytes : 0;
+  size_t own = c->pages->n_free > c->reserved ? c->pages->n_free - c->reserved : 0;
+  return pages < own ? (size_t)pages : own;
+}
+
 /* Positions behind the last token for which there are pages without taking one from anybody: a draft may only use those. */
 static size_t free_positions(const struct sched *c, const struct sequence *s) {
-  size_t pages = sequence_pages_for(s->n_tokens), spare = c->pages->n_free > c->reserved ? c->pages->n_free - c->reserved : 0;
-  return pages * PAGE - s->n_tokens + spare * PAGE;
+  return sequence_pages_for(s->n_tokens) * PAGE - s->n_tokens + unclaimed(c) * PAGE;
 }
 
 /* The time of a row over the time that a token takes: what a draft's token must earn. */
@@ -461,7 +549,8 @@ static void plan_prompts(struct sched *c) {
 void sched_plan(struct sched *c, uint64_t now_ns) {
   struct sched_plan *p = &c->plan;
   *p = (struct sched_plan){.items = p->items};
-  while (c->reserved > c->pages->n_free + c->prefix.n_unused) preempt(c, victim(c), now_ns);
+  if (now_ns > c->memory->now_ns) c->memory->now_ns = now_ns;
+  while (lacks_memory(c)) preempt_one(c, memory_promised(c->memory) > c->memory->bytes_max, now_ns);
   admit(c, now_ns);
   for (struct sequence *s = c->running.first; s; s = s->next) {
     s->n_rows = s->n_draft = s->n_new = 0;

@@ -5,15 +5,17 @@
  *     while ((s = sched_expire(c, now))) …; sched_plan(c, now); [compute the rows of plan.items]; sched_commit(c, s) for each; sched_took(c, ns)
  *
  * sched_plan, in this order (doc/design/engine.md says why):
- *   1. Every running sequence must be able to get the pages of all its tokens; while that is not so, the youngest of the lowest class gives
- *      its own back and waits again.
+ *   1. Every running sequence must be able to get the pages of all its tokens; while that is not so, the youngest of the lowest class, of
+ *      whatever model, gives its own back and waits again.
  *   2. Waiting ones start, by fair share (fair.h), while pages for all their tokens are there.
  *   3. Pages that the prefix tree has are taken from it.
  *   4. Rows: one for each sequence that only lacks its last token, with those of its draft; then prompt rows, as many as the cost of a step
  *      (cost.h) allows.
  *
  * Invariants: a page is on the free list, in the tree, or some sequence's own, and in one place only. reserved (the pages that running
- * sequences still need for their tokens, as far as the window lets them hold pages) never exceeds free pages plus those of the tree that nobody holds: a row that is planned has its page. */
+ * sequences still need for their tokens, as far as the window lets them hold pages) never exceeds what the shared memory (memory.h) can give: a row that is planned has its page.
+ *
+ * Schedulers that share memory must rest, between commit and plan, while another one plans: it may take pages and preempt among them. */
 #ifndef ENGINE_SCHED_H
 #define ENGINE_SCHED_H
 #include "engine/cost.h"
@@ -46,7 +48,10 @@ struct sched_plan {
 
 struct sched {
   struct sched_config config;
-  struct pages *pages; /* NULL: texts to embed */
+  struct pages *pages;          /* NULL: texts to embed */
+  struct engine_memory *memory; /* of the pages; shared with the schedulers of other models, its peers */
+  struct sched *peer;           /* the next of them */
+  struct sequence *blocked;     /* the first in turn, when it found too little memory */
   struct prefix prefix;
   struct fair fair;
   struct cost cost;
@@ -66,6 +71,7 @@ void sched_deinit(struct sched *c); /* ends all that is left; fine on {0} */
 
 void sched_add(struct sched *c, struct sequence *s, uint64_t now_ns); /* now the scheduler's, until sched_remove */
 struct sequence *sched_find(const struct sched *c, uint64_t id);      /* NULL when unknown */
+struct sequence *sched_find_adapter(const struct sched *c, const struct adapter *a); /* any that goes through it, or NULL */
 /* Takes it out, in any state, and gives its pages back; the caller destroys it. Not between plan and commit of its rows. */
 void sched_remove(struct sched *c, struct sequence *s);
 /* A waiting sequence whose deadline has passed, taken out; NULL: none. */

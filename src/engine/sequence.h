@@ -38,6 +38,7 @@ struct sequence {
   bool was_started, timed;                                      /* it ran before; its times were told */
   uint64_t queue_ns, started_ns;                                /* was_started: until the first start, and when that was */
   unsigned n_overtaken;                                         /* later ones that were served while it was first and found no room */
+  uint64_t started;                                             /* counts up over all models: when it began to run */
   struct prefix_node *root;                                     /* while it runs */
   void **pages;                                                 /* [n_pages]; NULL: let go of, behind the window */
   struct prefix_node **nodes; /* [n_pages] of the prefix tree: held for i < n_shared, claimed behind; NULL: the page is its own */

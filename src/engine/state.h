@@ -30,6 +30,7 @@ struct engine {
   struct model *model;
   const struct model_info *info;
   struct kv_layout kv;
+  struct engine_memory *own_memory; /* NULL: it is somebody else's */
   struct pages pages;
   struct sched sched;
   /* the step under way; arrays sized for the model's rows */

@@ -6,6 +6,7 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
+#include "engine/memory.h"
 #include "sim.h"
 
 uint64_t sim_random(struct sim *m, uint64_t below) {
@@ -27,13 +28,17 @@ void sim_open(struct sim *m, const struct sim_options *o) {
                                 .held_max = o->window + o->rows_max + KV_PAGE_TOKENS,
                                 .speculation = o->speculation};
   for (int i = 0; i < ENGINE_CLASSES; i++) config.weights[i] = (o->weights ? o->weights : equal)[i];
-  if (!o->embeds) assert_int_equal(pages_init(&m->pages, KV_PAGE_TOKENS * sizeof(uint64_t), o->n_pages, &err), 0);
+  size_t page_bytes = o->page_bytes ? o->page_bytes : KV_PAGE_TOKENS * sizeof(uint64_t);
+  m->memory = o->memory;
+  if (!o->memory && !o->embeds) m->memory = m->own_memory = engine_memory_create(o->n_pages * page_bytes);
+  if (!o->embeds) assert_int_equal(pages_init(&m->pages, m->memory, page_bytes, (size_t)(m->memory->bytes_max / page_bytes), &err), 0);
   sched_init(&m->sched, &config, o->embeds ? NULL : &m->pages);
 }
 
 void sim_close(struct sim *m) {
   sched_deinit(&m->sched);
   pages_deinit(&m->pages);
+  engine_memory_destroy(m->own_memory);
   free(m->requests);
 }
 
@@ -132,6 +137,7 @@ static void step_generate(struct sim *m) {
   struct sched_plan *p = &m->sched.plan;
   sched_plan(&m->sched, m->now_ns);
   size_t rows = 0;
+  if (p->n_rows == 0 && !m->own_memory) return; /* others have all the memory */
   assert_true(p->n_rows > 0 && p->n_rows <= m->sched.config.rows_max && p->n_out <= m->sched.config.out_rows_max);
   for (size_t i = 0; i < p->n; i++) {
     rows += p->items[i]->n_rows;
@@ -223,5 +229,6 @@ void sim_check(struct sim *m) {
   assert_int_equal(lacking, c->reserved);
   assert_int_equal(c->pages->n_free + c->prefix.n_pages + private, c->pages->n_pages);
   assert_true(c->reserved <= c->pages->n_free + c->prefix.n_unused + /* a step later the youngest gives way */ running);
+  assert_true(c->pages->n_spare <= c->pages->n_free && m->memory->bytes_held <= m->memory->bytes_max);
   check_tree(&c->prefix, shared);
 }

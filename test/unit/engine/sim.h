@@ -19,6 +19,7 @@ struct sim_request {
 
 struct sim {
   struct sched sched;
+  struct engine_memory *memory, *own_memory; /* own_memory: NULL when it is shared */
   struct pages pages;
   uint64_t random, now_ns, n_steps;
   uint64_t ns_fixed, ns_row; /* a step lasts fixed + row · rows */
@@ -32,6 +33,8 @@ struct sim {
 };
 
 struct sim_options {
+  struct engine_memory *memory; /* shared with other models; NULL: n_pages of its own */
+  size_t page_bytes;            /* 0: the least */
   size_t n_pages, running_max, rows_max, prefill_rows_max;
   enum engine_speculation speculation;
   bool embeds;
