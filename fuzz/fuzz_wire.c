@@ -32,6 +32,8 @@ static unsigned touch_message(const struct wire_message *m) {
       return sum;
     case WIRE_MACHINE:
     case WIRE_CANCEL:
+    case WIRE_UNLOAD:
+    case WIRE_MODEL_GONE:
     case WIRE_STOP: break;
   }
   return 0;

@@ -7,6 +7,8 @@
 #include <fcntl.h>
 #include <malloc.h>
 #include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -21,7 +23,7 @@
 #include "text/text.h"
 
 struct engine_args {
-  int64_t fd, threads;
+  int64_t fd, threads, kv_mib;
   const char *compute, *speculate, *log_level, *log_format, *kept_dir;
 };
 
@@ -52,6 +54,14 @@ static const struct options_row rows[] = {
      OPTION_STRING_TO(struct engine_args, kept_dir),
      .metavar = "DIR",
      .help = "Folder where packed weights are kept for the next start."},
+    {.name = "kv-mib",
+     OPTION_INT_TO(struct engine_args, kv_mib),
+     .metavar = "MIB",
+     .fallback = "0",
+     .ranged = true,
+     .min = 0,
+     .max = 1 << 30,
+     .help = "Memory for the KV cache of all models; 0: a quarter of the free memory."},
     {.name = "speculate",
      OPTION_STRING_TO(struct engine_args, speculate),
      .metavar = "on|off",
@@ -72,12 +82,13 @@ static const struct options_row rows[] = {
      .help = "How lines are logged."},
 };
 
-/* What a loaded model needs beside its engine. */
+/* A model or an adapter, and what a model needs beside its engine. */
 struct loaded {
   struct model *model;     /* NULL: an adapter of another one */
   struct adapter *adapter; /* or NULL */
-  struct buf bytes;        /* of all tokens, one after the other; none for a special token */
-  uint32_t *begin;         /* [n_vocab + 1] offsets into bytes */
+  uint64_t begin_ns;
+  struct buf bytes; /* of all tokens, one after the other; none for a special token */
+  uint32_t *begin;  /* [n_vocab + 1] offsets into bytes */
   int32_t n_vocab;
   int32_t *stop_ids;
   size_t n_stop_ids;
@@ -87,7 +98,8 @@ struct host {
   struct compute *compute;
   const char *kept_dir;
   enum engine_speculation speculation;
-  struct loaded *loaded[WIRE_MODELS_MAX];
+  struct engine_memory *memory; /* the loop's */
+  atomic_ullong kv_unheld;      /* bytes of it that no page holds yet, for the loader */
 };
 
 /* ---- what stop strings need of a tokenizer ---- */
@@ -128,22 +140,101 @@ static void loaded_free(struct loaded *l) {
   free(l);
 }
 
-static int open_parts(struct loaded *l, struct host *h, const char *path, struct error *err) {
-  struct file_model *file = file_model_open(path, err);
+/* Weights that no product of the mode takes as they are stored: 8-bit floats, mostly. */
+static void warn_of_growth(const char *path, const struct model *m) {
+  uint64_t stored = model_info(m)->weight_bytes, taken = model_weight_bytes(m);
+  if (compute_mode_of(model_compute(m)) == COMPUTE_F32 || taken / 2 < stored) return;
+  log_line(LOG_WARN, "engine",
+           "%s: the weights (%s) take %llu MiB in memory, %llu MiB in the file: no product reads them as they are stored. plinth quantize "
+           "--to q8_0 makes a file that stays small.",
+           path, model_info(m)->quantization, (unsigned long long)(taken >> 20), (unsigned long long)(stored >> 20));
+}
+
+/* Pages of mapped files, which the system calls free although kept weights are read from them all the time. */
+static uint64_t mapped_bytes(void) {
+  FILE *f = fopen("/proc/self/status", "re");
+  char line[128];
+  unsigned long long kib = 0;
+  while (f && fgets(line, sizeof line, f))
+    if (sscanf(line, "RssFile: %llu", &kib) == 1) break;
+  if (f) fclose(f);
+  return kib << 10;
+}
+
+/* Beside models that are served a load takes half of the cores, at a low priority (engine_loader.c); its threads end with it. */
+static struct compute *packer_create(const struct host *h, const struct engine_job *job, struct error *err) {
+  int threads = pool_threads(compute_pool(h->compute));
+  struct pool *pool = pool_create(job->beside && threads > 1 ? threads / 2 : threads, err);
+  return pool ? compute_create(compute_mode_of(h->compute), pool, COMPUTE_ISA_ALL, err) : NULL;
+}
+
+static void packer_destroy(struct compute *packer) {
+  struct pool *pool = packer ? compute_pool(packer) : NULL;
+  compute_destroy(packer);
+  pool_destroy(pool);
+}
+
+static int open_model(struct loaded *l, struct host *h, struct engine_job *job, const char *path, struct compute *packer) {
+  struct file_model *file = file_model_open(path, &job->error);
   int result = file ? 0 : -1;
   char *kept_dir = h->kept_dir ? weight_cache_path(h->kept_dir, path) : NULL;
-  struct model_options options = {.kept_dir = kept_dir};
-  if (result == 0 && !(l->model = model_load(file, h->compute, &options, err))) result = -1;
+  struct model_options options = {
+      .kept_dir = kept_dir, .packer = packer, .cancelled = &job->cancelled, .reserved_bytes = atomic_load(&h->kv_unheld) + mapped_bytes()};
+  if (result == 0 && !(l->model = model_load(file, h->compute, &options, &job->error))) result = -1;
   free(kept_dir);
-  if (result == 0 && model_info(l->model)->task == MODEL_GENERATE) result = read_tokens(l, file, err);
+  if (result == 0 && model_info(l->model)->task == MODEL_GENERATE) result = read_tokens(l, file, &job->error);
   file_model_close(file);
   return result;
 }
 
-static struct engine *make_engine(const struct host *h, struct loaded *l, const struct wire_load *request, struct error *err) {
+static int open_adapter(struct loaded *l, struct engine_job *job, const char *path, struct compute *packer) {
+  const struct loaded *base = job->base;
+  struct file_adapter *file = file_adapter_open(path, &job->error);
+  l->adapter = file ? adapter_load(file, base->model, packer, &job->error) : NULL;
+  file_adapter_close(file);
+  return l->adapter ? 0 : -1;
+}
+
+/* On the loader's thread. */
+static void load(void *ctx, struct engine_job *job) {
+  struct host *h = ctx;
+  struct loaded *l = mem_zalloc(1, sizeof *l);
+  l->begin_ns = clock_ns();
+  char *path = mem_dup(job->load.path.data, job->load.path.len);
+  struct compute *packer = packer_create(h, job, &job->error);
+  int result = !packer ? -1 : job->load.is_adapter ? open_adapter(l, job, path, packer) : open_model(l, h, job, path, packer);
+  packer_destroy(packer);
+  if (result == 0 && l->model) warn_of_growth(path, l->model);
+  free(path);
+  if (result < 0) loaded_free(l);
+  else job->loaded = l;
+  malloc_trim(0); /* the tokenizer's and the repacking's memory goes back to the system */
+}
+
+static void unload(void *ctx, void *loaded) {
+  (void)ctx;
+  loaded_free(loaded);
+  malloc_trim(0);
+}
+
+/* ---- on the loop's thread ---- */
+
+static void note_memory(struct host *h) {
+  struct engine_memory_stats stats;
+  engine_memory_stats(h->memory, &stats);
+  atomic_store(&h->kv_unheld, stats.bytes_max - stats.bytes_held);
+}
+
+static unsigned tidy(void *ctx) {
+  struct host *h = ctx;
+  unsigned again_ms = engine_memory_tidy(h->memory, clock_ns());
+  note_memory(h);
+  return again_ms;
+}
+
+static struct engine *make_engine(const struct host *h, struct loaded *l, struct error *err) {
   struct engine_config config = {.model = l->model,
-                                 .kv_bytes_max = request->kv_bytes,
-                                 
+                                 .memory = h->memory,
                                  .speculation = h->speculation,
                                  .token_bytes = token_bytes,
                                  .token_bytes_ctx = l,
@@ -159,77 +250,34 @@ static uint64_t kv_bytes(const struct model *m, const struct engine *e) {
   return stats.pages_total * (uint64_t)model_kv_layout(m).page_bytes;
 }
 
-static void tell(const struct model *m, const struct engine *e, uint64_t begin_ns, struct wire_model *out) {
+static void tell(const struct loaded *l, const struct model *m, uint64_t kv_bytes, struct wire_model *out) {
   const struct model_info *info = model_info(m);
   *out = (struct wire_model){.embeds = info->task == MODEL_EMBED,
                              .context_tokens = (uint32_t)info->context_tokens,
                              .n_embd = (uint32_t)info->n_embd,
                              .n_vocab = (uint32_t)info->n_vocab,
                              .n_parameters = info->n_parameters,
-                             .weight_bytes = model_weight_bytes(m),
-                             .kv_bytes = kv_bytes(m, e),
-                             .load_ms = (clock_ns() - begin_ns) / 1000000,
+                             .weight_bytes = l->adapter ? adapter_weight_bytes(l->adapter) : model_weight_bytes(m),
+                             .kv_bytes = kv_bytes,
+                             .load_ms = (clock_ns() - l->begin_ns) / 1000000,
                              .architecture = slice_cstr(info->architecture),
                              .quantization = slice_cstr(info->quantization)};
 }
 
-/* Weights that no product of the mode takes as they are stored: 8-bit floats, mostly. */
-static void warn_of_growth(const char *path, const struct model *m) {
-  uint64_t stored = model_info(m)->weight_bytes, taken = model_weight_bytes(m);
-  if (compute_mode_of(model_compute(m)) == COMPUTE_F32 || taken / 2 < stored) return;
-  log_line(LOG_WARN, "engine",
-           "%s: the weights (%s) take %llu MiB in memory, %llu MiB in the file: no product reads them as they are stored. plinth quantize "
-           "--to q8_0 makes a file that stays small.",
-           path, model_info(m)->quantization, (unsigned long long)(taken >> 20), (unsigned long long)(stored >> 20));
-}
-
-static struct engine *load(void *ctx, const struct wire_load *request, struct wire_model *ret_figures, struct error *err) {
+static int begin(void *ctx, const struct wire_load *request, void *loaded, struct engine_loop_model *ret, struct error *err) {
   struct host *h = ctx;
-  struct loaded *l = mem_zalloc(1, sizeof *l);
-  uint64_t begin_ns = clock_ns();
-  char *path = mem_dup(request->path.data, request->path.len);
-  struct engine *e = open_parts(l, h, path, err) < 0 ? NULL : make_engine(h, l, request, err);
-  if (e) warn_of_growth(path, l->model);
-  free(path);
-  malloc_trim(0); /* the tokenizer's and the repacking's memory goes back to the system */
-  if (!e) {
-    loaded_free(l);
-    return NULL;
+  struct loaded *l = loaded;
+  (void)request;
+  if (l->adapter) {
+    ret->adapter = l->adapter;
+    tell(l, adapter_model(l->adapter), 0, &ret->figures);
+    return 0;
   }
-  h->loaded[request->model] = l;
-  tell(l->model, e, begin_ns, ret_figures);
-  return e;
-}
-
-static struct adapter *load_adapter(void *ctx, const struct wire_load *request, struct wire_model *ret_figures, struct error *err) {
-  struct host *h = ctx;
-  const struct model *base = h->loaded[request->base]->model;
-  const struct model_info *info = model_info(base);
-  uint64_t begin_ns = clock_ns();
-  char *path = mem_dup(request->path.data, request->path.len);
-  struct file_adapter *file = file_adapter_open(path, err);
-  struct adapter *a = file ? adapter_load(file, base, err) : NULL;
-  file_adapter_close(file);
-  free(path);
-  if (!a) return NULL;
-  h->loaded[request->model] = mem_zalloc(1, sizeof(struct loaded));
-  h->loaded[request->model]->adapter = a;
-  *ret_figures = (struct wire_model){.embeds = info->task == MODEL_EMBED,
-                                     .context_tokens = (uint32_t)info->context_tokens,
-                                     .n_embd = (uint32_t)info->n_embd,
-                                     .n_vocab = (uint32_t)info->n_vocab,
-                                     .n_parameters = info->n_parameters,
-                                     .weight_bytes = adapter_weight_bytes(a),
-                                     .load_ms = (clock_ns() - begin_ns) / 1000000,
-                                     .architecture = slice_cstr(info->architecture),
-                                     .quantization = slice_cstr(info->quantization)};
-  return a;
-}
-
-static void unload(void *ctx, uint32_t model) {
-  struct host *h = ctx;
-  loaded_free(h->loaded[model]);
-  h->loaded[model] = NULL;
+  ret->engine = make_engine(h, l, err);
+  if (!ret->engine) return -1;
+  tell(l, l->model, kv_bytes(l->model, ret->engine), &ret->figures);
+  note_memory(h);
+  return 0;
 }
 
 /* Short enough that a request which comes meanwhile hardly notices; and not where the memory that it takes for a moment may be missing. */
@@ -271,9 +319,12 @@ static int run_host(struct host *h, const struct engine_args *a, struct error *e
   h->compute = compute_create((enum compute_mode)compute_mode_parse(a->compute), pool, COMPUTE_ISA_ALL, err);
   if (h->compute) {
     log_line(LOG_INFO, "engine", "Computing with %d threads, mode %s, %s.", pool_threads(pool), a->compute, compute_isa_name(h->compute));
+    h->memory = engine_memory_create((uint64_t)a->kv_mib << 20);
+    note_memory(h);
     struct engine_loop_config config = {
-        .fd = (int)a->fd, .load = load, .load_adapter = load_adapter, .unload = unload, .measure = measure, .ctx = h};
+        .fd = (int)a->fd, .load = load, .begin = begin, .unload = unload, .tidy = tidy, .measure = measure, .ctx = h};
     result = engine_loop_run(&config, err);
+    engine_memory_destroy(h->memory);
   }
   compute_destroy(h->compute);
   pool_destroy(pool);

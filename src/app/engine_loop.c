@@ -1,14 +1,15 @@
 /* engine_loop: see engine_loop.h. SPDX-License-Identifier: Apache-2.0
  *
- * One thread. Each round: take in what the gateway says, load one model if one is asked for, then one step of every busy engine in
- * turn, each answered by one frame. An idle process sleeps in poll. A gateway that does not read stops the stepping, not the listening:
- * what is unsent stays bounded. */
+ * Each round: take in what the gateway says and what the loader has done, then one step of the busy engine whose turn it is, answered by one
+ * frame. An idle process sleeps in poll. A gateway that does not read stops the stepping, not the listening: what is unsent stays bounded. */
 #include "app/engine_loop.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
 
+#include "app/engine_slots.h"
+#include "app/turns.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -17,38 +18,16 @@ enum { UNSENT_BYTES_MAX = 8 << 20 };
 /* The machine is measured when nothing was asked for so long after a model was loaded; or between two steps, when that never is. */
 enum { MEASURE_IDLE_MS = 300, MEASURE_BUSY_MS = 30000 };
 
-struct slot {
-  struct engine *engine;   /* NULL: not loaded, or an adapter */
-  struct adapter *adapter; /* of the model in the slot `base`; NULL: none */
-  uint32_t base;
-  uint32_t n_embd;
-  bool tell; /* the counters changed without a step */
-};
-
-struct pending {
-  struct pending *next;
-  struct wire_load load; /* owns its path */
-};
-
 struct state {
   const struct engine_loop_config *config;
   struct wire_io io;
-  struct slot slots[WIRE_MODELS_MAX];
-  uint32_t n_slots; /* one past the highest model that is loaded */
-  struct pending *loads, **loads_end;
+  struct engine_slots slots;
+  struct turn turns[WIRE_MODELS_MAX];
   bool stopping, measured;
   uint64_t begin_ns;
 };
 
 /* ---- frames from the gateway ---- */
-
-static void queue_load(struct state *l, const struct wire_load *load) {
-  struct pending *p = mem_zalloc(1, sizeof *p);
-  p->load = *load;
-  p->load.path = slice_make(mem_dup(load->path.data, load->path.len), load->path.len);
-  *l->loads_end = p;
-  l->loads_end = &p->next;
-}
 
 static void submit(struct state *l, const struct wire_submit *m) {
   struct error err = {0};
@@ -81,30 +60,30 @@ static void submit(struct state *l, const struct wire_submit *m) {
                              .top_logprobs = m->top_logprobs,
                              .prompt_logprobs = m->prompt_logprobs,
                              .n_done = m->n_done};
-  struct slot *slot = m->model < l->n_slots ? &l->slots[m->model] : NULL;
-  if (slot) r.adapter = slot->adapter;
-  if (slot && slot->adapter) slot = &l->slots[slot->base];
-  struct engine *e = slot ? slot->engine : NULL;
+  struct engine *e = engine_slots_find(&l->slots, m->model, &r.adapter);
   int result = e ? engine_submit(e, &r, &err) : error_set(&err, ERROR_UNAVAILABLE, "Model %u is not loaded.", m->model);
   if (result < 0) wire_put_reject(&l->io.out, m->id, &err);
 }
 
 static void cancel(struct state *l, uint64_t id) {
-  for (uint32_t i = 0; i < l->n_slots; i++) {
-    if (!l->slots[i].engine) continue;
-    engine_cancel(l->slots[i].engine, id);
-    l->slots[i].tell = true;
+  for (uint32_t i = 0; i < l->slots.n; i++) {
+    struct engine_slot *slot = &l->slots.items[i];
+    if (!slot->engine) continue;
+    engine_cancel(slot->engine, id);
+    slot->tell = true;
   }
 }
 
 static int apply(struct state *l, const struct wire_message *m, struct error *err) {
   switch (m->type) {
-    case WIRE_LOAD: queue_load(l, &m->load); return 0;
+    case WIRE_LOAD: engine_slots_load(&l->slots, &m->load); return 0;
+    case WIRE_UNLOAD: return engine_slots_unload(&l->slots, m->unload.model, err);
     case WIRE_SUBMIT: submit(l, &m->submit); return 0;
     case WIRE_CANCEL: cancel(l, m->cancel.id); return 0;
     case WIRE_STOP: l->stopping = true; return 0;
     case WIRE_MODEL_READY:
     case WIRE_MODEL_FAILED:
+    case WIRE_MODEL_GONE:
     case WIRE_STEP:
     case WIRE_REJECT:
     case WIRE_MACHINE: break;
@@ -142,47 +121,6 @@ static void flush(struct state *l) {
 }
 
 /* ---- work ---- */
-
-static bool is_taken(const struct slot *slot) { return slot->engine || slot->adapter; }
-
-static int load_engine(struct state *l, const struct wire_load *load, struct wire_model *figures, struct error *err) {
-  struct slot *slot = &l->slots[load->model];
-  slot->engine = l->config->load(l->config->ctx, load, figures, err);
-  return slot->engine ? 0 : -1;
-}
-
-static int load_adapter(struct state *l, const struct wire_load *load, struct wire_model *figures, struct error *err) {
-  struct slot *slot = &l->slots[load->model];
-  if (!l->slots[load->base].engine) return error_set(err, ERROR_UNAVAILABLE, "The adapter's base, model %u, is not loaded.", load->base);
-  if (!l->config->load_adapter) return error_set(err, ERROR_UNSUPPORTED, "This engine takes no adapters.");
-  slot->base = load->base;
-  slot->adapter = l->config->load_adapter(l->config->ctx, load, figures, err);
-  return slot->adapter ? 0 : -1;
-}
-
-static int load_one(struct state *l, const struct wire_load *load, struct wire_model *figures, struct error *err) {
-  if (is_taken(&l->slots[load->model])) return error_set(err, ERROR_INVALID, "Model %u is loaded already.", load->model);
-  return load->is_adapter ? load_adapter(l, load, figures, err) : load_engine(l, load, figures, err);
-}
-
-static void load_next(struct state *l) {
-  struct pending *p = l->loads;
-  const uint32_t model = p->load.model;
-  struct wire_model figures = {0};
-  struct error err = {0};
-  l->loads = p->next;
-  if (!l->loads) l->loads_end = &l->loads;
-  if (load_one(l, &p->load, &figures, &err) == 0) {
-    l->slots[model].n_embd = figures.n_embd;
-    if (model >= l->n_slots) l->n_slots = model + 1;
-    figures.model = model;
-    wire_put_ready(&l->io.out, &figures);
-  } else {
-    wire_put_failed(&l->io.out, model, &err);
-  }
-  free((void *)p->load.path.data);
-  free(p);
-}
 
 static struct wire_stats stats_of(const struct engine *e, bool stepped) {
   struct engine_stats s;
@@ -239,43 +177,60 @@ static void put_event(struct wire_step_writer *w, const struct engine_event *e, 
   wire_step_add(w, &event);
 }
 
-static void step(struct state *l, uint32_t model) {
-  struct engine *e = l->slots[model].engine;
+/* Tokens that the engine has been through: a step that changes none of it did nothing. */
+static uint64_t tokens_done(const struct engine_slot *slot) {
+  struct engine_stats s;
+  engine_stats(slot->engine, &s);
+  return s.prefill_tokens + s.decode_tokens + s.embed_tokens + s.expired;
+}
+
+/* False when it could do nothing. */
+static bool step(struct state *l, uint32_t model) {
+  struct engine_slot *slot = &l->slots.items[model];
+  struct engine *e = slot->engine;
   const struct engine_event *events = NULL;
   size_t n = 0;
   struct wire_step_writer w;
-  l->slots[model].tell = false;
   bool steps = engine_busy(e);
   if (steps) engine_step(e, &events, &n);
+  uint64_t before = slot->n_done;
+  slot->n_done = tokens_done(slot);
+  if (n == 0 && slot->n_done == before && !slot->tell) return false;
+  slot->tell = false;
   struct wire_stats stats = stats_of(e, steps);
   wire_step_begin(&w, &l->io.out, model, &stats);
-  for (size_t i = 0; i < n; i++) put_event(&w, &events[i], l->slots[model].n_embd);
+  for (size_t i = 0; i < n; i++) put_event(&w, &events[i], slot->n_embd);
   wire_step_end(&w);
   flush(l);
+  return true;
 }
 
 static bool may_step(const struct state *l) { return wire_io_unsent(&l->io) < UNSENT_BYTES_MAX; }
 
 static bool has_step(const struct state *l, uint32_t model) {
-  const struct slot *slot = &l->slots[model];
+  const struct engine_slot *slot = &l->slots.items[model];
   return slot->engine && (slot->tell || engine_busy(slot->engine));
 }
 
 static bool has_work(const struct state *l) {
-  if (l->loads) return true;
   if (!may_step(l)) return false;
-  for (uint32_t i = 0; i < l->n_slots; i++)
+  for (uint32_t i = 0; i < l->slots.n; i++)
     if (has_step(l, i)) return true;
   return false;
 }
 
+/* One step of the model whose turn it is. */
 static void work(struct state *l) {
-  if (l->loads && !l->stopping) {
-    load_next(l);
-    flush(l);
-  }
-  for (uint32_t i = 0; i < l->n_slots && !l->stopping; i++)
-    if (has_step(l, i) && may_step(l)) step(l, i);
+  engine_slots_work(&l->slots);
+  flush(l);
+  if (l->stopping || !may_step(l)) return;
+  uint32_t n = l->slots.n;
+  for (uint32_t i = 0; i < n; i++) turns_tell(l->turns, n, i, has_step(l, i));
+  size_t next = turns_next(l->turns, n);
+  if (next == n) return;
+  uint64_t begin_ns = clock_ns();
+  bool did = step(l, (uint32_t)next);
+  turns_took(l->turns, n, next, clock_ns() - begin_ns, !did);
 }
 
 /* Once; it takes some 50 ms in which no step is made. */
@@ -286,42 +241,46 @@ static void measure(struct state *l) {
   wire_put_machine(&l->io.out, &machine);
 }
 
-static bool may_measure(const struct state *l) { return l->config->measure && !l->measured && !l->loads && l->n_slots > 0; }
-
-/* Until when poll waits for the gateway. */
-static int patience_ms(const struct state *l) { return has_work(l) ? 0 : may_measure(l) ? MEASURE_IDLE_MS : -1; }
+static bool may_measure(const struct state *l) {
+  return l->config->measure && !l->measured && !engine_slots_loading(&l->slots) && l->slots.n > 0;
+}
 
 static bool is_time_to_measure(const struct state *l) {
   if (!may_measure(l)) return false;
   return !has_work(l) || clock_ns() - l->begin_ns > MEASURE_BUSY_MS * 1000000ull;
 }
 
-/* Waits for the gateway, not at all when there is work. */
+/* How long to wait for the gateway: not at all when there is work, else until the next tidying or the measurement. */
+static int patience_ms(const struct state *l) {
+  unsigned tidy_ms = l->config->tidy ? l->config->tidy(l->config->ctx) : 0;
+  if (has_work(l)) return 0;
+  if (may_measure(l)) return MEASURE_IDLE_MS;
+  return tidy_ms ? (int)tidy_ms : -1;
+}
+
 static int listen_once(struct state *l, struct error *err) {
   size_t unsent = wire_io_unsent(&l->io);
-  struct pollfd p = {.fd = l->io.fd, .events = (short)((unsent < 2 * UNSENT_BYTES_MAX ? POLLIN : 0) | (unsent ? POLLOUT : 0))};
-  int n = poll(&p, 1, patience_ms(l));
+  struct pollfd p[2] = {{.fd = l->io.fd, .events = (short)((unsent < 2 * UNSENT_BYTES_MAX ? POLLIN : 0) | (unsent ? POLLOUT : 0))},
+                        {.fd = l->slots.loader.fd, .events = POLLIN}};
+  int n = poll(p, 2, patience_ms(l));
   if (n < 0 && errno != EINTR) return error_set(err, ERROR_IO, "Cannot wait for the gateway: %s.", strerror(errno));
   if (n == 0 && is_time_to_measure(l)) measure(l);
   if (n <= 0) return 0;
-  if (p.revents & (POLLOUT | POLLERR | POLLHUP)) flush(l);
-  if (p.revents & (POLLIN | POLLERR | POLLHUP) && receive(l, err) < 0) return -1;
+  if (p[0].revents & (POLLOUT | POLLERR | POLLHUP)) flush(l);
+  if (p[0].revents & (POLLIN | POLLERR | POLLHUP) && receive(l, err) < 0) return -1;
   flush(l);
   return 0;
 }
 
-static void close_all(struct state *l) {
-  for (uint32_t i = 0; i < l->n_slots; i++) engine_destroy(l->slots[i].engine); /* their sequences borrow adapters */
-  for (uint32_t i = 0; i < l->n_slots; i++)
-    if (l->slots[i].adapter) l->config->unload(l->config->ctx, i);
-  for (uint32_t i = 0; i < l->n_slots; i++)
-    if (l->slots[i].engine) l->config->unload(l->config->ctx, i);
-  for (struct pending *p = l->loads, *next; p; p = next) {
-    next = p->next;
-    free((void *)p->load.path.data);
-    free(p);
+static int run(struct state *l, struct error *err) {
+  if (engine_slots_init(&l->slots, l->config, &l->io.out, err) < 0) return -1;
+  int result = 0;
+  while (!l->stopping && result == 0) {
+    result = listen_once(l, err);
+    if (result == 0 && !l->stopping) work(l);
   }
-  wire_io_free(&l->io);
+  engine_slots_deinit(&l->slots);
+  return result;
 }
 
 int engine_loop_run(const struct engine_loop_config *config, struct error *err) {
@@ -330,14 +289,9 @@ int engine_loop_run(const struct engine_loop_config *config, struct error *err) 
   if (!err) err = &ours;
   l->config = config;
   l->io.fd = config->fd;
-  l->loads_end = &l->loads;
   l->begin_ns = clock_ns();
-  int result = 0;
-  while (!l->stopping && result == 0) {
-    result = listen_once(l, err);
-    if (result == 0) work(l);
-  }
-  close_all(l);
+  int result = run(l, err);
+  wire_io_free(&l->io);
   free(l);
   return result;
 }

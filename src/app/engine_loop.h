@@ -3,16 +3,27 @@
  * The heart of the engine process, apart from the loading of models, so that tests can run it with engines of their own. */
 #ifndef APP_ENGINE_LOOP_H
 #define APP_ENGINE_LOOP_H
+#include "app/engine_loader.h"
 #include "engine/engine.h"
 #include "wire/wire.h"
 
+/* What serves a model that was loaded. */
+struct engine_loop_model {
+  struct engine *engine;     /* the loop destroys it */
+  struct adapter *adapter;   /* of an adapter, in place of an engine */
+  struct wire_model figures; /* the strings live as long as the model */
+};
+
 struct engine_loop_config {
   int fd; /* the socket to the gateway; the caller closes it */
-  /* Loads a model: its engine, and the figures for the gateway (the strings live as long as the model). NULL with an error. */
-  struct engine *(*load)(void *ctx, const struct wire_load *request, struct wire_model *ret_figures, struct error *err);
-  /* The same for an adapter of a model that is loaded. NULL in the config: adapters are refused. */
-  struct adapter *(*load_adapter)(void *ctx, const struct wire_load *request, struct wire_model *ret_figures, struct error *err);
-  void (*unload)(void *ctx, uint32_t model); /* after the engine was destroyed; adapters before their bases */
+  /* On a thread beside the loop, one call at a time: what job->load asks for, into job->loaded; or NULL there and job->error. It looks at
+   * job->cancelled now and then. */
+  void (*load)(void *ctx, struct engine_job *job);
+  /* On the loop's thread: makes what serves the model. -1 with an error; unload follows. */
+  int (*begin)(void *ctx, const struct wire_load *load, void *loaded, struct engine_loop_model *ret, struct error *err);
+  /* Frees what load gave, after its engine was destroyed or its adapter forgotten; adapters before their bases. On either thread. */
+  void (*unload)(void *ctx, void *loaded);
+  unsigned (*tidy)(void *ctx); /* between steps: engine_memory_tidy; or NULL */
   /* What the machine can do at most; called once, when nothing is asked for. NULL: it is not measured. */
   void (*measure)(void *ctx, struct wire_machine *ret);
   void *ctx;

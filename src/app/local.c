@@ -19,7 +19,7 @@ static int load(struct local *l, const struct file_model *file, const struct loc
 
 /* An adapter's own chat template goes before its base's. */
 static int load_adapter(struct local *l, const struct file_adapter *file, struct error *err) {
-  if (!(l->adapter = adapter_load(file, l->model, err))) return -1;
+  if (!(l->adapter = adapter_load(file, l->model, NULL, err))) return -1;
   struct error none;
   struct file_model *texts = file_model_open_text(file->path, &none);
   struct chat_template *own = texts ? chat_template_open(texts, l->tokenizer, &none) : NULL;

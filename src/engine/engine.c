@@ -23,10 +23,9 @@ static int init_pages(struct engine *e, struct error *err) {
   if (!m) m = e->own_memory = engine_memory_create(e->config.kv_bytes_max);
   uint64_t context_bytes = sequence_pages_for(held_positions(e, e->info->context_tokens)) * (uint64_t)e->kv.page_bytes;
   if (m->bytes_max < context_bytes && !m->grows)
-    return error_set(err, ERROR_NO_MEMORY,
-                     "The KV memory of %llu MiB is too small: one full context of %zu tokens needs %llu MiB. Raise --kv-mib.",
-                     (unsigned long long)(m->bytes_max >> 20), e->info->context_tokens,
-                     (unsigned long long)((context_bytes + (1 << 20) - 1) >> 20));
+    return error_set(
+        err, ERROR_NO_MEMORY, "The KV memory of %llu MiB is too small: one full context of %zu tokens needs %llu MiB. Raise --kv-mib.",
+        (unsigned long long)(m->bytes_max >> 20), e->info->context_tokens, (unsigned long long)((context_bytes + (1 << 20) - 1) >> 20));
   if (m->bytes_max < context_bytes) m->bytes_max = context_bytes;
   return pages_init(&e->pages, m, e->kv.page_bytes, (size_t)(m->bytes_max / e->kv.page_bytes), err);
 }

@@ -52,8 +52,8 @@ struct engine_config {
   struct engine_memory *memory; /* MODEL_GENERATE: borrowed; NULL: memory of its own … */
   uint64_t kv_bytes_max;        /* … of so many bytes, as for engine_memory_create */
   size_t running_max;           /* sequences in a step; 0: 64 */
-  size_t prefill_rows_max; /* prompt rows in one step while others decode; 0: 256 */
-  double slowdown;         /* a step may last so many times as long as without prompt rows, as far as that can be foreseen; 0: 2 */
+  size_t prefill_rows_max;      /* prompt rows in one step while others decode; 0: 256 */
+  double slowdown;              /* a step may last so many times as long as without prompt rows, as far as that can be foreseen; 0: 2 */
   enum engine_speculation speculation;
   double class_weights[ENGINE_CLASSES]; /* work that a class gets in proportion to the others; 0: 1, 2, 4 and 8 */
   uint64_t (*clock_ns)(void *ctx);      /* monotonic; NULL: the real one. It moves deadlines and what shares a step, never a result */
@@ -91,11 +91,12 @@ struct engine_request {
   uint64_t id;           /* the caller's, unique among those alive */
   const int32_t *prompt; /* 1 … context tokens; for embeddings the text */
   size_t n_prompt;
-  struct adapter *adapter; /* of the engine's model, borrowed while the engine lives or until engine_forget_adapter; NULL: the model itself */
-  uint64_t tenant;         /* KV pages of equal beginnings are shared within one tenant (and one adapter), never across */
-  uint64_t principal;      /* who asks: principals of a class get equal shares of the work */
-  unsigned class;          /* < ENGINE_CLASSES; a higher one has more weight and is preempted later */
-  uint64_t deadline_ns;    /* of the engine's clock: a request that waits when it passes ends with ENGINE_EXPIRED; 0: none */
+  struct adapter
+      *adapter;         /* of the engine's model, borrowed while the engine lives or until engine_forget_adapter; NULL: the model itself */
+  uint64_t tenant;      /* KV pages of equal beginnings are shared within one tenant (and one adapter), never across */
+  uint64_t principal;   /* who asks: principals of a class get equal shares of the work */
+  unsigned class;       /* < ENGINE_CLASSES; a higher one has more weight and is preempted later */
+  uint64_t deadline_ns; /* of the engine's clock: a request that waits when it passes ends with ENGINE_EXPIRED; 0: none */
   struct engine_sampling sampling;
   size_t max_tokens; /* 0: up to the context */
   /* The first min_tokens tokens end nothing: ids that would end the sequence cannot be chosen, and a stop string counts from the token

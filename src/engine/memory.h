@@ -21,12 +21,12 @@ struct sequence;
 
 struct engine_memory {
   uint64_t bytes_max;
-  uint64_t bytes_held;   /* of pages with memory: taken and spare */
-  bool grows;            /* bytes_max was not asked for: a model whose context needs more raises it */
-  uint64_t now_ns;       /* of the last plan or tidying */
-  uint64_t n_starts;     /* sequences that were started, ever: their order */
-  uint64_t tidied_ns;    /* 0: never */
-  struct sched *scheds;  /* those with pages, linked by `peer` */
+  uint64_t bytes_held;  /* of pages with memory: taken and spare */
+  bool grows;           /* bytes_max was not asked for: a model whose context needs more raises it */
+  uint64_t now_ns;      /* of the last plan or tidying */
+  uint64_t n_starts;    /* sequences that were started, ever: their order */
+  uint64_t tidied_ns;   /* 0: never */
+  struct sched *scheds; /* those with pages, linked by `peer` */
 };
 
 void memory_add(struct engine_memory *m, struct sched *c);

@@ -409,9 +409,7 @@ static void admit(struct sched *c, uint64_t now_ns) {
 
 /* ---- rows ---- */
 
-static void take_page(struct sched *c, struct sequence *s, struct prefix_node *claim) {
-  push_page(c, s, memory_take(c->memory, c), claim);
-}
+static void take_page(struct sched *c, struct sequence *s, struct prefix_node *claim) { push_page(c, s, memory_take(c->memory, c), claim); }
 
 /* The page that s is about to begin, for others to wait for; NULL when not all its tokens are known, or another computes it. */
 static struct prefix_node *claim(struct sched *c, struct sequence *s) {

@@ -69,8 +69,8 @@ struct sched {
 void sched_init(struct sched *c, const struct sched_config *config, struct pages *pages);
 void sched_deinit(struct sched *c); /* ends all that is left; fine on {0} */
 
-void sched_add(struct sched *c, struct sequence *s, uint64_t now_ns); /* now the scheduler's, until sched_remove */
-struct sequence *sched_find(const struct sched *c, uint64_t id);      /* NULL when unknown */
+void sched_add(struct sched *c, struct sequence *s, uint64_t now_ns);                /* now the scheduler's, until sched_remove */
+struct sequence *sched_find(const struct sched *c, uint64_t id);                     /* NULL when unknown */
 struct sequence *sched_find_adapter(const struct sched *c, const struct adapter *a); /* any that goes through it, or NULL */
 /* Takes it out, in any state, and gives its pages back; the caller destroys it. Not between plan and commit of its rows. */
 void sched_remove(struct sched *c, struct sequence *s);

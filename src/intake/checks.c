@@ -305,7 +305,7 @@ static void run_loaded(const struct subject *s, struct runner *r, struct intake_
 
 static struct adapter *load_adapter(const char *path, const struct model *model, struct error *err) {
   struct file_adapter *file = file_adapter_open(path, err);
-  struct adapter *a = file ? adapter_load(file, model, err) : NULL;
+  struct adapter *a = file ? adapter_load(file, model, NULL, err) : NULL;
   file_adapter_close(file);
   return a;
 }

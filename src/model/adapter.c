@@ -38,7 +38,7 @@ static struct weight *pack(struct compute *c, const struct file_adapter *f, cons
   return w;
 }
 
-static int load_pair(struct adapter *a, const struct file_adapter *f, const struct adapter_share *s, struct pair *p,
+static int load_pair(struct adapter *a, const struct file_adapter *f, struct compute *packer, const struct adapter_share *s, struct pair *p,
                      const struct weight *base, struct error *err) {
   size_t rank;
   if (!s->a && !s->b) return 0;
@@ -47,8 +47,8 @@ static int load_pair(struct adapter *a, const struct file_adapter *f, const stru
                      SLICE_ARG((s->a ? s->a : s->b)->name));
   size_t n_out = weight_n_out(base), n_in = weight_n_in(base);
   if (adapter__check_share(f, s, n_out, n_in, &rank, err) < 0) return -1;
-  p->a = pack(a->model->compute, f, s->a, adapter__a(f, s, rank, err), rank, n_in, err);
-  p->b = p->a ? pack(a->model->compute, f, s->b, adapter__b(f, s, rank, n_out, err), n_out, rank, err) : NULL;
+  p->a = pack(packer, f, s->a, adapter__a(f, s, rank, err), rank, n_in, err);
+  p->b = p->a ? pack(packer, f, s->b, adapter__b(f, s, rank, n_out, err), n_out, rank, err) : NULL;
   if (!p->b) return -1;
   a->bytes += weight_bytes(p->a) + weight_bytes(p->b);
   if (a->rank_max < rank) a->rank_max = rank;
@@ -62,16 +62,16 @@ static const struct weight *base_of(const struct model *m, size_t layer, size_t 
   return arch->experts->weight(m, layer, slot / 3, slot % 3);
 }
 
-static int load_pairs(struct adapter *a, const struct file_adapter *f, struct error *err) {
+static int load_pairs(struct adapter *a, const struct file_adapter *f, struct compute *packer, struct error *err) {
   struct adapter_table t;
   int result = adapter__table(&t, f, a->model->arch, &a->model->info, err);
   for (size_t i = 0; i < a->n_pairs && result == 0; i++)
-    result = load_pair(a, f, &t.shares[i], &a->pairs[i], base_of(a->model, i / a->n_slots, i % a->n_slots), err);
+    result = load_pair(a, f, packer, &t.shares[i], &a->pairs[i], base_of(a->model, i / a->n_slots, i % a->n_slots), err);
   adapter__table_free(&t);
   return result;
 }
 
-struct adapter *adapter_load(const struct file_adapter *file, const struct model *m, struct error *err) {
+struct adapter *adapter_load(const struct file_adapter *file, const struct model *m, struct compute *packer, struct error *err) {
   if (m->arch->n_sites == 0) {
     error_set(err, ERROR_UNSUPPORTED, "%s: adapters on %s models are not supported.", file->path, m->info.architecture);
     return NULL;
@@ -81,7 +81,7 @@ struct adapter *adapter_load(const struct file_adapter *file, const struct model
   a->n_slots = adapter__slots(m->arch, &m->info);
   a->n_pairs = m->info.n_layers * a->n_slots;
   a->pairs = mem_zalloc(a->n_pairs, sizeof *a->pairs);
-  if (adapter__check(file, err) < 0 || load_pairs(a, file, err) < 0) goto fail;
+  if (adapter__check(file, err) < 0 || load_pairs(a, file, packer ? packer : m->compute, err) < 0) goto fail;
   a->act = act_create(m->compute, m->rows_max, a->rank_max, err);
   if (!a->act) goto fail;
   a->t = mem_aligned(64, m->rows_max * a->rank_max * sizeof *a->t + 64);
@@ -104,6 +104,7 @@ void adapter_free(struct adapter *a) {
   free(a);
 }
 
+const struct model *adapter_model(const struct adapter *a) { return a->model; }
 size_t adapter_weight_bytes(const struct adapter *a) { return a->bytes; }
 
 /* ---- applying ---- */

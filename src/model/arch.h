@@ -94,14 +94,17 @@ struct weight_name {
 struct weights {
   const struct file_model *file;
   struct compute *compute;
-  const char *hf_prefix; /* put in front of HF names, "" for none */
-  size_t bytes;          /* packed so far, in memory */
-  size_t stream_bytes;   /* of matrices, read by one product each */
-  size_t expert_bytes;   /* of these, of experts: those that one token uses */
-  double operations;     /* of one row's products with them */
-  struct kept *kept;     /* where packed matrices are looked for first; or NULL */
+  const struct model_options *options; /* packer is filled */
+  const char *hf_prefix;               /* put in front of HF names, "" for none */
+  size_t bytes;                        /* packed so far, in memory */
+  size_t stream_bytes;                 /* of matrices, read by one product each */
+  size_t expert_bytes;                 /* of these, of experts: those that one token uses */
+  double operations;                   /* of one row's products with them */
+  struct kept *kept;                   /* where packed matrices are looked for first; or NULL */
 };
 
+/* -1 with ERROR_CANCELLED when the load is not wanted any more. */
+int weights_check_wanted(const struct weights *w, struct error *err);
 /* NULL when absent. */
 const struct file_tensor *weights_find(const struct weights *w, const struct weight_name *name, size_t layer);
 /* A file must not hold a layer beyond the last of the configuration; name is of a tensor that every layer has. */

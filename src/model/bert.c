@@ -85,7 +85,7 @@ static int bert_inspect(const struct file_model *file, struct model_info *info, 
 static struct model *bert_load(const struct file_model *file, const struct model_info *s, struct compute *compute,
                                const struct model_options *options, struct error *err) {
   struct encoder *m = mem_zalloc(1, sizeof *m);
-  struct weights w = {.file = file, .compute = compute, .kept = options->kept, .hf_prefix = hf_prefix(file)};
+  struct weights w = {.file = file, .compute = compute, .options = options, .kept = options->kept, .hf_prefix = hf_prefix(file)};
   m->base.info = *s;
   m->eps = (float)s->norm_epsilon;
   return encoder_load(m, &NAMES, &w, options, err);

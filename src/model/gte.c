@@ -127,7 +127,7 @@ static struct model *gte_load(const struct file_model *file, const struct model_
                               const struct model_options *options, struct error *err) {
   struct encoder *m = mem_zalloc(1, sizeof *m);
   struct config c = config_of(file);
-  struct weights w = {.file = file, .compute = compute, .kept = options->kept, .hf_prefix = hf_prefix(file)};
+  struct weights w = {.file = file, .compute = compute, .options = options, .kept = options->kept, .hf_prefix = hf_prefix(file)};
   m->base.info = *s;
   if (!(m->inv_freq = rope_frequencies(&c, s->rope_theta, s->head_dim, err))) {
     encoder_free(&m->base);

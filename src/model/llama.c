@@ -186,7 +186,7 @@ static struct model *llama_load(const struct file_model *file, const struct mode
                                 const struct model_options *options, struct error *err) {
   struct decoder *m = mem_zalloc(1, sizeof *m);
   struct config c = config_of(file);
-  struct weights w = {.file = file, .compute = compute, .kept = options->kept, .hf_prefix = hf_prefix(file)};
+  struct weights w = {.file = file, .compute = compute, .options = options, .kept = options->kept, .hf_prefix = hf_prefix(file)};
   if (!(m->inv_freq = rope_frequencies(&c, s->rope_theta, s->head_dim, err))) {
     free(m);
     return NULL;

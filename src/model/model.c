@@ -111,10 +111,17 @@ int model_memory(const struct file_model *file, const struct model_info *info, e
 
 /* Large memory is admitted before it is used: without this the kernel would end the process in the middle of packing. */
 static int admit(const struct file_model *file, const struct checkpoint *c, const struct model_info *info, enum compute_mode mode,
-                 struct error *err) {
+                 uint64_t reserved, struct error *err) {
   uint64_t need = plan_memory_bytes(file, c, info, mode), have = mem_available_bytes();
   bool bound = checkpoint_method(c) != NULL; /* the plan says more than is needed */
+  have = have > reserved ? have - reserved : 0;
   if (bound || need <= have) return 0;
+  if (reserved)
+    return error_set(
+        err, ERROR_NO_MEMORY,
+        "%s: the weights need %llu MiB of memory, but %llu MiB are free besides the %llu MiB that loaded models and the KV memory "
+        "may take. Unload a model, lower --kv-mib, or take a smaller quantization.",
+        file->path, (unsigned long long)(need >> 20), (unsigned long long)(have >> 20), (unsigned long long)(reserved >> 20));
   return error_set(err, ERROR_NO_MEMORY,
                    "%s: the weights need %llu MiB of memory, but %llu MiB are free. Free some, or take a smaller quantization.", file->path,
                    (unsigned long long)(need >> 20), (unsigned long long)(have >> 20));
@@ -130,10 +137,11 @@ struct model *model_load(const struct file_model *file, struct compute *c, const
   const struct model_arch *arch = model__arch(file, err);
   struct model_info info;
   struct checkpoint *tensors = arch ? inspect(file, arch, &info, err) : NULL;
-  int admitted = tensors ? admit(file, tensors, &info, compute_mode_of(c), err) : -1;
+  struct model_options filled = options ? *options : (struct model_options){0};
+  int admitted = tensors ? admit(file, tensors, &info, compute_mode_of(c), filled.reserved_bytes, err) : -1;
   checkpoint_close(tensors);
   if (admitted < 0) return NULL;
-  struct model_options filled = options ? *options : (struct model_options){0};
+  if (!filled.packer) filled.packer = c;
   if (!filled.rows_max) filled.rows_max = ROWS_DEFAULT;
   if (!filled.out_rows_max) filled.out_rows_max = OUT_ROWS_DEFAULT;
   if (filled.rows_max < info.context_tokens && info.task == MODEL_EMBED) filled.rows_max = info.context_tokens;

@@ -5,6 +5,7 @@
  * driven by one thread at a time. */
 #ifndef MODEL_MODEL_H
 #define MODEL_MODEL_H
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -86,7 +87,11 @@ struct model_options {
   size_t rows_max;      /* most rows of one forward pass; 0: 512 */
   size_t out_rows_max;  /* most rows with logits in one pass; 0: 64 */
   const char *kept_dir; /* folder of this model's own for packed weights, written in the background for the next load; NULL: none */
-  struct kept *kept;    /* model_load's own */
+  /* A model may be loaded by one thread while another drives forward passes on the same compute: */
+  struct compute *packer;       /* unpacks and packs, with a pool of its own and the same mode; NULL: the model's own */
+  const atomic_bool *cancelled; /* becomes true when nobody wants the model any more: ERROR_CANCELLED soon after; NULL: never */
+  uint64_t reserved_bytes;      /* of the memory that the system calls free, so much is promised to others */
+  struct kept *kept;            /* model_load's own */
 };
 
 /* Positions whose keys and values a sequence of so many tokens needs at once, at most: with a sliding window those of the window and of one
@@ -109,11 +114,12 @@ double model_operations(const struct model *m, size_t n_rows, size_t n_out_rows)
 struct kv_layout model_kv_layout(const struct model *m); /* MODEL_GENERATE */
 
 /* A LoRA adapter on a loaded model, which it needs as long as it lives: the base's weights are shared, each sequence says which adapter
- * it goes through (adapter.c has the mathematics). Refused, by key or tensor: what is not plain LoRA, and what does not fit m. */
+ * it goes through (adapter.c has the mathematics). packer as in model_options. Refused, by key or tensor: what is not plain LoRA, and what does not fit m. */
 struct adapter;
-struct adapter *adapter_load(const struct file_adapter *file, const struct model *m, struct error *err);
+struct adapter *adapter_load(const struct file_adapter *file, const struct model *m, struct compute *packer, struct error *err);
 void adapter_free(struct adapter *a); /* NULL is fine */
 size_t adapter_weight_bytes(const struct adapter *a);
+const struct model *adapter_model(const struct adapter *a);
 /* Writes the base's tensors with the adapter's share in them, W + s·BA in fp32 and rounded to the type of W, to a new .safetensors file.
  * The base must be plain safetensors; an adapter that adapter_load takes fits. */
 int adapter_merge(const struct file_adapter *adapter, const struct file_model *base, const char *path, struct error *err);

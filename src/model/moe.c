@@ -35,8 +35,8 @@ static int load_router(struct moe_layer *l, const struct weight_name *name, stru
                        struct error *err) {
   float *table = weights_table(w, name, layer, E, D, err);
   if (!table) return -1;
-  l->router =
-      weight_pack(w->compute, &(struct weight_source){.dtype = DTYPE_F32, .data = table, .n_out = E, .n_in = D, .exact = true}, err);
+  l->router = weight_pack(w->options->packer,
+                          &(struct weight_source){.dtype = DTYPE_F32, .data = table, .n_out = E, .n_in = D, .exact = true}, err);
   free(table);
   if (!l->router) return -1;
   w->bytes += weight_bytes(l->router) - E * D * sizeof(float);

@@ -216,7 +216,7 @@ static struct model *mpt_load(const struct file_model *file, const struct model_
                               const struct model_options *options, struct error *err) {
   struct decoder *m = mem_zalloc(1, sizeof *m);
   struct config c = config_of(file);
-  struct weights w = {.file = file, .compute = compute, .kept = options->kept, .hf_prefix = hf_prefix(file)};
+  struct weights w = {.file = file, .compute = compute, .options = options, .kept = options->kept, .hf_prefix = hf_prefix(file)};
   m->base.info = *s;
   if (read_rules(&c, m, err) == 0) return decoder_load(m, &NAMES, &w, options, err);
   decoder_free(&m->base);

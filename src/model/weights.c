@@ -30,6 +30,11 @@ static void spell_for(const struct weights *w, const struct weight_name *name, s
   spell(out, w->hf_prefix, name->hf, layer);
 }
 
+int weights_check_wanted(const struct weights *w, struct error *err) {
+  if (!w->options->cancelled || !atomic_load(w->options->cancelled)) return 0;
+  return error_set(err, ERROR_CANCELLED, "%s: loading it was given up.", w->file->path);
+}
+
 const struct file_tensor *weights_find(const struct weights *w, const struct weight_name *name, size_t layer) {
   char spelled[NAME_BYTES];
   spell_for(w, name, layer, spelled);
@@ -66,11 +71,12 @@ static int shape_error(const struct weights *w, const struct file_tensor *t, con
 static int read_shaped(const struct weights *w, const struct weight_name *name, size_t layer, size_t rows, size_t n, bool any_order,
                        struct checkpoint_tensor *out, struct error *err) {
   char spelled[NAME_BYTES];
+  if (weights_check_wanted(w, err) < 0) return -1;
   spell_for(w, name, layer, spelled);
   struct checkpoint *c = checkpoint_open(w->file, err);
   int found = !c          ? -1
-              : any_order ? checkpoint_read_ordered(c, spelled, compute_pool(w->compute), out, err)
-                          : checkpoint_read(c, spelled, compute_pool(w->compute), out, err);
+              : any_order ? checkpoint_read_ordered(c, spelled, compute_pool(w->options->packer), out, err)
+                          : checkpoint_read(c, spelled, compute_pool(w->options->packer), out, err);
   checkpoint_close(c);
   if (found < 0) return -1;
   if (found == 0) return error_set(err, ERROR_CORRUPT, "%s: the tensor %s is missing.", w->file->path, spelled);
@@ -97,7 +103,7 @@ struct weight *weights__kept(struct weights *w, const char *key, size_t n_out, s
 
 struct weight *weights__pack(struct weights *w, const char *key, struct slice tensor, const struct weight_source *source,
                              struct error *err) {
-  struct weight *packed = count(w, weight_pack(w->compute, source, err));
+  struct weight *packed = count(w, weight_pack(w->options->packer, source, err));
   if (packed) kept_add(w->kept, key, packed);
   else error_prefix(err, "%s, tensor %.*s", w->file->path, SLICE_ARG(tensor));
   return packed;

@@ -53,7 +53,7 @@ static int read_part(struct weights *w, const struct file_tensor *t, const struc
   if (t->dtype >= DTYPE_I8) {
     struct checkpoint_rows rows = {.rows_per_expert = part->rows / part->n_experts, .begin = part->begin, .n = n, .columns = columns};
     struct checkpoint *c = checkpoint_open(w->file, err);
-    int result = c ? checkpoint_read_rows(c, t, &rows, compute_pool(w->compute), out, err) : -1;
+    int result = c ? checkpoint_read_rows(c, t, &rows, compute_pool(w->options->packer), out, err) : -1;
     checkpoint_close(c);
     return result;
   }
@@ -70,7 +70,7 @@ struct weight *weights_part(struct weights *w, const struct weight_name *name, s
                             struct error *err) {
   const struct file_tensor *t = find_stack(w, name, layer, part, part->transposed ? part->n_out : part->n_in, err);
   struct checkpoint_tensor plain;
-  if (!t) return NULL;
+  if (!t || weights_check_wanted(w, err) < 0) return NULL;
   char key[KEY_BYTES];
   snprintf(key, sizeof key, "%.*s[%zu]", (int)(t->name.len < KEY_BYTES - 32 ? t->name.len : KEY_BYTES - 32), t->name.data, part->begin);
   struct weight *kept = weights__kept(w, key, part->n_out, part->n_in);

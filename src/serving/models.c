@@ -289,12 +289,6 @@ void models_close(struct models *m) {
   *m = (struct models){0};
 }
 
-size_t models_generating(const struct models *m) {
-  size_t n = 0;
-  for (size_t i = 0; i < m->n; i++) n += !m->items[i].unreadable && !m->items[i].base && m->items[i].door.task != SERVING_EMBEDDINGS;
-  return n;
-}
-
 void models_take_figures(struct model *m, const struct wire_model *figures) {
   struct endpoint *door = &m->door;
   m->loaded = true;

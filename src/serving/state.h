@@ -137,7 +137,6 @@ struct serving {
 
 int models_open(struct models *m, const struct serving_model *specs, size_t n, struct error *err);
 void models_close(struct models *m);
-size_t models_generating(const struct models *m); /* how many share the KV memory */
 /* Figures that the engine found; they win over what the files seemed to say. */
 void models_take_figures(struct model *m, const struct wire_model *figures);
 void models_fail(struct model *m, const char *sentence, size_t len);

@@ -68,9 +68,7 @@ void supervisor_forget(struct serving *s, const struct generation *g) {
 }
 
 static void send_loads(struct serving *s) {
-  size_t parts = models_generating(&s->models);
-  if (parts == 0) parts = 1;
-  struct wire_load load = {.kv_parts = (uint32_t)parts, .kv_bytes = (s->config.kv_mib << 20) / parts};
+  struct wire_load load = {0};
   for (size_t i = 0; i < s->models.n; i++) {
     const struct model *m = s->models.in_order[i];
     if (m->unreadable) continue;
@@ -200,7 +198,9 @@ static int on_message(struct serving *s, const struct wire_message *m, struct er
     case WIRE_STEP: return on_step(s, &m->step, err);
     case WIRE_REJECT: return on_reject(s, &m->reject, err);
     case WIRE_MACHINE: s->machine = m->machine; return 0;
+    case WIRE_MODEL_GONE: return nonsense(err, "the end of a model that it was not asked for");
     case WIRE_LOAD:
+    case WIRE_UNLOAD:
     case WIRE_SUBMIT:
     case WIRE_CANCEL:
     case WIRE_STOP: break;
@@ -397,10 +397,11 @@ static bool collect_last(struct supervisor *e) {
 
 static int start_process(struct serving *s, struct error *err) {
   const struct serving_config *c = &s->config;
-  char threads[16];
+  char threads[16], kv_mib[24];
   snprintf(threads, sizeof threads, "%d", c->threads);
-  char *argv[64] = {s->engine_program, "engine", "--fd", "3", "--compute", s->compute, "--threads", threads};
-  size_t n = 8;
+  snprintf(kv_mib, sizeof kv_mib, "%llu", (unsigned long long)c->kv_mib);
+  char *argv[64] = {s->engine_program, "engine", "--fd", "3", "--compute", s->compute, "--threads", threads, "--kv-mib", kv_mib};
+  size_t n = 10;
   for (char **arg = s->engine_args; *arg && n < 63; arg++) argv[n++] = *arg;
   /* The name in the process list; the program itself may be /proc/self/exe. */
   argv[0] = "plinth";

@@ -17,11 +17,13 @@ const char *wire_type_name(enum wire_type type) {
     case WIRE_SUBMIT: return "submit";
     case WIRE_CANCEL: return "cancel";
     case WIRE_STOP: return "stop";
+    case WIRE_UNLOAD: return "unload";
     case WIRE_MODEL_READY: return "model ready";
     case WIRE_MODEL_FAILED: return "model failed";
     case WIRE_STEP: return "step";
     case WIRE_REJECT: return "reject";
     case WIRE_MACHINE: return "machine";
+    case WIRE_MODEL_GONE: return "model gone";
   }
   return "unknown";
 }
@@ -82,16 +84,25 @@ static void frame_end(struct buf *out, size_t begin) {
 }
 
 void wire_put_load(struct buf *out, const struct wire_load *m) {
-  assert(m->model < WIRE_MODELS_MAX && m->kv_parts > 0);
+  assert(m->model < WIRE_MODELS_MAX);
   size_t begin = frame_begin(out, WIRE_LOAD);
   put(out, m->model, 4);
-  put(out, m->kv_parts, 4);
-  put(out, m->kv_bytes, 8);
   put(out, m->is_adapter, 4);
   put(out, m->is_adapter ? m->base : 0, 4);
   put_text(out, m->path);
   frame_end(out, begin);
 }
+
+/* A frame that is a model's number. */
+static void put_model(struct buf *out, enum wire_type type, uint32_t model) {
+  assert(model < WIRE_MODELS_MAX);
+  size_t begin = frame_begin(out, type);
+  put(out, model, 4);
+  frame_end(out, begin);
+}
+
+void wire_put_unload(struct buf *out, uint32_t model) { put_model(out, WIRE_UNLOAD, model); }
+void wire_put_gone(struct buf *out, uint32_t model) { put_model(out, WIRE_MODEL_GONE, model); }
 
 void wire_put_submit(struct buf *out, const struct wire_submit *m) {
   assert(m->n_prompt > 0 && m->n_prompt <= WIRE_PROMPT_MAX && m->n_done <= m->n_prompt && m->n_stops <= WIRE_STOPS_MAX);
@@ -291,18 +302,20 @@ static int check_model(uint32_t model, struct error *err) { return model < WIRE_
 
 static int decode_load(struct reader *r, struct wire_load *m, struct error *err) {
   m->model = get_u32(r);
-  m->kv_parts = get_u32(r);
-  m->kv_bytes = get(r, 8);
   uint32_t is_adapter = get_u32(r);
   m->is_adapter = is_adapter == 1;
   m->base = get_u32(r);
   m->path = get_text(r, WIRE_TEXT_MAX);
   if (is_adapter > 1) return bad_value("adapter mark", is_adapter, err);
   if (check_model(m->base, err) < 0) return -1;
-  if (m->kv_parts == 0 && !r->failed) return bad_value("number of parts", 0, err);
   if (memchr(m->path.data ? m->path.data : "", '\0', m->path.len))
     return error_set(err, ERROR_CORRUPT, "The frame's path holds a zero byte.");
   return check_model(m->model, err);
+}
+
+static int decode_model(struct reader *r, uint32_t *ret_model, struct error *err) {
+  *ret_model = get_u32(r);
+  return check_model(*ret_model, err);
 }
 
 static int bad_real(const char *what, float value, struct error *err) {
@@ -490,6 +503,8 @@ static int decode_body(struct reader *r, struct arena *scratch, struct wire_mess
     case WIRE_SUBMIT: return decode_submit(r, scratch, &m->submit, err);
     case WIRE_CANCEL: m->cancel.id = get(r, 8); return 0;
     case WIRE_STOP: return 0;
+    case WIRE_UNLOAD: return decode_model(r, &m->unload.model, err);
+    case WIRE_MODEL_GONE: return decode_model(r, &m->gone.model, err);
     case WIRE_MODEL_READY: return decode_ready(r, &m->ready, err);
     case WIRE_MODEL_FAILED: return decode_failed(r, &m->failed, err);
     case WIRE_STEP: return decode_step(r, scratch, &m->step, err);

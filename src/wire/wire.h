@@ -8,7 +8,7 @@
  * other process may be broken; its frames are outside input. Encoding takes values within the limits below (asserted): the callers
  * check what comes from people first.
  *
- * Gateway to engine: LOAD, SUBMIT, CANCEL, STOP. Engine to gateway: MODEL_READY, MODEL_FAILED, STEP, REJECT, MACHINE. */
+ * Gateway to engine: LOAD, UNLOAD, SUBMIT, CANCEL, STOP. Engine to gateway: MODEL_READY, MODEL_FAILED, MODEL_GONE, STEP, REJECT, MACHINE. */
 #ifndef WIRE_WIRE_H
 #define WIRE_WIRE_H
 #include <stdbool.h>
@@ -42,21 +42,28 @@ enum wire_type {
   WIRE_SUBMIT,
   WIRE_CANCEL,
   WIRE_STOP,
+  WIRE_UNLOAD,
   WIRE_MODEL_READY = 16,
   WIRE_MODEL_FAILED,
   WIRE_STEP,
   WIRE_REJECT,
   WIRE_MACHINE,
+  WIRE_MODEL_GONE,
 };
 
-/* Load the model at path under this number; the engine loads in the order of these frames and answers READY or FAILED. */
+/* Load the model at path under this number, which is free; the engine loads in the order of these frames, while it serves, and answers READY or
+ * FAILED. */
 struct wire_load {
-  uint32_t model;    /* < WIRE_MODELS_MAX */
-  uint32_t kv_parts; /* generating models that share the KV memory, at least 1 */
-  uint64_t kv_bytes; /* KV memory of this model; 0: its part of a quarter of the free memory */
-  bool is_adapter;   /* path holds an adapter of the model `base`, which was asked for earlier and shares weights and KV memory */
-  uint32_t base;     /* < WIRE_MODELS_MAX */
+  uint32_t model;  /* < WIRE_MODELS_MAX */
+  bool is_adapter; /* path holds an adapter of the model `base`, which was asked for earlier and shares weights and KV pages */
+  uint32_t base;   /* < WIRE_MODELS_MAX */
   struct slice path;
+};
+
+/* Free the model's memory: what it still computes ends without a word, and a load that is asked for or under way is given up. Adapters go before
+ * their bases. The engine answers GONE, then the number is free; also when it is free already. */
+struct wire_unload {
+  uint32_t model; /* < WIRE_MODELS_MAX */
 };
 
 struct wire_bias {
@@ -110,6 +117,10 @@ struct wire_failed {
   uint32_t model;
   enum error_code code;
   struct slice message;
+};
+
+struct wire_gone {
+  uint32_t model;
 };
 
 /* The submitted id was not taken; no event of it follows. */
@@ -192,10 +203,12 @@ struct wire_message {
   enum wire_type type;
   union {
     struct wire_load load;
+    struct wire_unload unload;
     struct wire_submit submit;
     struct wire_cancel cancel;
     struct wire_model ready;
     struct wire_failed failed;
+    struct wire_gone gone;
     struct wire_step step;
     struct wire_reject reject;
     struct wire_machine machine;
@@ -205,11 +218,13 @@ struct wire_message {
 /* ---- encoding: each appends one frame to out ---- */
 
 void wire_put_load(struct buf *out, const struct wire_load *m);
+void wire_put_unload(struct buf *out, uint32_t model);
 void wire_put_submit(struct buf *out, const struct wire_submit *m);
 void wire_put_cancel(struct buf *out, uint64_t id);
 void wire_put_stop(struct buf *out);
 void wire_put_ready(struct buf *out, const struct wire_model *m);
 void wire_put_failed(struct buf *out, uint32_t model, const struct error *why);
+void wire_put_gone(struct buf *out, uint32_t model);
 void wire_put_reject(struct buf *out, uint64_t id, const struct error *why);
 void wire_put_machine(struct buf *out, const struct wire_machine *m);
 

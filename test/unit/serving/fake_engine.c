@@ -2,7 +2,8 @@
  *
  * Called as the real one is (engine --fd 3 …), with more arguments from the test: --delay-ms N (per step), --exit-if FILE (ends at once with
  * code 7 while FILE exists), --no-load TEXT (models whose path holds TEXT cannot be loaded),
- * --die-load TEXT (loading them ends the process), --parrot FILE (writes its process id there).
+ * --die-load TEXT (loading them ends the process), --hold-load TEXT --hold-file FILE (loading them waits while FILE exists), --parrot FILE (writes its
+ * process id there).
  *
  * A generating model has 1,000 tokens; the answer to a prompt is last + 1, last + 2, … modulo 900. What the last token of a prompt asks for: */
 #include <fcntl.h>
@@ -37,11 +38,13 @@ struct engine {
   struct engine_stats stats;
 };
 
-static const char *die_load, *exit_if, *no_load, *parrot;
+static const char *die_load, *exit_if, *no_load, *parrot, *hold_load, *hold_file;
 static unsigned delay_ms;
 static int fd = 3;
 
-void engine_destroy(struct engine *e) { free(e); }
+void engine_destroy(struct engine *e) { (void)e; /* it is what was loaded */ }
+
+void engine_forget_adapter(struct engine *e, const struct adapter *a) { (void)e, (void)a; }
 
 /* Each value as a token id. */
 static void tell(int32_t told[N_TOLD], const struct engine_request *r) {
@@ -133,37 +136,51 @@ void engine_stats(const struct engine *e, struct engine_stats *out) {
   out->running = e->n;
 }
 
-static struct engine *load(void *ctx, const struct wire_load *request, struct wire_model *ret_figures, struct error *err) {
+/* Waits while a file of this name exists, if the load is wanted that long. */
+static void wait_for_removal(const char *file, const struct engine_job *job) {
+  while (file && fs_exists(file) && !atomic_load(&job->cancelled)) nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+}
+
+static void load(void *ctx, struct engine_job *job) {
   (void)ctx;
-  char *path = mem_dup(request->path.data, request->path.len);
+  char *path = mem_dup(job->load.path.data, job->load.path.len);
+  if (hold_load && strstr(path, hold_load)) wait_for_removal(hold_file, job);
   if (die_load && strstr(path, die_load)) abort();
   bool refused = no_load && strstr(path, no_load), embeds = strstr(path, "embed") != NULL;
   free(path);
   if (refused) {
-    error_set(err, ERROR_NO_MEMORY, "This model needs 9 GiB, but 1 GiB is free.");
-    return NULL;
+    error_set(&job->error, ERROR_NO_MEMORY, "This model needs 9 GiB, but 1 GiB is free.");
+    return;
   }
   struct engine *e = mem_zalloc(1, sizeof *e);
   e->embeds = embeds;
-  *ret_figures = (struct wire_model){.embeds = embeds,
+  job->loaded = e;
+}
+
+static int begin(void *ctx, const struct wire_load *request, void *loaded, struct engine_loop_model *ret, struct error *err) {
+  (void)ctx, (void)request, (void)err;
+  struct engine *e = loaded;
+  ret->engine = e;
+  ret->figures = (struct wire_model){.embeds = e->embeds,
                                      .context_tokens = CONTEXT,
                                      .n_embd = N_EMBD,
                                      .n_vocab = N_VOCAB,
                                      .n_parameters = 12345,
                                      .architecture = SLICE("fake"),
                                      .quantization = SLICE("F0")};
-  return e;
+  return 0;
 }
 
-static void unload(void *ctx, uint32_t model) {
+static void unload(void *ctx, void *loaded) {
   (void)ctx;
-  (void)model;
+  free(loaded);
 }
 
 static void read_args(int argc, char **argv) {
-  static const struct option longs[] = {{"fd", 1, NULL, 'f'},       {"compute", 1, NULL, 'c'},  {"threads", 1, NULL, 't'},
-                                        {"delay-ms", 1, NULL, 'd'}, {"die-load", 1, NULL, 'l'}, {"exit-if", 1, NULL, 'e'},
-                                        {"no-load", 1, NULL, 'n'},  {"parrot", 1, NULL, 'p'},   {0}};
+  static const struct option longs[] = {{"fd", 1, NULL, 'f'},        {"compute", 1, NULL, 'c'},  {"threads", 1, NULL, 't'},
+                                        {"delay-ms", 1, NULL, 'd'},  {"die-load", 1, NULL, 'l'}, {"exit-if", 1, NULL, 'e'},
+                                        {"no-load", 1, NULL, 'n'},   {"parrot", 1, NULL, 'p'},   {"hold-load", 1, NULL, 'h'},
+                                        {"hold-file", 1, NULL, 'w'}, {"kv-mib", 1, NULL, 'k'},   {0}};
   for (int c; (c = getopt_long(argc, argv, "", longs, NULL)) != -1;) {
     if (c == 'f') fd = atoi(optarg);
     if (c == 'd') delay_ms = (unsigned)atoi(optarg);
@@ -171,6 +188,8 @@ static void read_args(int argc, char **argv) {
     if (c == 'l') die_load = optarg;
     if (c == 'n') no_load = optarg;
     if (c == 'p') parrot = optarg;
+    if (c == 'h') hold_load = optarg;
+    if (c == 'w') hold_file = optarg;
   }
 }
 
@@ -182,6 +201,6 @@ int main(int argc, char **argv) {
     snprintf(text, sizeof text, "%d", (int)getpid());
     fs_write_atomic(parrot, slice_cstr(text), 0600, NULL);
   }
-  struct engine_loop_config config = {.fd = fd, .load = load, .unload = unload};
+  struct engine_loop_config config = {.fd = fd, .load = load, .begin = begin, .unload = unload};
   return engine_loop_run(&config, NULL) < 0;
 }

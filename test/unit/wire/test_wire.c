@@ -170,10 +170,9 @@ static void every_other_message_arrives_as_it_was_sent(void **state) {
   struct buf bytes = {0};
   struct arena scratch = {0};
   struct error why = {ERROR_NO_MEMORY, "Too little memory."};
-  wire_put_load(&bytes, &(struct wire_load){
-                            .model = 1, .kv_parts = 2, .kv_bytes = 1u << 31, .is_adapter = true, .base = 7, .path = SLICE("/m/x.gguf")});
+  wire_put_load(&bytes, &(struct wire_load){.model = 1, .is_adapter = true, .base = 7, .path = SLICE("/m/x.gguf")});
   struct wire_message m = decode_one(&bytes, &scratch);
-  assert_true(m.type == WIRE_LOAD && m.load.model == 1 && m.load.kv_parts == 2 && m.load.kv_bytes == 1u << 31);
+  assert_true(m.type == WIRE_LOAD && m.load.model == 1);
   assert_true(m.load.is_adapter && m.load.base == 7 && slice_eq(m.load.path, SLICE("/m/x.gguf")));
   buf_clear(&bytes);
   wire_put_cancel(&bytes, 99);
@@ -182,6 +181,14 @@ static void every_other_message_arrives_as_it_was_sent(void **state) {
   buf_clear(&bytes);
   wire_put_stop(&bytes);
   assert_int_equal(decode_one(&bytes, &scratch).type, WIRE_STOP);
+  buf_clear(&bytes);
+  wire_put_unload(&bytes, 5);
+  m = decode_one(&bytes, &scratch);
+  assert_true(m.type == WIRE_UNLOAD && m.unload.model == 5);
+  buf_clear(&bytes);
+  wire_put_gone(&bytes, 6);
+  m = decode_one(&bytes, &scratch);
+  assert_true(m.type == WIRE_MODEL_GONE && m.gone.model == 6);
   buf_clear(&bytes);
   wire_put_failed(&bytes, 4, &why);
   m = decode_one(&bytes, &scratch);
@@ -220,10 +227,12 @@ static void put_samples(struct buf *out) {
   const struct wire_logprob top[] = {{5, -0.25f}};
   const float embedding[] = {1, 2};
   struct wire_step_writer w;
-  wire_put_load(out, &(struct wire_load){.model = 1, .kv_parts = 1, .path = SLICE("/m")});
+  wire_put_load(out, &(struct wire_load){.model = 1, .path = SLICE("/m")});
   wire_put_submit(out, &submit_sample);
   wire_put_cancel(out, 1);
   wire_put_stop(out);
+  wire_put_unload(out, 1);
+  wire_put_gone(out, 1);
   wire_put_ready(
       out, &(struct wire_model){.context_tokens = 1, .n_embd = 1, .n_vocab = 1, .architecture = SLICE("a"), .quantization = SLICE("q")});
   wire_put_failed(out, 1, &why);

@@ -33,7 +33,7 @@ static struct adapter *open_adapter(const struct model *m, const char *name, str
   char *dir = path_of(name), *expected = fs_join(dir, "expected.json");
   struct file_adapter *file = file_adapter_open(dir, &err);
   if (!file) fail_msg("%s", err.message);
-  struct adapter *a = adapter_load(file, m, &err);
+  struct adapter *a = adapter_load(file, m, NULL, &err);
   if (!a) fail_msg("%s", err.message);
   if (fs_read(expected, 1 << 20, &text, &err) < 0 || !(*ret_cases = js_parse(buf_view(&text), &err))) fail_msg("%s", err.message);
   file_adapter_close(file);
@@ -196,7 +196,7 @@ static struct run run_model(struct setup *s, const char *dir, bool adapts, const
   if (!m) fail_msg("%s", err.message);
   char *adapter_dir = path_of("lora/every");
   struct file_adapter *adapter = file_adapter_open(adapter_dir, &err);
-  struct run r = {.test = test, .adapter = adapts ? adapter_load(adapter, m, &err) : NULL};
+  struct run r = {.test = test, .adapter = adapts ? adapter_load(adapter, m, NULL, &err) : NULL};
   s->model = m;
   forward(s, &r, 1);
   s->model = own;
@@ -367,7 +367,7 @@ static void a_tensor_for_experts_that_target_parameters_does_not_explain_is_refu
   struct file_adapter *file = file_adapter_open(dir, &err);
   js_free(file->config);
   file->config = js_parse(SLICE("{\"peft_type\": \"LORA\", \"lora_alpha\": 6, \"target_parameters\": [\"down_proj\"]}"), &err);
-  assert_null(adapter_load(file, s.model, &err));
+  assert_null(adapter_load(file, s.model, NULL, &err));
   if (!strstr(err.message, "experts.base_layer.lora_")) fail_msg("%s", err.message);
   file_adapter_close(file);
   free(dir);
@@ -387,7 +387,7 @@ static void refused(const struct model *m, const char *key, const char *value, c
   js_free(file->config);
   file->config = js_parse(buf_view(&text), &err);
   if (!file->config) fail_msg("%s", err.message);
-  assert_null(adapter_load(file, m, &err));
+  assert_null(adapter_load(file, m, NULL, &err));
   if (!strstr(err.message, part)) fail_msg("%s = %s: %s", key, value, err.message);
   buf_free(&text);
   file_adapter_close(file);
@@ -417,7 +417,7 @@ static void an_adapter_of_another_model_is_refused_by_its_tensor(void **state) {
   struct file_model *file = file_model_open(base, &err);
   struct model *other = model_load(file, s.compute, NULL, &err);
   struct file_adapter *adapter = file_adapter_open(dir, &err);
-  assert_null(adapter_load(adapter, other, &err));
+  assert_null(adapter_load(adapter, other, NULL, &err));
   assert_non_null(strstr(err.message, "another base model"));
   file_adapter_close(adapter);
   model_free(other);

@@ -1,0 +1,46 @@
+/* engine_slots: the models of the engine process, by number: loaded and freed beside the loop. SPDX-License-Identifier: Apache-2.0
+ *
+ *     FREE --LOAD--> LOADING --loaded--> LOADED --UNLOAD--> LEAVING --freed--> FREE
+ *                       |  failed ------------------------------------------^
+ *                       +-- UNLOAD: given up, and what came all the same is freed
+ *
+ * Jobs are done in the order of their frames. Answers (READY, FAILED, GONE) are appended to `out`. */
+#ifndef APP_ENGINE_SLOTS_H
+#define APP_ENGINE_SLOTS_H
+#include "app/engine_loop.h"
+
+struct engine_slot {
+  enum { SLOT_FREE, SLOT_LOADING, SLOT_LOADED, SLOT_LEAVING } place;
+  void *loaded;            /* LOADED */
+  struct engine *engine;   /* LOADED: NULL of an adapter */
+  struct adapter *adapter; /* LOADED: of the model in the slot `base`; NULL: none */
+  bool is_adapter;
+  uint32_t base;
+  uint32_t n_embd;
+  bool leaves;     /* the gateway waits for GONE */
+  bool tell;       /* the counters changed without a step */
+  uint64_t n_done; /* tokens that its engine had been through after the last step */
+};
+
+struct engine_slots {
+  const struct engine_loop_config *config;
+  struct buf *out;
+  struct engine_slot items[WIRE_MODELS_MAX];
+  uint32_t n; /* one past the highest that was ever used */
+  struct engine_job *jobs, **jobs_end;
+  struct engine_loader loader;
+  bool served; /* the first models are loaded: what comes now is loaded beside what is served */
+};
+
+int engine_slots_init(struct engine_slots *s, const struct engine_loop_config *config, struct buf *out, struct error *err);
+void engine_slots_deinit(struct engine_slots *s);
+void engine_slots_load(struct engine_slots *s, const struct wire_load *load);
+/* -1: the frame breaks the protocol. */
+int engine_slots_unload(struct engine_slots *s, uint32_t model, struct error *err);
+/* The engine for requests to a model, and the adapter that they go through; NULL: it is not loaded. */
+struct engine *engine_slots_find(struct engine_slots *s, uint32_t model, struct adapter **ret_adapter);
+/* Takes back what is done and begins what is next. */
+void engine_slots_work(struct engine_slots *s);
+bool engine_slots_loading(const struct engine_slots *s); /* a job waits or is under way */
+
+#endif
