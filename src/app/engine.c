@@ -111,8 +111,8 @@ static struct slice token_bytes(void *ctx, int32_t id) {
 }
 
 /* Copies what is needed and lets the rest of the tokenizer go. */
-static int read_tokens(struct loaded *l, const struct file_model *file, struct error *err) {
-  struct tokenizer *t = tokenizer_open(file, err);
+static int read_tokens(struct loaded *l, const struct file_model *file, const char *kept_dir, struct error *err) {
+  struct tokenizer *t = tokenizer_open_kept(file, kept_dir, false, err); /* the gateway keeps them */
   if (!t) return -1;
   size_t n_stop;
   const int32_t *stop = tokenizer_stop_ids(t, &n_stop);
@@ -181,8 +181,8 @@ static int open_model(struct loaded *l, struct host *h, struct engine_job *job, 
   struct model_options options = {
       .kept_dir = kept_dir, .packer = packer, .cancelled = &job->cancelled, .reserved_bytes = atomic_load(&h->kv_unheld) + mapped_bytes()};
   if (result == 0 && !(l->model = model_load(file, h->compute, &options, &job->error))) result = -1;
+  if (result == 0 && model_info(l->model)->task == MODEL_GENERATE) result = read_tokens(l, file, kept_dir, &job->error);
   free(kept_dir);
-  if (result == 0 && model_info(l->model)->task == MODEL_GENERATE) result = read_tokens(l, file, &job->error);
   file_model_close(file);
   return result;
 }

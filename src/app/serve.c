@@ -76,7 +76,7 @@ static const struct options_row rows[] = {
      .env = "PLINTH_WEIGHT_CACHE",
      .key = "weight_cache",
      .help =
-         "Folder where weights are kept in the form that the kernels read, so that the next start is quick; it takes about as much room as "
+         "Folder where weights are kept in the form that the kernels read, and tokenizers' tables, so that the next start is quick; it takes about as much room as "
          "the models. \"off\": they are packed at every start."},
     {.name = "threads",
      TO_INT(threads),
@@ -328,8 +328,12 @@ static int open_serving(struct server *v, const struct paths_models *models, str
   const char *const engine_args[] = {
       "--speculate", a->speculate, "--log-level", a->log_level, "--log-format", a->log_format, cache ? "--weight-cache" : NULL,
       cache,         NULL};
+  char **kept_dirs = mem_zalloc(models->n + 1, sizeof *kept_dirs);
   struct serving_model *specs = mem_zalloc(models->n + 1, sizeof *specs);
-  for (size_t i = 0; i < models->n; i++) specs[i] = (struct serving_model){models->items[i].name, models->items[i].path};
+  for (size_t i = 0; i < models->n; i++) {
+    if (cache) kept_dirs[i] = weight_cache_path(cache, models->items[i].path);
+    specs[i] = (struct serving_model){models->items[i].name, models->items[i].path, kept_dirs[i]};
+  }
   struct serving_config config = {.models = specs,
                                   .n_models = models->n,
                                   .engine_program = "/proc/self/exe",
@@ -343,6 +347,8 @@ static int open_serving(struct server *v, const struct paths_models *models, str
                                   .loop = net_loop(v->net),
                                   .store = v->store};
   v->serving = serving_create(&config, err);
+  for (size_t i = 0; i < models->n; i++) free(kept_dirs[i]);
+  free(kept_dirs);
   free(specs);
   free(cache);
   return v->serving ? 0 : -1;

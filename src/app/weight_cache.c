@@ -1,5 +1,5 @@
 /* weight_cache: see weight_cache.h. SPDX-License-Identifier: Apache-2.0
- * The folder may be one that somebody named by mistake, so only files are removed whose names the engine gives. */
+ * The folder may be one that somebody named by mistake, so only files are removed whose names are those of kept ones. */
 #include "app/weight_cache.h"
 
 #include <dirent.h>
@@ -8,9 +8,7 @@
 #include <unistd.h>
 
 #include "base/fs.h"
-#include "base/slice.h"
-
-enum { HASH_CHARS = 24 };
+#include "file/file.h"
 
 char *weight_cache_path(const char *cache, const char *model_path) {
   char *name = paths_model_name(model_path), *path = fs_join(cache, name);
@@ -18,23 +16,8 @@ char *weight_cache_path(const char *cache, const char *model_path) {
   return path;
 }
 
-/* HASH.MODE.LAYOUT.safetensors, or such a one with ".….tmp" behind it. */
-static bool is_kept(const char *file) {
-  const char *tail = strstr(file, ".safetensors");
-  if (strspn(file, "0123456789abcdef") != HASH_CHARS || file[HASH_CHARS] != '.' || !tail) return false;
-  tail += strlen(".safetensors");
-  return *tail == '\0' || (*tail == '.' && slice_ends(slice_cstr(tail), SLICE(".tmp")));
-}
-
 static void remove_kept(const char *folder) {
-  DIR *d = opendir(folder);
-  for (struct dirent *entry; d && (entry = readdir(d));) {
-    if (!is_kept(entry->d_name)) continue;
-    char *path = fs_join(folder, entry->d_name);
-    unlink(path);
-    free(path);
-  }
-  if (d) closedir(d);
+  file_kept_remove(folder, NULL, NULL);
   rmdir(folder); /* only when it is empty */
 }
 

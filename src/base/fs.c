@@ -160,14 +160,26 @@ char *fs_join(const char *dir, const char *name) {
   return path.data;
 }
 
+static struct fs_stamp stamp_from(const struct stat *st) {
+  return (struct fs_stamp){.bytes = (uint64_t)st->st_size,
+                           .inode = st->st_ino,
+                           .device = st->st_dev,
+                           .mtime_ns = (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec};
+}
+
+bool fs_stamp_of(const char *path, struct fs_stamp *ret) {
+  struct stat st;
+  *ret = (struct fs_stamp){0};
+  if (stat(path, &st) < 0) return false;
+  *ret = stamp_from(&st);
+  return true;
+}
+
 static int map_fd(struct fs_map *m, int fd, const char *path, struct error *err) {
   struct stat st;
   if (fstat(fd, &st) < 0) return io_error(err, "examine", path);
   if (!S_ISREG(st.st_mode)) return error_set(err, ERROR_INVALID, "%s is not a regular file.", path);
-  *m = (struct fs_map){.stamp = {.bytes = (uint64_t)st.st_size,
-                                 .inode = st.st_ino,
-                                 .device = st.st_dev,
-                                 .mtime_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec}};
+  *m = (struct fs_map){.stamp = stamp_from(&st)};
   if (st.st_size == 0) return 0;
   void *data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
   if (data == MAP_FAILED) return io_error(err, "map", path);

@@ -36,6 +36,8 @@ struct fs_stamp {
   int64_t mtime_ns;
 };
 
+bool fs_stamp_of(const char *path, struct fs_stamp *ret); /* false, and {0}, when there is none */
+
 /* A read-only map of a whole file. */
 struct fs_map {
   const unsigned char *data; /* NULL when size is 0 */

@@ -165,6 +165,15 @@ const struct file_tensor *file_model_tensor(const struct file_model *m, const ch
  * NULL. The caller frees with js_free. */
 int file_model_json(const struct file_model *m, const char *name, struct js **ret_json, struct error *err);
 
+/* ---- what is kept for a model in a folder of its own, so that a later start need not compute it again ---- */
+
+/* DIR/HASH.KIND.LAYOUT.EXT in new memory: HASH is the beginning of identity (SHA-256 in hex), ext "safetensors" or "tables". */
+char *file_kept_path(const char *dir, const char *identity, const char *kind, unsigned layout, const char *ext);
+/* Whether a file's name is one of these, or that of one whose writing began; kind NULL: of any kind. */
+bool file_kept_is(const char *file, const char *kind);
+/* Removes these files of a folder but one (NULL: all): of earlier states of the model, in earlier layouts, of writers that were killed. */
+void file_kept_remove(const char *dir, const char *kind, const char *but_path);
+
 /* ---- a LoRA adapter on disk: a PEFT folder with adapter_config.json and adapter_model.safetensors ---- */
 
 struct file_adapter {

@@ -2,7 +2,6 @@
 #include "model/kept.h"
 
 #include <assert.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -19,7 +18,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 
-enum { HASH_CHARS = 24, PIECE_BYTES = 8 << 20, SPARE_BYTES = 64 << 20, LOCK_WAIT_US = 50000 };
+enum { PIECE_BYTES = 8 << 20, SPARE_BYTES = 64 << 20, LOCK_WAIT_US = 50000 };
 
 struct entry {
   char *name; /* "KEY PACK WIDE N_OUT N_IN" */
@@ -72,15 +71,12 @@ static void open_file(struct kept *k) {
 
 struct kept *kept_begin(const char *dir, const struct file_model *file, enum compute_mode mode) {
   char hash[DIGEST_HEX];
-  struct buf name = {0};
   if (!dir || !*dir) return NULL;
   struct kept *k = mem_zalloc(1, sizeof *k);
   k->dir = mem_strdup(dir);
   file_model_identity(file, hash);
   k->mode = compute_mode_name(mode);
-  buf_printf(&name, "%.*s.%s.%d.safetensors", HASH_CHARS, hash, k->mode, WEIGHT_LAYOUT);
-  k->path = fs_join(dir, name.data);
-  buf_free(&name);
+  k->path = file_kept_path(dir, hash, k->mode, WEIGHT_LAYOUT, "safetensors");
   open_file(k);
   return k;
 }
@@ -138,31 +134,6 @@ static int lock_dir(struct kept *k, struct error *err) {
   return fd;
 }
 
-/* Whether a file of the folder is one of ours, of this mode, but not the one that is wanted: of an earlier state of the model, in an earlier
- * layout, or the beginning of one whose writer was killed. */
-static bool is_leftover(const struct kept *k, const char *file) {
-  struct slice name = slice_cstr(file), wanted = slice_cstr(strrchr(k->path, '/') + 1);
-  if (slice_eq(name, wanted) || strspn(file, "0123456789abcdef") != HASH_CHARS) return false;
-  char mode[32];
-  unsigned layout;
-  int end = 0;
-  if (sscanf(file + HASH_CHARS, ".%31[a-z0-9].%u.safetensors%n", mode, &layout, &end) != 2 || end == 0 || strcmp(mode, k->mode) != 0)
-    return false;
-  const char *rest = file + HASH_CHARS + end;
-  return *rest == '\0' || (*rest == '.' && slice_ends(name, SLICE(".tmp")));
-}
-
-static void remove_leftovers(const struct kept *k) {
-  DIR *d = opendir(k->dir);
-  for (struct dirent *entry; d && (entry = readdir(d));) {
-    if (!is_leftover(k, entry->d_name)) continue;
-    char *path = fs_join(k->dir, entry->d_name);
-    unlink(path);
-    free(path);
-  }
-  if (d) closedir(d);
-}
-
 static int check_room(const struct kept *k, struct error *err) {
   struct statvfs fs;
   uint64_t need = SPARE_BYTES;
@@ -214,7 +185,7 @@ static int put_weight(struct kept *k, struct fs_writer *w, struct slice packed, 
 
 static int write_file(struct kept *k, struct error *err) {
   if (fs_exists(k->path) && !k->file && !k->broken) return 0; /* somebody else was faster */
-  remove_leftovers(k);
+  file_kept_remove(k->dir, k->mode, k->path);
   if (check_room(k, err) < 0) return -1;
   struct fs_writer *w = write_header(k, err);
   int result = w ? 0 : -1;

@@ -69,10 +69,10 @@ static int read_config(struct model *m, const struct file_model *file, struct er
   return 0;
 }
 
-static int read_text(struct model *m, const struct file_model *file, struct error *err) {
+static int read_text(struct model *m, const struct file_model *file, const char *kept_dir, struct error *err) {
   if (file->container == FILE_GGUF) read_gguf(m, file->gguf);
   else if (read_config(m, file, err) < 0) return -1;
-  m->tokenizer = tokenizer_open(file, err);
+  m->tokenizer = tokenizer_open_kept(file, kept_dir, true, err);
   if (!m->tokenizer) return -1;
   m->door.tokenizer = m->tokenizer;
   if (is_encoder(slice_cstr(m->architecture))) {
@@ -187,7 +187,7 @@ static int open_one(struct model *m, const struct serving_model *spec) {
   read_origin(m);
   bool adapts = file_is_adapter(spec->path);
   struct file_model *file = adapts ? NULL : file_model_open_text(spec->path, &err);
-  int result = adapts ? read_adapter(m, spec->path, &err) : file ? read_text(m, file, &err) : -1;
+  int result = adapts ? read_adapter(m, spec->path, &err) : file ? read_text(m, file, spec->kept_dir, &err) : -1;
   file_model_close(file);
   if (result == 0) return 1;
   if (!file && !adapts && holds_nothing(spec->path, &err)) {

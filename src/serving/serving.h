@@ -21,6 +21,7 @@ struct serving;
 /* A model to serve: the name of its endpoint, and its folder or .gguf file. */
 struct serving_model {
   const char *name, *path;
+  const char *kept_dir; /* folder of its own for what is kept of it between starts; NULL: nothing is */
 };
 
 /* Everything is copied but what is said to be borrowed. */

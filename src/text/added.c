@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "text/archive.h"
 #include "text/uclass.h"
 
 int added_put(struct added *a, struct added_token token, struct error *err) {
@@ -235,4 +236,24 @@ bool added_next(const struct added_set *set, struct slice text, bool match_speci
   *part = (struct added_part){w->at, text.len, -1};
   w->at = text.len;
   return true;
+}
+
+void added_archive(struct archive *a, struct added *added) {
+  size_t n = added->n;
+  struct error err;
+  archive_count(a, &n);
+  for (size_t i = 0; i < n && !a->broken; i++) {
+    struct added_token token = a->out ? added->tokens[i] : (struct added_token){0};
+    archive_slice(a, &token.content);
+    ARCHIVE(a, token.id);
+    ARCHIVE(a, token.special);
+    ARCHIVE(a, token.single_word);
+    ARCHIVE(a, token.lstrip);
+    ARCHIVE(a, token.rstrip);
+    ARCHIVE(a, token.normalized);
+    if (a->out) continue;
+    struct slice content = token.content;
+    a->broken |= added_put(added, token, &err) < 0;
+    free((char *)content.data);
+  }
 }

@@ -49,6 +49,9 @@ int added_ready(struct added *a, const struct normalizer *n, struct error *err);
 /* Makes the token of a ready a that has the id, where there is one, special. */
 void added_set_special(struct added *a, int32_t id);
 void added_deinit(struct added *a);
+struct archive;
+/* archive.h. Read, the tokens are as before added_ready, but with what was made special afterwards. */
+void added_archive(struct archive *a, struct added *added);
 
 /* A stretch of text: a token (id >= 0), or text between tokens (id -1). */
 struct added_part {

@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "text/archive.h"
 #include "text/bytelevel.h"
 #include "text/uclass.h"
 
@@ -348,4 +349,23 @@ void bpe_encode(const struct bpe *b, struct bpe_scratch *s, struct slice piece, 
   if (s->n_symbols == 0) return;
   if (s->n_symbols <= SHORT_PIECE) merge_short(b, s, out);
   else merge_long(b, s, out);
+}
+
+/* ---- kept ---- */
+
+void bpe_archive(struct archive *a, struct bpe *b) {
+  ARCHIVE(a, b->n_slots);
+  ARCHIVE(a, b->n_merges);
+  ARCHIVE(a, b->seed);
+  ARCHIVE(a, b->n_ranks);
+  ARCHIVE(a, b->byte_ids);
+  ARCHIVE(a, b->fallback_ids);
+  ARCHIVE(a, b->unknown);
+  ARCHIVE(a, b->bytes);
+  ARCHIVE(a, b->fuse_unknown);
+  ARCHIVE(a, b->byte_fallback);
+  ARCHIVE(a, b->ignore_merges);
+  archive_slice(a, &b->continuing_prefix);
+  archive_slice(a, &b->end_suffix);
+  b->merges = archive_array(a, b->merges, b->n_slots, sizeof b->merges[0]);
 }

@@ -38,6 +38,8 @@ struct bpe {
 /* For about n_merges merges over a vocabulary that is complete (vocab is read here) and outlives b. Set the options afterwards. */
 void bpe_init(struct bpe *b, const struct vocab *vocab, size_t n_merges);
 void bpe_deinit(struct bpe *b);
+struct archive;
+void bpe_archive(struct archive *a, struct bpe *b); /* archive.h; without its vocabulary */
 /* The next merge in rank. left and right are token strings; both and what they make must be in the vocabulary. */
 int bpe_add_merge(struct bpe *b, struct slice left, struct slice right, struct error *err);
 /* Another way to the same table, for vocabularies whose merges are not written down: every pair of tokens that makes this token

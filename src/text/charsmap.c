@@ -41,6 +41,10 @@ void charsmap_free(struct charsmap *m) {
   free(m);
 }
 
+struct slice charsmap_table(const struct charsmap *m) {
+  return slice_make(m->bytes, (size_t)(m->replacements.data + m->replacements.len - m->bytes));
+}
+
 /* ---- the double array ---- */
 
 static uint32_t unit_at(const struct charsmap *m, size_t at) {

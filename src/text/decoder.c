@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "text/archive.h"
 #include "base/utf8.h"
 #include "text/bytelevel.h"
 #include "text/option.h"
@@ -256,4 +257,26 @@ void decoder_lossy(struct slice bytes, struct buf *out) {
     buf_add_utf8(out, UTF8_REPLACEMENT);
     bytes = slice_from(bytes, utf8_invalid_len(bytes));
   }
+}
+
+/* ---- kept ---- */
+
+void decoder_archive(struct archive *a, struct decoder *d) {
+  archive_count(a, &d->n_steps);
+  if (!a->out) d->steps = mem_zalloc(d->n_steps, sizeof d->steps[0]);
+  for (size_t i = 0; i < d->n_steps; i++) {
+    struct decoder_step *s = &d->steps[i];
+    ARCHIVE(a, s->kind);
+    archive_regex(a, &s->pattern);
+    archive_slice(a, &s->content);
+    ARCHIVE(a, s->character);
+    ARCHIVE(a, s->prepended);
+    ARCHIVE(a, s->start);
+    ARCHIVE(a, s->stop);
+    ARCHIVE(a, s->cleanup);
+  }
+  ARCHIVE(a, d->bytes);
+  ARCHIVE(a, d->fused);
+  ARCHIVE(a, d->strip_character);
+  ARCHIVE(a, d->strip_start);
 }

@@ -44,6 +44,8 @@ struct decoder {
 int decoder_read_json(struct decoder *d, const struct js *json, struct error *err);
 void decoder_add(struct decoder *d, struct decoder_step step); /* its pattern and content become d's */
 void decoder_deinit(struct decoder *d);
+struct archive;
+void decoder_archive(struct archive *a, struct decoder *d); /* archive.h */
 
 enum { DECODER_TOKEN_BYTES_MAX = 1 << 20 };
 /* Appends the text (or bytes) of one token, first or not in its output. One that grows beyond DECODER_TOKEN_BYTES_MAX stays unfinished:

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "text/archive.h"
 #include "text/base64.h"
 #include "text/bytelevel.h"
 #include "text/normalizer_bert.h"
@@ -219,4 +220,34 @@ int normalizer_apply(const struct normalizer *n, struct slice text, struct regex
   }
   *ret = text;
   return 0;
+}
+
+/* ---- kept ---- */
+
+static void archive_map(struct archive *a, struct charsmap **map) {
+  struct slice table = a->out && *map ? charsmap_table(*map) : slice_make(NULL, 0);
+  struct error err;
+  archive_slice(a, &table);
+  if (a->out || !table.len) return;
+  *map = charsmap_open(table, &err);
+  a->broken |= !*map;
+  free((char *)table.data);
+}
+
+void normalizer_archive(struct archive *a, struct normalizer *n) {
+  archive_count(a, &n->n_steps);
+  if (!a->out) n->steps = mem_zalloc(n->n_steps, sizeof n->steps[0]);
+  for (size_t i = 0; i < n->n_steps; i++) {
+    struct normalizer_step *s = &n->steps[i];
+    ARCHIVE(a, s->kind);
+    ARCHIVE(a, s->clean_text);
+    ARCHIVE(a, s->cjk);
+    ARCHIVE(a, s->strip_accents);
+    ARCHIVE(a, s->lowercase);
+    ARCHIVE(a, s->strip_left);
+    ARCHIVE(a, s->strip_right);
+    archive_regex(a, &s->pattern);
+    archive_slice(a, &s->content);
+    archive_map(a, &s->map);
+  }
 }

@@ -47,6 +47,8 @@ int normalizer_add_json(struct normalizer *n, const struct js *json, struct erro
 /* Appends a step; its pattern, content and map become n's. */
 void normalizer_add(struct normalizer *n, struct normalizer_step step);
 void normalizer_deinit(struct normalizer *n);
+struct archive;
+void normalizer_archive(struct archive *a, struct normalizer *n); /* archive.h */
 
 /* Normalizes valid UTF-8; budget: of the patterns. Fails when one runs into its limits, or the text grows beyond all measure. *ret is text itself when nothing is to do, else a view of out[0] or out[1], which are overwritten. */
 int normalizer_apply(const struct normalizer *n, struct slice text, struct regex_budget *budget, struct buf out[2], struct slice *ret,

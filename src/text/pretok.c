@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "text/archive.h"
 #include "base/utf8.h"
 #include "text/bytelevel.h"
 #include "text/uclass.h"
@@ -197,4 +198,20 @@ int pretok_run(const struct pretok *p, struct buf *scratch, struct regex_budget 
   if (p->n_steps == 0) return sink(arg, text, err);
   struct flow flow = {.pretok = p, .scratch = scratch, .budget = budget, .sink = sink, .arg = arg, .err = err};
   return run_step(&flow, 0, text, at_start);
+}
+
+void pretok_archive(struct archive *a, struct pretok *p) {
+  archive_count(a, &p->n_steps);
+  if (!a->out) p->steps = mem_zalloc(p->n_steps, sizeof p->steps[0]);
+  for (size_t i = 0; i < p->n_steps; i++) {
+    struct pretok_step *s = &p->steps[i];
+    ARCHIVE(a, s->kind);
+    ARCHIVE(a, s->behavior);
+    ARCHIVE(a, s->invert);
+    archive_regex(a, &s->pattern);
+    ARCHIVE(a, s->classes);
+    ARCHIVE(a, s->character);
+    ARCHIVE(a, s->length);
+    ARCHIVE(a, s->prepend);
+  }
 }

@@ -47,6 +47,8 @@ struct pretok {
 int pretok_add_json(struct pretok *p, const struct js *json, struct error *err);
 void pretok_add(struct pretok *p, struct pretok_step step); /* its pattern becomes p's */
 void pretok_deinit(struct pretok *p);
+struct archive;
+void pretok_archive(struct archive *a, struct pretok *p); /* archive.h */
 
 /* Takes a piece, which is never empty and dies with the call. Returns 0, or -1 to stop. */
 typedef int pretok_sink(void *arg, struct slice piece, struct error *err);

@@ -19,8 +19,8 @@ enum regex_kind { REGEX_LITERAL, REGEX_SCANNER, REGEX_PCRE2 };
 
 struct regex {
   enum regex_kind kind;
-  char *literal; /* owned */
-  size_t literal_len;
+  char *source; /* the pattern, or the literal text; owned */
+  size_t source_len;
   size_t (*scan)(struct slice s);
   pcre2_code *code;            /* owned */
   pcre2_match_context *limits; /* owned; never changed after the pattern was compiled */
@@ -101,6 +101,14 @@ static int translate(struct slice pattern, struct buf *out, struct error *err) {
   return 0;
 }
 
+static struct regex *create(enum regex_kind kind, struct slice source) {
+  struct regex *r = mem_zalloc(1, sizeof *r);
+  r->kind = kind;
+  r->source = mem_dup(source.data, source.len);
+  r->source_len = source.len;
+  return r;
+}
+
 struct regex *regex_compile_pcre2(struct slice pattern, struct error *err) {
   if (pattern.len > PATTERN_MAX) {
     error_set(err, ERROR_TOO_LARGE, "A pattern of the tokenizer is longer than %d bytes.", PATTERN_MAX);
@@ -124,8 +132,7 @@ struct regex *regex_compile_pcre2(struct slice pattern, struct error *err) {
     return NULL;
   }
   pcre2_jit_compile(compiled, PCRE2_JIT_COMPLETE); /* where the system forbids it, matching is slower but the same */
-  struct regex *r = mem_zalloc(1, sizeof *r);
-  r->kind = REGEX_PCRE2;
+  struct regex *r = create(REGEX_PCRE2, pattern);
   r->code = compiled;
   r->limits = pcre2_match_context_create(NULL);
   if (!r->limits) mem_alloc(SIZE_MAX); /* says so and aborts */
@@ -140,23 +147,21 @@ struct regex *regex_compile(struct slice pattern, struct error *err) {
   if (slice_eq(pattern, slice_cstr(regex_gpt2))) scan = scanner_gpt2;
   if (slice_eq(pattern, slice_cstr(regex_llama3))) scan = scanner_llama3;
   if (!scan) return regex_compile_pcre2(pattern, err);
-  struct regex *r = mem_zalloc(1, sizeof *r);
-  r->kind = REGEX_SCANNER;
+  struct regex *r = create(REGEX_SCANNER, pattern);
   r->scan = scan;
   return r;
 }
 
-struct regex *regex_literal(struct slice text) {
-  struct regex *r = mem_zalloc(1, sizeof *r);
-  r->kind = REGEX_LITERAL;
-  r->literal = mem_dup(text.data, text.len);
-  r->literal_len = text.len;
-  return r;
+struct regex *regex_literal(struct slice text) { return create(REGEX_LITERAL, text); }
+
+bool regex_source(const struct regex *r, struct slice *ret) {
+  *ret = slice_make(r->source, r->source_len);
+  return r->kind == REGEX_LITERAL;
 }
 
 void regex_free(struct regex *r) {
   if (!r) return;
-  free(r->literal);
+  free(r->source);
   pcre2_code_free(r->code);
   pcre2_match_context_free(r->limits);
   free(r);
@@ -258,11 +263,11 @@ int regex_next(struct regex_walk *w, size_t *begin, size_t *end, struct error *e
       return 1;
     case REGEX_LITERAL: {
       struct slice rest = slice_from(w->text, w->at);
-      if (w->regex->literal_len == 0 || rest.len < w->regex->literal_len) break;
-      const char *hit = memmem(rest.data, rest.len, w->regex->literal, w->regex->literal_len);
+      if (w->regex->source_len == 0 || rest.len < w->regex->source_len) break;
+      const char *hit = memmem(rest.data, rest.len, w->regex->source, w->regex->source_len);
       if (!hit) break;
       *begin = (size_t)(hit - w->text.data);
-      w->at = *end = *begin + w->regex->literal_len;
+      w->at = *end = *begin + w->regex->source_len;
       return 1;
     }
   }

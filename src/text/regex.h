@@ -17,6 +17,8 @@ struct regex; /* immutable; any thread */
 struct regex *regex_compile(struct slice pattern, struct error *err);
 struct regex *regex_literal(struct slice text); /* matches this very text; an empty one never */
 void regex_free(struct regex *r);               /* NULL is fine */
+/* What it was made of, borrowed: true for a literal text, false for a pattern. */
+bool regex_source(const struct regex *r, struct slice *ret);
 /* The same by PCRE2 even where a scanner exists: for tests that hold the scanners to it. */
 struct regex *regex_compile_pcre2(struct slice pattern, struct error *err);
 

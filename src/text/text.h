@@ -28,6 +28,10 @@ struct tokenizer;
 
 /* From a model on disk: a Hugging Face directory, or GGUF metadata. An unknown pre-tokenizer, normalizer, … is refused with its name. */
 struct tokenizer *tokenizer_open(const struct file_model *model, struct error *err);
+/* The same with its tables out of a file that an earlier call kept in dir, a folder of this model's own, as long as neither the files nor the
+ * program changed. keep: where there is no such file, writes one. Without one, or with a damaged one, only time is lost, and the log says so.
+ * NULL dir: tokenizer_open. */
+struct tokenizer *tokenizer_open_kept(const struct file_model *model, const char *dir, bool keep, struct error *err);
 /* From a directory that may hold nothing else: tokenizer.json, else tokenizer.model (SentencePiece, or Llama 3's tiktoken form), else
  * a tiktoken file; with tokenizer_config.json, special_tokens_map.json, added_tokens.json and the model's configs beside it. */
 struct tokenizer *tokenizer_open_dir(const char *dir, struct error *err);

@@ -16,7 +16,7 @@
 
 /* ---- opening and closing ---- */
 
-static struct tokenizer *create(void) {
+struct tokenizer *tokenizer__create(void) {
   struct tokenizer *t = mem_zalloc(1, sizeof *t);
   t->bos = t->eos = -1;
   t->bpe.unknown = t->wordpiece.unknown = t->unigram.unknown = -1;
@@ -85,7 +85,7 @@ static int finish(struct tokenizer *t, struct error *err) {
 }
 
 struct tokenizer *tokenizer_open_gguf(const struct gguf *g, struct error *err) {
-  struct tokenizer *t = create();
+  struct tokenizer *t = tokenizer__create();
   if (tokenizer_gguf_read(t, g, err) == 0 && finish(t, err) == 0) {
     tokenizer_gguf_stops(t, g);
     return t;
@@ -96,7 +96,7 @@ struct tokenizer *tokenizer_open_gguf(const struct gguf *g, struct error *err) {
 
 /* Of the tokenizer's own file: json, or else the bytes of a tokenizer.model or tiktoken file. */
 static struct tokenizer *open_files(const struct js *json, struct slice bytes, const struct tokenizer_files *beside, struct error *err) {
-  struct tokenizer *t = create();
+  struct tokenizer *t = tokenizer__create();
   int rc;
   if (json) rc = tokenizer_json_read(t, json, err) < 0 ? -1 : tokenizer_config_added(t, beside, err);
   else if (tokenizer_tiktoken_is(bytes)) rc = tokenizer_tiktoken_read(t, bytes, beside, err);

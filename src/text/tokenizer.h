@@ -52,6 +52,7 @@ struct tokenizer {
   unsigned char *stops;   /* [n_vocab] 1: in stop */
 };
 
+struct tokenizer *tokenizer__create(void); /* one without a vocabulary */
 /* The token's string as the decoder gets it; {NULL, 0} when there is none. *ret_exists tells an empty string from none. */
 struct slice tokenizer__string(const struct tokenizer *t, int32_t id, bool *ret_exists);
 /* As tokenizer_encode with TOKENIZER_MATCH_SPECIAL, but no special token matches where it would touch a span of plain. text is valid UTF-8. */

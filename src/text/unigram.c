@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "text/archive.h"
 #include "text/uclass.h"
 
 /* What an unknown character costs more than the worst token; SentencePiece's constant. */
@@ -188,4 +189,21 @@ int unigram_encode(const struct unigram *u, struct unigram_scratch *s, struct sl
     at = stop;
   }
   return 0;
+}
+
+/* ---- kept ---- */
+
+void unigram_archive(struct archive *a, struct unigram *u) {
+  ARCHIVE(a, u->min_score);
+  ARCHIVE(a, u->n_slots);
+  ARCHIVE(a, u->n_edges);
+  ARCHIVE(a, u->n_nodes);
+  ARCHIVE(a, u->seed);
+  ARCHIVE(a, u->fallback_ids);
+  ARCHIVE(a, u->unknown);
+  ARCHIVE(a, u->byte_fallback);
+  u->scores = archive_array(a, u->scores, u->vocab->n_ids, sizeof u->scores[0]);
+  u->edges = archive_array(a, u->edges, u->n_slots, sizeof u->edges[0]);
+  u->token_of_node = archive_array(a, u->token_of_node, u->n_nodes, sizeof u->token_of_node[0]);
+  if (!a->out) u->nodes_cap = u->n_nodes;
 }

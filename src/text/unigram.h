@@ -28,6 +28,8 @@ struct unigram {
 /* For a vocabulary that is complete and outlives u; scores ([vocab->n_ids]) becomes u's. Every id must have a string. */
 void unigram_init(struct unigram *u, const struct vocab *vocab, double *scores);
 void unigram_deinit(struct unigram *u);
+struct archive;
+void unigram_archive(struct archive *a, struct unigram *u); /* archive.h; u->vocab is set already */
 
 /* Working memory of one caller; {0} to start. */
 struct unigram_scratch {

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "text/archive.h"
 
 enum { IDS_SPARE = 1 << 16, IDS_MAX = 1 << 24 };
 
@@ -108,4 +109,21 @@ int vocab_put(struct vocab *v, struct slice s, uint32_t id, struct error *err) {
   if (s.len > v->len_max) v->len_max = (uint32_t)s.len;
   assert(vocab_has(v, (int32_t)id));
   return 0;
+}
+
+void vocab_archive(struct archive *a, struct vocab *v) {
+  bool used = v->slots != NULL;
+  ARCHIVE(a, used);
+  if (!used) return;
+  archive_buf(a, &v->text);
+  ARCHIVE(a, v->n_ids);
+  ARCHIVE(a, v->ids_max);
+  ARCHIVE(a, v->n_strings);
+  ARCHIVE(a, v->len_max);
+  ARCHIVE(a, v->slots_mask);
+  ARCHIVE(a, v->seed);
+  v->begin = archive_array(a, v->begin, v->n_ids, sizeof v->begin[0]);
+  v->len = archive_array(a, v->len, v->n_ids, sizeof v->len[0]);
+  v->slots = archive_array(a, v->slots, (size_t)v->slots_mask + 1, sizeof v->slots[0]);
+  if (!a->out) v->ids_cap = v->n_ids;
 }

@@ -38,5 +38,7 @@ int32_t vocab_find(const struct vocab *v, struct slice string);
 /* The string of an id; {NULL, 0} when it has none. */
 struct slice vocab_string(const struct vocab *v, int32_t id);
 bool vocab_has(const struct vocab *v, int32_t id);
+struct archive;
+void vocab_archive(struct archive *a, struct vocab *v); /* archive.h */
 
 #endif

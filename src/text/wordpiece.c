@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "text/archive.h"
 #include "text/uclass.h"
 
 void wordpiece_deinit(struct wordpiece *w) {
@@ -52,4 +53,10 @@ int wordpiece_encode(const struct wordpiece *w, struct buf *text, struct slice w
     return error_set(err, ERROR_INVALID, "The model's vocabulary cannot spell '%.*s' and has no unknown token.", SLICE_ARG(word));
   ids_add(out, w->unknown);
   return 0;
+}
+
+void wordpiece_archive(struct archive *a, struct wordpiece *w) {
+  archive_slice(a, &w->prefix);
+  ARCHIVE(a, w->word_chars_max);
+  ARCHIVE(a, w->unknown);
 }

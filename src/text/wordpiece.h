@@ -14,6 +14,8 @@ struct wordpiece {
 };
 
 void wordpiece_deinit(struct wordpiece *w);
+struct archive;
+void wordpiece_archive(struct archive *a, struct wordpiece *w); /* archive.h; without its vocabulary */
 /* Appends the ids of one word, which is not empty; the unknown token when it cannot be put together. text is scratch. Fails only
  * where the unknown token is needed and there is none. */
 int wordpiece_encode(const struct wordpiece *w, struct buf *text, struct slice word, struct ids *out, struct error *err);
