@@ -3,6 +3,9 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#if defined(__aarch64__)
+#include <sys/auxv.h>
+#endif
 
 #include "base/log.h"
 #include "base/mem.h"
@@ -21,31 +24,62 @@ const char *compute_mode_name(enum compute_mode mode) { return mode_names[mode];
 
 /* ---- which instruction sets this machine has ---- */
 
-static unsigned machine_isa(void) {
-  unsigned isa = COMPUTE_ISA_REF;
 #if defined(__x86_64__)
+static bool has_avx2(void) {
   __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")) isa |= COMPUTE_ISA_AVX2;
-  if ((isa & COMPUTE_ISA_AVX2) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni"))
-    isa |= COMPUTE_ISA_AVX512;
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+}
+static bool has_avx512(void) {
+  return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
+}
+#elif defined(__aarch64__)
+static bool has_neon(void) { return getauxval(AT_HWCAP) & HWCAP_ASIMD; }
+static bool has_dotprod(void) { return has_neon() && (getauxval(AT_HWCAP) & HWCAP_ASIMDDP); }
 #endif
-  return isa;
+static bool has_ref(void) { return true; }
+
+/* From the narrowest to the widest, of the architecture that this was compiled for. */
+static const struct variant {
+  const char *name;
+  unsigned isa;
+  bool (*has)(void);
+  void (*fill)(struct kernels *k);
+} variants[] = {
+    {"ref", COMPUTE_ISA_REF, has_ref, ref_fill},
+#if defined(__x86_64__)
+    {"avx2", COMPUTE_ISA_AVX2, has_avx2, avx2_fill},
+    {"avx512", COMPUTE_ISA_AVX512, has_avx512, avx512_fill},
+#elif defined(__aarch64__)
+    {"neon", COMPUTE_ISA_NEON, has_neon, neon_fill},
+    {"dotprod", COMPUTE_ISA_DOTPROD, has_dotprod, dotprod_fill},
+#endif
+};
+enum { VARIANTS = sizeof variants / sizeof variants[0] };
+
+unsigned compute_isa_parse(const char *name) {
+  unsigned isa = 0;
+  if (strcmp(name, "auto") == 0) return COMPUTE_ISA_ALL;
+  for (size_t i = 0; i < VARIANTS; i++) {
+    isa |= variants[i].isa;
+    if (strcmp(name, variants[i].name) == 0) return isa;
+  }
+  return 0;
 }
 
 /* PLINTH_ISA names the widest set that may be used. */
 static unsigned environment_isa(void) {
   const char *name = getenv("PLINTH_ISA");
-  if (!name || !*name || strcmp(name, "avx512") == 0) return COMPUTE_ISA_ALL;
-  if (strcmp(name, "avx2") == 0) return COMPUTE_ISA_REF | COMPUTE_ISA_AVX2;
-  if (strcmp(name, "ref") == 0) return COMPUTE_ISA_REF;
-  log_line(LOG_WARN, "tensor", "PLINTH_ISA=%s is unknown (ref, avx2, avx512); it is ignored.", name);
+  if (!name || !*name) return COMPUTE_ISA_ALL;
+  unsigned isa = compute_isa_parse(name);
+  if (isa) return isa;
+  log_line(LOG_WARN, "tensor", "PLINTH_ISA=%s names no instruction set that this program has kernels for; it is ignored.", name);
   return COMPUTE_ISA_ALL;
 }
 
 /* ---- tables, one per widest instruction set, made once ---- */
 
-static struct kernels tables[3];
+static struct kernels tables[VARIANTS];
 static unsigned allowed_isa; /* by the environment, which is read once */
 static pthread_once_t tables_once = PTHREAD_ONCE_INIT;
 
@@ -61,24 +95,19 @@ static void take_up(struct kernels *next, const struct kernels *below, void (*fi
 }
 
 static void make_tables(void) {
-  unsigned isa = machine_isa();
   allowed_isa = environment_isa();
   ref_fill(&tables[0]);
-  tables[1] = tables[2] = tables[0];
-#if defined(__x86_64__)
-  if (isa & COMPUTE_ISA_AVX2) take_up(&tables[1], &tables[0], avx2_fill);
-  tables[2] = tables[1];
-  if (isa & COMPUTE_ISA_AVX512) take_up(&tables[2], &tables[1], avx512_fill);
-#else
-  (void)isa;
-  (void)take_up;
-#endif
+  for (size_t i = 1; i < VARIANTS; i++) {
+    tables[i] = tables[i - 1];
+    if (variants[i].has()) take_up(&tables[i], &tables[i - 1], variants[i].fill);
+  }
 }
 
 const struct kernels *kernels_best(unsigned isa_mask) {
   pthread_once(&tables_once, make_tables);
-  unsigned isa = isa_mask & allowed_isa;
-  return &tables[isa & COMPUTE_ISA_AVX512 ? 2 : isa & COMPUTE_ISA_AVX2 ? 1 : 0];
+  size_t i = VARIANTS - 1;
+  while (i > 0 && !(isa_mask & allowed_isa & variants[i].isa)) i--;
+  return &tables[i];
 }
 
 /* ---- the object ---- */

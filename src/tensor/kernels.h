@@ -181,6 +181,8 @@ struct kernels {
 void ref_fill(struct kernels *k);
 void avx2_fill(struct kernels *k);
 void avx512_fill(struct kernels *k);
+void neon_fill(struct kernels *k);
+void dotprod_fill(struct kernels *k);
 /* The widest table that this machine, the mask and PLINTH_ISA allow, each variant checked against ref. */
 const struct kernels *kernels_best(unsigned isa_mask);
 

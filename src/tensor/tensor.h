@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * A *compute mode* is a contract about bits (doc/design/compute.md): per weight type it fixes blocks, rounding and the order of
- * the fp32 operations of every output. Each kernel variant (plain C in ref/, AVX2, AVX-512) under a mode gives equal bits, for any
+ * the fp32 operations of every output. Each kernel variant (plain C in ref/, AVX2, AVX-512, NEON) under a mode gives equal bits, for any
  * tile, batch and number of threads. The plain C is the truth; a variant joins the table only after it matched the truth on a
  * start-up sample. All matrices are row-major; "rows" are tokens, unless said otherwise; ld* are strides in floats.
  *
@@ -31,18 +31,22 @@ enum { /* instruction sets, for the mask */
        COMPUTE_ISA_REF = 1,
        COMPUTE_ISA_AVX2 = 2,
        COMPUTE_ISA_AVX512 = 4, /* F, BW, DQ, VL, VNNI */
-       COMPUTE_ISA_ALL = 7,
+       COMPUTE_ISA_NEON = 8,
+       COMPUTE_ISA_DOTPROD = 16, /* NEON with sdot */
+       COMPUTE_ISA_ALL = 31,
 };
 
 struct compute;
 
-/* isa_mask limits the variants (tests reach each of them on one machine); the environment variable PLINTH_ISA ("ref", "avx2",
- * "avx512") limits further. The pool is borrowed. */
+/* isa_mask limits the variants (tests reach each of them on one machine); the environment variable PLINTH_ISA (a name as below) limits
+ * further. The pool is borrowed. */
 struct compute *compute_create(enum compute_mode mode, struct pool *pool, unsigned isa_mask, struct error *err);
 void compute_destroy(struct compute *c); /* NULL is fine */
 enum compute_mode compute_mode_of(const struct compute *c);
 struct pool *compute_pool(const struct compute *c);
-const char *compute_isa_name(const struct compute *c); /* of the widest variant in use: "avx512", "avx2", "ref" */
+const char *compute_isa_name(const struct compute *c); /* of the widest variant in use: "avx512", "avx2", "dotprod", "neon", "ref" */
+/* The mask of all variants up to the one of that name, or of all ("auto"); 0 when this program has none of that name. */
+unsigned compute_isa_parse(const char *name);
 /* "f32", "fast", "precise" -> mode; -1 for another name. */
 int compute_mode_parse(const char *name);
 const char *compute_mode_name(enum compute_mode mode);

@@ -7,6 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#if defined(__aarch64__)
+#include <sys/auxv.h>
+#endif
 
 #include <cmocka.h>
 
@@ -60,6 +63,9 @@ static inline size_t variant_masks(unsigned masks[2]) {
         __builtin_cpu_supports("avx512vl"))
       masks[n++] = COMPUTE_ISA_ALL;
   }
+#elif defined(__aarch64__)
+  masks[n++] = COMPUTE_ISA_REF | COMPUTE_ISA_NEON;
+  if (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) masks[n++] = COMPUTE_ISA_ALL;
 #endif
   return n;
 }

@@ -441,9 +441,12 @@ static void packed_weights_dequantize_to_the_originals_or_their_14_bits(void **u
 
 int main(void) {
   truth = kernels_best(COMPUTE_ISA_REF);
-  const struct kernels *avx2 = kernels_best(COMPUTE_ISA_REF | COMPUTE_ISA_AVX2), *avx512 = kernels_best(COMPUTE_ISA_ALL);
-  if (avx2 != truth && strcmp(avx2->name, "avx2") == 0) variants[n_variants++] = avx2;
-  if (strcmp(avx512->name, "avx512") == 0) variants[n_variants++] = avx512;
+  static const unsigned isas[] = {COMPUTE_ISA_AVX2, COMPUTE_ISA_AVX512, COMPUTE_ISA_NEON, COMPUTE_ISA_DOTPROD};
+  const struct kernels *last = truth;
+  for (size_t i = 0; i < sizeof isas / sizeof isas[0]; i++) { /* from the narrowest to the widest: what is not there is what stood below */
+    const struct kernels *k = kernels_best(COMPUTE_ISA_REF | (2 * isas[i] - 1));
+    if (k != truth && k != last && strcmp(k->name, last->name) != 0) variants[n_variants++] = last = k;
+  }
   for (size_t i = 0; i < n_variants; i++) print_message("variant: %s\n", variants[i]->name);
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(rows_equal_the_truth),

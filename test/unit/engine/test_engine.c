@@ -192,7 +192,7 @@ static void check_same_bits(enum compute_mode mode) {
       {.mode = mode, .threads = 1, .speculation = ENGINE_SPECULATE_ALWAYS},
       {.mode = mode, .threads = 5},
       {.mode = mode, .isa = COMPUTE_ISA_REF},
-      {.mode = mode, .isa = COMPUTE_ISA_REF | COMPUTE_ISA_AVX2},
+      {.mode = mode, .isa = COMPUTE_ISA_REF | COMPUTE_ISA_AVX2 | COMPUTE_ISA_NEON},
   };
   for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
     struct outcome *other = run_all(others[i], NULL);

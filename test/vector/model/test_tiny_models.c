@@ -137,7 +137,7 @@ static void check_both(const char *name, const char *gguf) {
 
 /* Under fast, whatever the instruction set, the threads and the neighbours. */
 static void check_bits(const char *name, const char *file_name) {
-  static const unsigned masks[] = {COMPUTE_ISA_REF, COMPUTE_ISA_REF | COMPUTE_ISA_AVX2, COMPUTE_ISA_ALL};
+  static const unsigned masks[] = {COMPUTE_ISA_REF, COMPUTE_ISA_REF | COMPUTE_ISA_AVX2 | COMPUTE_ISA_NEON, COMPUTE_ISA_ALL};
   struct reference truth = open_checkpoint(name, file_name, COMPUTE_FAST, COMPUTE_ISA_REF, 1);
   struct prompt expected[CASES_MAX], prompts[CASES_MAX];
   size_t n = read_prompts(&truth, expected), bytes = model_info(truth.model)->n_vocab * sizeof(float);

@@ -1,0 +1,192 @@
+/* linear_neon: products of integer panels with block activations. Included by neon.c and by dotprod.c. SPDX-License-Identifier: Apache-2.0
+ *
+ * Quants stored as q + 128 become q again, so all are signed bytes and no offset of 128 is needed. A step multiplies four rows by four k:
+ * one `sdot` where the machine has it, else two widening multiplications and two pairwise sums. 16-bit activations are two signed bytes,
+ * whose sums are joined as 256 · high + low. Integer sums are exact, so the bits are those of ref_linear.c. A panel is two halves of
+ * 8 rows; a register tile is 8 rows × INT_COLUMNS columns (half of that with 16-bit activations). */
+
+enum { INT_COLUMNS = 4, INT_AHEAD = 2048 };
+
+#if defined(__ARM_FEATURE_DOTPROD)
+#define int_dot(sum, w, x, lane) vdotq_laneq_s32(sum, w, x, lane)
+#define int_dot_any int_dot
+#else
+/* Sums of two products within 16 bits: one factor is never −128. */
+static inline __attribute__((always_inline)) int32x4_t int_dot(int32x4_t sum, int8x16_t w, int8x16_t x, const int lane) {
+  int8x8_t four = vreinterpret_s8_s32(vdup_laneq_s32(vreinterpretq_s32_s8(x), lane));
+  int16x8_t low = vmull_s8(vget_low_s8(w), four), high = vmull_s8(vget_high_s8(w), four);
+  return vpadalq_s16(sum, vpaddq_s16(low, high));
+}
+/* Any bytes. */
+static inline __attribute__((always_inline)) int32x4_t int_dot_any(int32x4_t sum, int8x16_t w, int8x16_t x, const int lane) {
+  int8x8_t four = vreinterpret_s8_s32(vdup_laneq_s32(vreinterpretq_s32_s8(x), lane));
+  int32x4_t low = vpaddlq_s16(vmull_s8(vget_low_s8(w), four)), high = vpaddlq_s16(vmull_s8(vget_high_s8(w), four));
+  return vaddq_s32(sum, vpaddq_s32(low, high));
+}
+#endif
+
+/* The integer sums of one column: rows 0 … 3 and 4 … 7 of the half; low ones only with 16-bit activations. */
+struct int_sum {
+  int32x4_t a, b, low_a, low_b;
+};
+/* The values of one half of a block of one column. */
+struct int_values {
+  int8x16_t q, low;
+};
+struct int_acc {
+  float32x4_t a, b;
+};
+
+static inline __attribute__((always_inline)) struct int_acc int_load_scale(const unsigned char *at, int half, int bytes) {
+  if (bytes == 2) {
+    const uint16_t *p = (const uint16_t *)(const void *)at + 8 * half;
+    return (struct int_acc){v16_half4(p), v16_half4(p + 4)};
+  }
+  const float *p = (const float *)(const void *)at + 8 * half;
+  return (struct int_acc){vld1q_f32(p), vld1q_f32(p + 4)};
+}
+
+/* Bytes from `at` on: k = 4i … 4i+3 of four rows. */
+static inline __attribute__((always_inline)) int8x16_t int_quants(const unsigned char *at, int i, enum pack pack) {
+  const struct pack_form form = pack_form(pack);
+  if (form.bits == 8) {
+    uint8x16_t v = vld1q_u8(at + 64 * i);
+    return vreinterpretq_s8_u8(form.offset == 128 ? veorq_u8(v, vdupq_n_u8(0x80)) : v);
+  }
+  uint8x16_t v = vld1q_u8(at + 64 * (i & 3));
+  return vreinterpretq_s8_u8(i < 4 ? vandq_u8(v, vdupq_n_u8(15)) : vshrq_n_u8(v, 4));
+}
+
+/* k = 4i … 4i+3 join the sums; lane is i % 4. */
+static inline __attribute__((always_inline)) void int_step(struct int_sum *s, const unsigned char *quants, const struct int_values *x,
+                                                           int i, const int lane, int columns, enum pack pack, bool wide) {
+  int8x16_t a = int_quants(quants, i, pack), b = int_quants(quants + 16, i, pack);
+  for (int c = 0; c < columns; c++) {
+    s[c].a = int_dot(s[c].a, a, x[c].q, lane);
+    s[c].b = int_dot(s[c].b, b, x[c].q, lane);
+    if (!wide) continue;
+    s[c].low_a = int_dot_any(s[c].low_a, a, x[c].low, lane);
+    s[c].low_b = int_dot_any(s[c].low_b, b, x[c].low, lane);
+  }
+}
+
+/* Half `part` of the block: k = 16 part … 16 part + 15. */
+static inline __attribute__((always_inline)) void int_add(struct int_sum *s, const unsigned char *quants, const unsigned char *const *x,
+                                                          size_t at, int part, int columns, enum pack pack, bool wide) {
+  struct int_values values[INT_COLUMNS];
+  for (int c = 0; c < columns; c++) {
+    const struct act16 *a = (const void *)(x[c] + at);
+    values[c].q = vld1q_s8((wide ? a->high : ((const struct act8 *)(const void *)(x[c] + at))->q) + 16 * part);
+    if (wide) values[c].low = vld1q_s8(a->low + 16 * part);
+  }
+  int_step(s, quants, values, 4 * part, 0, columns, pack, wide);
+  int_step(s, quants, values, 4 * part + 1, 1, columns, pack, wide);
+  int_step(s, quants, values, 4 * part + 2, 2, columns, pack, wide);
+  int_step(s, quants, values, 4 * part + 3, 3, columns, pack, wide);
+}
+
+/* One part of a block of all columns joins the accumulators. */
+static inline __attribute__((always_inline)) void int_join(struct int_acc *acc, const unsigned char *block, int half,
+                                                           const unsigned char *const *x, size_t at, int columns, int part, enum pack pack,
+                                                           bool wide) {
+  const struct pack_form form = pack_form(pack);
+  const unsigned char *scales = block + 16 * form.scale_bytes * part, *quants = block + pack_quants_at(pack) + 32 * (size_t)half;
+  struct int_sum s[INT_COLUMNS];
+  for (int c = 0; c < columns; c++) s[c].a = s[c].b = s[c].low_a = s[c].low_b = vdupq_n_s32(0);
+  int_add(s, quants, x, at, part, columns, pack, wide);
+  if (form.parts == 1) int_add(s, quants, x, at, 1, columns, pack, wide);
+  struct int_acc scale = int_load_scale(scales, half, form.scale_bytes);
+  for (int c = 0; c < columns; c++) {
+    const struct act8 *narrow = (const void *)(x[c] + at);
+    const struct act16 *a = (const void *)(x[c] + at);
+    int32_t bias = wide ? a->bias : narrow->bias;
+    const int32_t first = wide ? a->bias_half : narrow->bias_half;
+    const float d = wide ? a->d : narrow->d;
+    if (form.parts == 2) bias = part ? bias - first : first;
+    int32x4_t sum_a = wide ? vaddq_s32(vshlq_n_s32(s[c].a, 8), s[c].low_a) : s[c].a;
+    int32x4_t sum_b = wide ? vaddq_s32(vshlq_n_s32(s[c].b, 8), s[c].low_b) : s[c].b;
+    if (form.offset == 8) sum_a = vaddq_s32(sum_a, vdupq_n_s32(bias / 16)), sum_b = vaddq_s32(sum_b, vdupq_n_s32(bias / 16));
+    acc[c].a = vfmaq_f32(acc[c].a, vmulq_n_f32(vcvtq_f32_s32(sum_a), d), scale.a);
+    acc[c].b = vfmaq_f32(acc[c].b, vmulq_n_f32(vcvtq_f32_s32(sum_b), d), scale.b);
+    if (!form.minimum) continue;
+    float ds = form.parts == 2 ? d * (float)(bias / -128) : wide ? a->ds : narrow->ds;
+    struct int_acc minimum = int_load_scale(scales + pack_scales_bytes(pack), half, form.scale_bytes);
+    acc[c].a = vfmaq_n_f32(acc[c].a, minimum.a, ds);
+    acc[c].b = vfmaq_n_f32(acc[c].b, minimum.b, ds);
+  }
+}
+
+static inline __attribute__((always_inline)) void int_tile(const struct product *p, size_t panel, size_t first, int columns, bool cold,
+                                                           enum pack pack, bool wide) {
+  const struct weight *w = p->job->w;
+  const size_t size = wide ? sizeof(struct act16) : sizeof(struct act8);
+  const unsigned char *x[INT_COLUMNS];
+  struct int_acc acc[2][INT_COLUMNS];
+  for (int c = 0; c < columns; c++) {
+    size_t block = product_row(p, first + (size_t)c) * (p->act->ld / BLOCK);
+    x[c] = (wide ? (const unsigned char *)p->act->i16 : (const unsigned char *)p->act->i8) + block * size;
+    acc[0][c].a = acc[0][c].b = acc[1][c].a = acc[1][c].b = vdupq_n_f32(0);
+  }
+  for (int half = 0; half < 2; half++) {
+    const unsigned char *at = w->data + panel * w->panel_bytes;
+    for (size_t n = 0; n < w->n_blocks; n++, at += pack_block_bytes(pack)) {
+      if (cold && half == 0)
+        for (size_t line = 0; line < pack_block_bytes(pack); line += 64) v16_prefetch(at + INT_AHEAD + line);
+      for (int part = 0; part < pack_form(pack).parts; part++) int_join(acc[half], at, half, x, n * size, columns, part, pack, wide);
+    }
+  }
+  for (int c = 0; c < columns; c++) linear_put(p, panel, first + (size_t)c, (v16){acc[0][c].a, acc[0][c].b, acc[1][c].a, acc[1][c].b});
+}
+
+static inline __attribute__((always_inline)) void int_panels(const struct product *p, size_t panel_begin, size_t panel_end, enum pack pack,
+                                                             bool wide) {
+  const size_t columns = wide ? INT_COLUMNS / 2 : INT_COLUMNS;
+  size_t i = 0;
+  for (; i + columns <= p->n_rows; i += columns)
+    for (size_t panel = panel_begin; panel < panel_end; panel++) int_tile(p, panel, i, (int)columns, i == 0, pack, wide);
+  for (; i < p->n_rows; i++)
+    for (size_t panel = panel_begin; panel < panel_end; panel++) int_tile(p, panel, i, 1, i == 0, pack, wide);
+}
+
+static inline __attribute__((always_inline)) void linear_int(const struct product *p, size_t panel_begin, size_t panel_end, bool wide) {
+  switch (p->job->w->pack) {
+    case PACK_Q8: int_panels(p, panel_begin, panel_end, PACK_Q8, wide); break;
+    case PACK_Q4: int_panels(p, panel_begin, panel_end, PACK_Q4, wide); break;
+    case PACK_Q4M: int_panels(p, panel_begin, panel_end, PACK_Q4M, wide); break;
+    case PACK_S8: int_panels(p, panel_begin, panel_end, PACK_S8, wide); break;
+    case PACK_S8M: int_panels(p, panel_begin, panel_end, PACK_S8M, wide); break;
+    case PACK_S4M: int_panels(p, panel_begin, panel_end, PACK_S4M, wide); break;
+    case PACK_H8: int_panels(p, panel_begin, panel_end, PACK_H8, wide); break;
+    case PACK_H8M: int_panels(p, panel_begin, panel_end, PACK_H8M, wide); break;
+    default: (wide ? ref_linear_i16 : ref_linear_i8)(p, panel_begin, panel_end); break;
+  }
+}
+
+static void linear_i8(const struct product *p, size_t panel_begin, size_t panel_end) { linear_int(p, panel_begin, panel_end, false); }
+static void linear_i16(const struct product *p, size_t panel_begin, size_t panel_end) { linear_int(p, panel_begin, panel_end, true); }
+
+/* ---- the limits of the machine ---- */
+
+/* Eight independent sums, so that the latency of one does not count. */
+static double dot_rounds(size_t rounds) {
+  int32x4_t s[8];
+  int8x16_t w = vdupq_n_s8(3);
+  for (int i = 0; i < 8; i++) s[i] = vdupq_n_s32(0);
+  for (size_t n = 0; n < rounds; n++)
+    for (int i = 0; i < 8; i++) {
+      s[i] = int_dot(s[i], w, w, 0);
+      __asm__ volatile("" : "+w"(s[i])); /* each round is needed */
+    }
+  return (double)rounds * 8 * 32;
+}
+
+static uint64_t read_all(const void *memory, size_t bytes) {
+  const unsigned char *p = memory;
+  uint8x16_t lanes[4] = {vdupq_n_u8(0), vdupq_n_u8(0), vdupq_n_u8(0), vdupq_n_u8(0)};
+  for (size_t i = 0; i + 64 <= bytes; i += 64) {
+    v16_prefetch(p + i + INT_AHEAD);
+    for (size_t k = 0; k < 4; k++) lanes[k] = veorq_u8(lanes[k], vld1q_u8(p + i + 16 * k));
+  }
+  uint64x2_t all = vreinterpretq_u64_u8(veorq_u8(veorq_u8(lanes[0], lanes[1]), veorq_u8(lanes[2], lanes[3])));
+  return vgetq_lane_u64(all, 0) ^ vgetq_lane_u64(all, 1);
+}
