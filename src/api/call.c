@@ -17,6 +17,7 @@
 #include "api/reply.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/mix.h"
 
 enum {
   INLINE_BYTES_MAX = 32 << 10,  /* a longer body is parsed by a worker */
@@ -333,14 +334,10 @@ static void on_event(void *arg, const struct serving_event *event) {
 /* Seeds made here have so many bits, which a double holds: they survive a client that reads numbers as JavaScript does. */
 enum { SEED_BITS = 53 };
 
-/* Choice 0 draws with the caller's seed, so that n = 1 gives the first of n; the others with seeds made from it (SplitMix64). A seed of the
+/* Choice 0 draws with the caller's seed, so that n = 1 gives the first of n; the others with seeds made from it. A seed of the
  * caller's is that of every prompt; without one the prompts of a batch draw apart, even when they are the same. */
 static uint64_t seed_of(uint64_t seed, size_t choice) {
-  if (choice == 0) return seed;
-  uint64_t z = seed + choice * 0x9e3779b97f4a7c15u;
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-  return (z ^ (z >> 31)) >> (64 - SEED_BITS);
+  return choice == 0 ? seed : mix_nth(seed, choice) >> (64 - SEED_BITS);
 }
 
 static uint64_t random_seed(void) {

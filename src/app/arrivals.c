@@ -3,14 +3,10 @@
 
 #include <math.h>
 
-/* Uniform in (0, 1): splitmix64 (Steele et al., 2014). */
-static double uniform(uint64_t *state) {
-  uint64_t z = *state += 0x9E3779B97F4A7C15u;
-  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-  z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-  z ^= z >> 31;
-  return ((double)(z >> 11) + 0.5) * 0x1p-53;
-}
+#include "base/mix.h"
+
+/* Uniform in (0, 1). */
+static double uniform(uint64_t *state) { return ((double)(mix_next(state) >> 11) + 0.5) * 0x1p-53; }
 
 static double normal(uint64_t *state) {
   double r = sqrt(-2 * log(uniform(state)));

@@ -12,6 +12,7 @@
 #include "app/load_report.h"
 #include "base/jsonw.h"
 #include "base/mem.h"
+#include "base/mix.h"
 
 struct bench_serve_args {
   const char *url, *model, *task, *request_rate;
@@ -96,11 +97,10 @@ static const char *const words[] = {
 enum { N_WORDS = sizeof words / sizeof words[0] };
 
 static void add_words(struct buf *out, uint64_t seed, int64_t n) {
-  uint64_t state = seed * 0x9E3779B97F4A7C15u + 1;
+  uint64_t state = mix(seed, 0);
   for (int64_t i = 0; i < n; i++) {
-    state = state * 6364136223846793005u + 1442695040888963407u;
     if (out->len) buf_add_byte(out, ' ');
-    buf_add_cstr(out, words[(state >> 33) % N_WORDS]);
+    buf_add_cstr(out, words[mix_next(&state) % N_WORDS]);
   }
 }
 

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/mix.h"
 #include "engine/memory.h"
 
 enum { TOKENS_BYTES = KV_PAGE_TOKENS * sizeof(int32_t) };
@@ -27,11 +28,6 @@ void prefix_deinit(struct prefix *t) {
 }
 
 /* ---- the table ---- */
-
-static uint64_t mix(uint64_t h, uint64_t v) {
-  h = (h ^ v) * 0x9E3779B97F4A7C15u;
-  return h ^ h >> 29;
-}
 
 static uint64_t hash_node(const struct prefix *t, const struct prefix_node *parent, const int32_t *tokens) {
   uint64_t h = parent->hash + t->salt;

@@ -4,6 +4,8 @@
 
 #include "text/jinja_call.h"
 
+#include "base/mix.h"
+
 #define FILTER(name) static struct jval name(struct jinja_run *r, struct jval self, const struct jval *a, const struct jargs *rest)
 
 /* ---- sorting ---- */
@@ -390,8 +392,7 @@ FILTER(do_random) {
   if (self.type == JV_DICT || !jinja_val_len(r, self, &n))
     jinja_run_fail(r, "random needs a sequence, not '%s'", jinja_val_type_name(self));
   if (n == 0) return jinja_val_undefined(r, "No random item, sequence was empty.", jv_missing(), jv_missing());
-  r->random = r->random * 6364136223846793005u + 1442695040888963407u;
-  return jinja_attr_item(r, self, jv_int((int64_t)((r->random >> 33) % n)));
+  return jinja_attr_item(r, self, jv_int((int64_t)(mix_next(&r->random) % n)));
 }
 
 FILTER(do_length) {

@@ -11,6 +11,8 @@
 
 #include "text/jinja_ast.h"
 
+#include "base/mix.h"
+
 enum { INDEX_FROM = 9 };
 
 /* ---- lists ---- */
@@ -45,11 +47,6 @@ struct jval jinja_val_pair(struct jinja_run *r, struct jval a, struct jval b) {
 }
 
 /* ---- hashing ---- */
-
-static uint64_t mix(uint64_t h, uint64_t v) {
-  h = (h ^ v) * 0x9E3779B97F4A7C15u;
-  return h ^ h >> 29;
-}
 
 static uint64_t hash_bytes(uint64_t h, const char *data, size_t len) {
   for (; len >= 8; data += 8, len -= 8) {

@@ -7,31 +7,27 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/mix.h"
 #include "text/archive.h"
 
 enum { IDS_SPARE = 1 << 16, IDS_MAX = 1 << 24 };
-
-static uint64_t mix(uint64_t h) {
-  h *= 0x9E3779B97F4A7C15u;
-  return h ^ h >> 29;
-}
 
 static uint64_t hash(const struct vocab *v, struct slice s) {
   uint64_t h = v->seed ^ s.len;
   while (s.len >= 8) {
     uint64_t word;
     memcpy(&word, s.data, 8);
-    h = mix(h ^ word);
+    h = mix(h, word);
     s = slice_from(s, 8);
   }
   uint64_t word = 0;
   if (s.len) memcpy(&word, s.data, s.len);
-  h = mix(h ^ word);
-  return mix(h);
+  h = mix(h, word);
+  return mix(h, 0);
 }
 
 void vocab_init(struct vocab *v, size_t n_strings, size_t text_bytes) {
-  *v = (struct vocab){.seed = mix(clock_ns() ^ (uint64_t)(uintptr_t)v)};
+  *v = (struct vocab){.seed = mix(clock_ns(), (uintptr_t)v)};
   if (n_strings > IDS_MAX) n_strings = IDS_MAX;
   buf_reserve(&v->text, text_bytes);
   v->ids_cap = (uint32_t)n_strings;
