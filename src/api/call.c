@@ -336,9 +336,7 @@ enum { SEED_BITS = 53 };
 
 /* Choice 0 draws with the caller's seed, so that n = 1 gives the first of n; the others with seeds made from it. A seed of the
  * caller's is that of every prompt; without one the prompts of a batch draw apart, even when they are the same. */
-static uint64_t seed_of(uint64_t seed, size_t choice) {
-  return choice == 0 ? seed : mix_nth(seed, choice) >> (64 - SEED_BITS);
-}
+static uint64_t seed_of(uint64_t seed, size_t choice) { return choice == 0 ? seed : mix_nth(seed, choice) >> (64 - SEED_BITS); }
 
 static uint64_t random_seed(void) {
   uint64_t seed = 0;

@@ -75,9 +75,9 @@ static const struct options_row rows[] = {
      .fallback_note = "DATA/cache",
      .env = "PLINTH_WEIGHT_CACHE",
      .key = "weight_cache",
-     .help =
-         "Folder where weights are kept in the form that the kernels read, and tokenizers' tables, so that the next start is quick; it takes about as much room as "
-         "the models. \"off\": they are packed at every start."},
+     .help = "Folder where weights are kept in the form that the kernels read, and tokenizers' tables, so that the next start is quick; it "
+             "takes about as much room as "
+             "the models. \"off\": they are packed at every start."},
     {.name = "threads",
      TO_INT(threads),
      .metavar = "N",

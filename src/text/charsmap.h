@@ -12,7 +12,7 @@ struct charsmap; /* immutable; any thread */
 
 /* Copies table. */
 struct charsmap *charsmap_open(struct slice table, struct error *err);
-void charsmap_free(struct charsmap *m); /* NULL is fine */
+void charsmap_free(struct charsmap *m);                /* NULL is fine */
 struct slice charsmap_table(const struct charsmap *m); /* what it was opened from, borrowed */
 /* Appends valid UTF-8 with its characters replaced, as the `tokenizers` package does it: what belongs together (a letter and its
  * marks) is looked up as a whole when it has fewer than 6 bytes, and then character by character. */
