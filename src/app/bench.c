@@ -2,16 +2,18 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "app/app.h"
 #include "app/local.h"
 #include "app/paths.h"
+#include "app/variants.h"
 #include "base/clock.h"
 #include "base/jsonw.h"
 #include "base/mem.h"
 
 struct bench_args {
-  const char *models_dir, *compute;
+  const char *models_dir, *compute, *kernels;
   int64_t threads, prompt_tokens, decode_tokens, streams, repeats;
   bool json;
 };
@@ -31,6 +33,13 @@ static const struct options_row rows[] = {
      .fallback = "fast",
      .choices = COMPUTE_MODE_CHOICES,
      .help = "The compute mode."},
+    {.name = "kernels",
+     OPTION_STRING_TO(struct bench_args, kernels),
+     .metavar = "NAME",
+     .fallback = "auto",
+     .env = "PLINTH_KERNELS",
+     .choices = VARIANTS_CHOICES,
+     .help = VARIANTS_HELP},
     OPTIONS_THREADS_ROW(struct bench_args, threads),
     PATHS_MODELS_DIR_ROW(struct bench_args, models_dir, PATHS_SOUGHT),
     {.name = "json", OPTION_BOOL_TO(struct bench_args, json), .help = "Print one JSON object."},
@@ -116,6 +125,7 @@ static double measure_embeddings(struct bench *b, struct error *err) {
 }
 
 static int measure_all(struct bench *b, struct error *err) {
+  if (strcmp(b->args->kernels, "auto") == 0) compute_choice_measure(b->local.compute); /* those that no record names */
   b->bandwidth = tensor_read_bandwidth(b->local.pool, 1.0);
   b->dot_peak = tensor_dot_peak(b->local.compute, 0.5);
   if (b->local.info->task == MODEL_EMBED) return (b->embeddings = median_of(b, measure_embeddings, err)) < 0 ? -1 : 0;
@@ -137,6 +147,10 @@ static void write_json(const struct bench *b, struct buf *out) {
   jsonw_key_cstr(&w, "quantization", b->local.info->quantization);
   jsonw_key_cstr(&w, "compute", b->args->compute);
   jsonw_key_cstr(&w, "isa", compute_isa_name(b->local.compute));
+  struct buf kernels = {0};
+  compute_choice_tell(b->local.compute, &kernels);
+  jsonw_key_str(&w, "kernels", buf_view(&kernels));
+  buf_free(&kernels);
   jsonw_key_int(&w, "threads", pool_threads(b->local.pool));
   jsonw_key_int(&w, "streams", b->args->streams);
   jsonw_key_int(&w, "prompt_tokens", b->args->prompt_tokens);
@@ -158,9 +172,12 @@ static void write_json(const struct bench *b, struct buf *out) {
 }
 
 static void write_text(const struct bench *b, struct buf *out) {
+  struct buf kernels = {0};
+  compute_choice_tell(b->local.compute, &kernels);
   buf_printf(out, "%s %s, compute %s (%s), %d threads; this machine reads %.1f GB/s, the integer kernel peaks at %.0f GOP/s\n",
-             b->local.info->architecture, b->local.info->quantization, b->args->compute, compute_isa_name(b->local.compute),
-             pool_threads(b->local.pool), b->bandwidth * 1e-9, b->dot_peak * 1e-9);
+             b->local.info->architecture, b->local.info->quantization, b->args->compute, kernels.data, pool_threads(b->local.pool),
+             b->bandwidth * 1e-9, b->dot_peak * 1e-9);
+  buf_free(&kernels);
   if (b->local.info->task == MODEL_EMBED) {
     buf_printf(out, "embeddings %8.1f tokens/s (%lld texts at once)\n", b->embeddings, (long long)b->args->streams);
     return;
@@ -178,6 +195,7 @@ static int run(const struct options *o) {
   struct local_options local = {.model = o->operands[0],
                                 .models_dir = b.args->models_dir,
                                 .compute = b.args->compute,
+                                .kernels = b.args->kernels,
                                 .threads = (int)b.args->threads,
                                 .speculation = ENGINE_SPECULATE_OFF};
   int code = APP_FAILED;

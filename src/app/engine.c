@@ -16,6 +16,7 @@
 
 #include "app/app.h"
 #include "app/engine_loop.h"
+#include "app/variants.h"
 #include "app/weight_cache.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -24,7 +25,7 @@
 
 struct engine_args {
   int64_t fd, threads, kv_mib;
-  const char *compute, *speculate, *log_level, *log_format, *kept_dir;
+  const char *compute, *speculate, *log_level, *log_format, *kept_dir, *kernels, *kernel_record;
 };
 
 static const struct options_row rows[] = {
@@ -50,6 +51,16 @@ static const struct options_row rows[] = {
      .fallback = "fast",
      .choices = COMPUTE_MODE_CHOICES,
      .help = "How models compute."},
+    {.name = "kernels",
+     OPTION_STRING_TO(struct engine_args, kernels),
+     .metavar = "NAME",
+     .fallback = "auto",
+     .choices = VARIANTS_CHOICES,
+     .help = VARIANTS_HELP},
+    {.name = "kernel-record",
+     OPTION_STRING_TO(struct engine_args, kernel_record),
+     .metavar = "DIR",
+     .help = "Folder with the record of which kernels were measured to be fastest."},
     {.name = "weight-cache",
      OPTION_STRING_TO(struct engine_args, kept_dir),
      .metavar = "DIR",
@@ -96,6 +107,7 @@ struct loaded {
 
 struct host {
   struct compute *compute;
+  const char *kernel_record; /* NULL: the kernels are not chosen by measurement */
   const char *kept_dir;
   enum engine_speculation speculation;
   struct engine_memory *memory; /* the loop's */
@@ -286,6 +298,7 @@ static void measure(void *ctx, struct wire_machine *ret) {
   enum { AVAILABLE_BYTES_MIN = 1 << 30 };
   const struct host *h = ctx;
   if (mem_available_bytes() < AVAILABLE_BYTES_MIN) return;
+  if (h->kernel_record) variants_settle(h->compute, h->kernel_record);
   uint64_t begin_ns = clock_ns();
   ret->read_bytes_s = (uint64_t)tensor_read_bandwidth(compute_pool(h->compute), SECONDS);
   ret->operations_s = (uint64_t)tensor_dot_peak(h->compute, SECONDS);
@@ -312,13 +325,23 @@ static void settle(void) {
   prefer_as_victim();
 }
 
+static void tell_kernels(const struct host *h, const char *mode) {
+  const char *source = h->kernel_record ? variants_read(h->compute, h->kernel_record) ? "as recorded" : "to be measured" : "as asked for";
+  struct buf kernels = {0};
+  compute_choice_tell(h->compute, &kernels);
+  log_line(LOG_INFO, "engine", "Computing with %d threads, mode %s, kernels %s (%s).", pool_threads(compute_pool(h->compute)), mode,
+           kernels.data, source);
+  buf_free(&kernels);
+}
+
 static int run_host(struct host *h, const struct engine_args *a, struct error *err) {
   struct pool *pool = pool_create((int)a->threads, err);
   if (!pool) return -1;
   int result = -1;
-  h->compute = compute_create((enum compute_mode)compute_mode_parse(a->compute), pool, COMPUTE_ISA_ALL, err);
+  h->compute = variants_compute((enum compute_mode)compute_mode_parse(a->compute), pool, a->kernels, err);
   if (h->compute) {
-    log_line(LOG_INFO, "engine", "Computing with %d threads, mode %s, %s.", pool_threads(pool), a->compute, compute_isa_name(h->compute));
+    if (strcmp(a->kernels, "auto") == 0) h->kernel_record = a->kernel_record;
+    tell_kernels(h, a->compute);
     h->memory = engine_memory_create((uint64_t)a->kv_mib << 20);
     note_memory(h);
     struct engine_loop_config config = {

@@ -2,14 +2,29 @@
 #include "app/local.h"
 
 #include <stdlib.h>
+#include <string.h>
 
+#include "app/data_dir.h"
 #include "app/paths.h"
+#include "app/variants.h"
+#include "base/fs.h"
+
+/* With what a server recorded of this machine, if one did. */
+static struct compute *open_compute(enum compute_mode mode, struct pool *pool, const char *kernels, struct error *err) {
+  if (kernels && strcmp(kernels, "auto") != 0) return variants_compute(mode, pool, kernels, err);
+  struct compute *c = variants_compute(mode, pool, "auto", err);
+  char *data = c ? data_dir_path(NULL) : NULL, *folder = data ? fs_join(data, "cache") : NULL;
+  if (folder) variants_read(c, folder);
+  free(folder);
+  free(data);
+  return c;
+}
 
 static int load(struct local *l, const struct file_model *file, const struct local_options *o, struct error *err) {
   int mode = compute_mode_parse(o->compute);
   if (mode < 0) return error_set(err, ERROR_INVALID, "There is no compute mode \"%s\"; use fast or f32.", o->compute);
   struct model_options options = {.rows_max = o->rows_max, .out_rows_max = o->out_rows_max};
-  if (!(l->pool = pool_create(o->threads, err)) || !(l->compute = compute_create((enum compute_mode)mode, l->pool, COMPUTE_ISA_ALL, err)) ||
+  if (!(l->pool = pool_create(o->threads, err)) || !(l->compute = open_compute((enum compute_mode)mode, l->pool, o->kernels, err)) ||
       !(l->model = model_load(file, l->compute, &options, err)) || !(l->tokenizer = tokenizer_open(file, err)))
     return -1;
   l->info = model_info(l->model);

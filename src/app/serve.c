@@ -18,6 +18,7 @@
 #include "app/app.h"
 #include "app/banner.h"
 #include "app/data_dir.h"
+#include "app/variants.h"
 #include "app/weight_cache.h"
 #include "app/notify.h"
 #include "app/paths.h"
@@ -28,7 +29,7 @@
 #include "tensor/tensor.h"
 
 struct serve_args {
-  const char *host, *data_dir, *models_dir, *weight_cache, *compute, *speculate, *log_level, *log_format;
+  const char *host, *data_dir, *models_dir, *weight_cache, *compute, *kernels, *speculate, *log_level, *log_format;
   int64_t port, threads, kv_mib, drain_s, request_timeout_s, stall_s;
   bool no_auth, show_token, metrics_vllm;
   struct options_list cors_origins;
@@ -94,6 +95,14 @@ static const struct options_row rows[] = {
      .key = "compute",
      .choices = COMPUTE_MODE_CHOICES,
      .help = "fast: integer dot products with 8-bit activations. precise: with 16-bit ones. f32: everything in fp32, for comparison."},
+    {.name = "kernels",
+     TO_STRING(kernels),
+     .metavar = "NAME",
+     .fallback = "auto",
+     .env = "PLINTH_KERNELS",
+     .key = "kernels",
+     .choices = VARIANTS_CHOICES,
+     .help = VARIANTS_HELP},
     {.name = "speculate",
      TO_STRING(speculate),
      .metavar = "on|off",
@@ -323,11 +332,21 @@ static char *weight_cache_dir(const struct server *v) {
 
 static int open_serving(struct server *v, const struct paths_models *models, struct error *err) {
   const struct serve_args *a = v->args;
-  char *cache = weight_cache_dir(v);
+  char *cache = weight_cache_dir(v), *record = fs_join(v->data_dir, "cache");
   if (cache) weight_cache_tidy(cache, models);
-  const char *const engine_args[] = {
-      "--speculate", a->speculate, "--log-level", a->log_level, "--log-format", a->log_format, cache ? "--weight-cache" : NULL,
-      cache,         NULL};
+  const char *const engine_args[] = {"--kernels",
+                                     a->kernels,
+                                     "--kernel-record",
+                                     record,
+                                     "--speculate",
+                                     a->speculate,
+                                     "--log-level",
+                                     a->log_level,
+                                     "--log-format",
+                                     a->log_format,
+                                     cache ? "--weight-cache" : NULL,
+                                     cache,
+                                     NULL};
   char **kept_dirs = mem_zalloc(models->n + 1, sizeof *kept_dirs);
   struct serving_model *specs = mem_zalloc(models->n + 1, sizeof *specs);
   for (size_t i = 0; i < models->n; i++) {
@@ -351,6 +370,7 @@ static int open_serving(struct server *v, const struct paths_models *models, str
   free(kept_dirs);
   free(specs);
   free(cache);
+  free(record);
   return v->serving ? 0 : -1;
 }
 

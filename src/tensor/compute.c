@@ -103,6 +103,15 @@ static void make_tables(void) {
   }
 }
 
+size_t kernels_list(unsigned isa_mask, const struct kernels *ret[KERNELS_MAX]) {
+  size_t n = 0;
+  pthread_once(&tables_once, make_tables);
+  for (size_t i = VARIANTS; i-- > 0;)
+    if ((isa_mask & allowed_isa & variants[i].isa) && strcmp(tables[i].name, variants[i].name) == 0) ret[n++] = &tables[i];
+  if (n == 0) ret[n++] = &tables[0];
+  return n;
+}
+
 const struct kernels *kernels_best(unsigned isa_mask) {
   pthread_once(&tables_once, make_tables);
   size_t i = VARIANTS - 1;
@@ -115,7 +124,9 @@ const struct kernels *kernels_best(unsigned isa_mask) {
 struct compute *compute_create(enum compute_mode mode, struct pool *pool, unsigned isa_mask, struct error *err) {
   (void)err;
   struct compute *c = mem_zalloc(1, sizeof *c);
-  *c = (struct compute){.mode = mode, .pool = pool, .kernels = kernels_best(isa_mask)};
+  *c = (struct compute){.mode = mode, .pool = pool, .chosen = *kernels_best(isa_mask), .isa_mask = isa_mask};
+  c->kernels = &c->chosen;
+  compute_choice_init(c);
   c->attention_scratch = mem_zalloc((size_t)pool_threads(pool), sizeof *c->attention_scratch);
   return c;
 }

@@ -3,14 +3,25 @@
 #define TENSOR_COMPUTE_H
 #include "tensor/kernels.h"
 
+/* What is chosen together (compute_choice.c). */
+enum choice_family { CHOICE_F32, CHOICE_I8, CHOICE_I16, CHOICE_I14, CHOICE_ATTENTION, CHOICE_ROWS, CHOICE_TILE, CHOICE_FAMILIES };
+
 struct compute {
   enum compute_mode mode;
-  struct pool *pool; /* borrowed */
-  const struct kernels *kernels;
-  float **attention_scratch; /* one per thread, grown as needed */
-  size_t attention_floats;   /* the size of each */
-  struct act *ordered;       /* rows in the order of a weight, grown as needed; or NULL */
-  float *ordered_rows;       /* [ordered.rows_max][ordered.ld] */
+  struct pool *pool;             /* borrowed */
+  const struct kernels *kernels; /* &chosen */
+  struct kernels chosen;         /* at first a copy of the widest table that isa_mask allows */
+  unsigned isa_mask;
+  size_t tile_bytes;                   /* weights of a tile when few rows stream them */
+  const char *choice[CHOICE_FAMILIES]; /* names of what is used */
+  bool settled[CHOICE_FAMILIES];       /* set or measured */
+  float **attention_scratch;           /* one per thread, grown as needed */
+  size_t attention_floats;             /* the size of each */
+  struct act *ordered;                 /* rows in the order of a weight, grown as needed; or NULL */
+  float *ordered_rows;                 /* [ordered.rows_max][ordered.ld] */
 };
+
+/* The widest everywhere, nothing settled. */
+void compute_choice_init(struct compute *c);
 
 #endif

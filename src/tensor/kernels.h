@@ -186,6 +186,10 @@ void dotprod_fill(struct kernels *k);
 /* The widest table that this machine, the mask and PLINTH_ISA allow, each variant checked against ref. */
 const struct kernels *kernels_best(unsigned isa_mask);
 
+/* All of them, the widest first; returns how many, at least one. */
+enum { KERNELS_MAX = 3 };
+size_t kernels_list(unsigned isa_mask, const struct kernels *ret[KERNELS_MAX]);
+
 /* Row of act that output row i reads. */
 static inline size_t product_row(const struct product *p, size_t i) { return p->row_index ? (size_t)p->row_index[i] : i; }
 

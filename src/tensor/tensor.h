@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/buf.h"
 #include "base/dtype.h"
 #include "base/error.h"
 #include "base/pool.h"
@@ -50,6 +51,20 @@ unsigned compute_isa_parse(const char *name);
 /* "f32", "fast", "precise" -> mode; -1 for another name. */
 int compute_mode_parse(const char *name);
 const char *compute_mode_name(enum compute_mode mode);
+
+/* ---- which of the equal variants computes what ----
+ * Kernels of a family ("rows", "products of 8 bits", …) come from one instruction set: the widest, until another was measured to be faster, or
+ * set. So with the bytes of weights in a tile ("tile": "48 KiB"). Any choice gives the same bits. Families are counted from 0. */
+const char *compute_choice_family(size_t family);                        /* its name; NULL behind the last */
+const char *compute_choice_name(const struct compute *c, size_t family); /* of what it uses */
+/* False, and nothing changes, when there is no such family, or what may be used here has no such variant. */
+bool compute_choice_set(struct compute *c, const char *family, const char *name);
+/* True while a family was neither set nor measured. */
+bool compute_choice_is_open(const struct compute *c);
+/* Measures those, on some sample, a few milliseconds each, and takes the fastest where it is faster by a twentieth at least. */
+void compute_choice_measure(struct compute *c);
+/* "avx512", or with what differs from that: "avx512; rows avx2". Appends to out. */
+void compute_choice_tell(const struct compute *c, struct buf *out);
 
 /* ---- weights ---- */
 

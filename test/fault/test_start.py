@@ -222,4 +222,20 @@ def test_the_second_start_maps_the_weights_that_the_first_has_packed(start, tmp_
 
 def test_without_a_weight_cache_nothing_is_kept(start, tmp_path):
     start("--weight-cache", "off", data_dir=tmp_path / "data").ready().stop()
-    assert not (tmp_path / "data/cache").exists()
+    assert not list((tmp_path / "data").glob("cache/*/*"))
+
+
+def test_kernels_are_measured_once_and_recorded(start, tmp_path):
+    first = start(data_dir=tmp_path / "data").ready()
+    wait_for("the record", lambda: list((tmp_path / "data/cache").glob("kernels-*.json")))
+    assert "(to be measured)" in first.log and "Kernels by measurement" in first.log
+    said = text_of(first.complete())
+    first.stop()
+    second = start(data_dir=tmp_path / "data").ready()
+    assert text_of(second.complete()) == said
+    second.stop()
+    assert "(as recorded)" in second.log and "Kernels by measurement" not in second.log
+    plain = start("--kernels", "ref", data_dir=tmp_path / "data").ready()
+    assert text_of(plain.complete(max_tokens=4)) == said[:len(text_of(plain.complete(max_tokens=4)))]
+    plain.stop()
+    assert "kernels ref (as asked for)" in plain.log
