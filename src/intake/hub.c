@@ -105,7 +105,7 @@ static void add_encoded(struct buf *url, const char *text, bool keep_slash) {
 
 /* A refusal in words that help: the hub answers 401 for "is not there" too. */
 static int explain(const struct hub *h, const struct fetch_reply *r, struct error *err) {
-  const char *code = r->error_code ? r->error_code : "", *endpoint = h->settings->endpoint;
+  const char *code = r->error_code ? r->error_code : "", *endpoint = h->settings->shown;
   if (strcmp(code, "GatedRepo") == 0)
     return error_set(
         err, ERROR_DENIED,

@@ -15,6 +15,7 @@ enum { HUB_COMMIT_BYTES = 65 };
 /* What the environment says, as huggingface_hub reads it. Strings are owned. */
 struct hub_settings {
   char *endpoint; /* HF_ENDPOINT */
+  char *shown;    /* the same for messages: without the user and password that may stand in it */
   char *token;    /* HF_TOKEN, or the token file; NULL: none */
   char *cache;    /* HF_HUB_CACHE, or hub below HF_HOME */
   char *ca_file;  /* CURL_CA_BUNDLE, REQUESTS_CA_BUNDLE, SSL_CERT_FILE */

@@ -53,6 +53,17 @@ static int read_token(struct hub_settings *s, const char *home_dir, struct error
   return result;
 }
 
+/* user:password@ goes out of the authority; what does not look like an address loses everything up to the last @. */
+static char *without_password(const char *url) {
+  const char *colon = strstr(url, "://"), *begin = colon ? colon + 3 : url;
+  size_t len = colon ? strcspn(begin, "/?#") : strlen(begin);
+  const char *at = memrchr(begin, '@', len);
+  struct buf out = {0};
+  buf_add(&out, url, (size_t)(begin - url));
+  buf_add_cstr(&out, at ? at + 1 : begin);
+  return out.data ? out.data : mem_strdup("");
+}
+
 int hub_settings_read(struct hub_settings *s, struct error *err) {
   *s = (struct hub_settings){0};
   char *home_dir = home();
@@ -61,12 +72,13 @@ int hub_settings_read(struct hub_settings *s, struct error *err) {
   if (!ca) ca = value_of("SSL_CERT_FILE");
   s->endpoint = mem_strdup(endpoint ? endpoint : DEFAULT_ENDPOINT);
   for (size_t n = strlen(s->endpoint); n && s->endpoint[n - 1] == '/'; n--) s->endpoint[n - 1] = '\0';
+  s->shown = without_password(s->endpoint);
   s->cache = cache ? mem_strdup(cache) : fs_join(home_dir, "hub");
   s->ca_file = ca ? mem_strdup(ca) : NULL;
   s->offline = is_set("HF_HUB_OFFLINE") || is_set("TRANSFORMERS_OFFLINE");
   int result = 0;
   if (strncmp(s->endpoint, "http://", 7) != 0 && strncmp(s->endpoint, "https://", 8) != 0)
-    result = error_set(err, ERROR_INVALID, "HF_ENDPOINT is \"%.100s\"; it must begin with https:// or http://.", s->endpoint);
+    result = error_set(err, ERROR_INVALID, "HF_ENDPOINT is \"%.100s\"; it must begin with https:// or http://.", s->shown);
   if (result == 0) result = read_token(s, home_dir, err);
   free(home_dir);
   if (result < 0) hub_settings_free(s);
@@ -75,6 +87,7 @@ int hub_settings_read(struct hub_settings *s, struct error *err) {
 
 void hub_settings_free(struct hub_settings *s) {
   free(s->endpoint);
+  free(s->shown);
   free(s->token);
   free(s->cache);
   free(s->ca_file);

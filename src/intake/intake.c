@@ -330,7 +330,7 @@ static int import(struct import *i, struct error *err) {
   check_name(i);
   if (r->checks.n_failed && i->source.is_hub) return refused(i, err);
   if (i->source.is_hub)
-    note(i, "Asking %s about %s at %s.", i->source.settings.offline ? "the cache" : i->source.settings.endpoint, i->source.repo,
+    note(i, "Asking %s about %s at %s.", i->source.settings.offline ? "the cache" : i->source.settings.shown, i->source.repo,
          i->source.revision);
   if (source_find(&i->source, i->config, err) < 0 || open_stage(i, err) < 0) return -1;
   r->bytes = i->source.bytes;

@@ -1,4 +1,5 @@
 """Imports from a hub: what is fetched, how it resumes, what is refused. SPDX-License-Identifier: Apache-2.0"""
+import base64
 import email.utils
 import json
 import os
@@ -260,6 +261,16 @@ def test_a_proxy_of_the_environment_is_asked(hub, home, repo):
     hub.public_url = url
     home.imports("hf:org/Tiny", HF_ENDPOINT=url, http_proxy=hub.url)  # nobody listens there: only the proxy can have answered
     assert any(r[2].startswith(url) for r in hub.requests)
+
+
+def test_the_password_of_an_address_is_sent_and_never_told(hub, home, repo):
+    at = hub.url.replace("http://", "http://someone:h%40rd@")
+    done = home.run("import", "hf:org/Tiny", HF_ENDPOINT=at)
+    assert done.returncode == 0 and f"Asking {hub.url} about" in done.stdout + done.stderr
+    assert hub.requests[0][3]["Authorization"] == "Basic " + base64.b64encode(b"someone:h@rd").decode()
+    said = done.stdout + done.stderr + home.refuses("hf:org/Missing", HF_ENDPOINT=at) + home.refuses("hf:org/Tiny", HF_ENDPOINT="someone:h%40rd@127.0.0.1")
+    assert "someone" not in said and "h%40rd" not in said and hub.url in said
+    assert "h%40rd" not in json.dumps(home.manifest("tiny"))
 
 
 def test_a_taken_name_is_found_before_anything_is_fetched(hub, home, repo):
