@@ -76,6 +76,7 @@ static bool is_near(struct slice host) {
   if (slice_starts(host, SLICE("["))) return true;
   const char *colon = memchr(host.data, ':', host.len);
   if (colon) host.len = (size_t)(colon - host.data);
+  if (host.len > 1 && host.data[host.len - 1] == '.') host.len--; /* the root may be written out */
   static const char tail[] = ".localhost";
   const size_t n = sizeof tail - 1;
   if (host.len > n && strncasecmp(host.data + host.len - n, tail, n) == 0) return true;

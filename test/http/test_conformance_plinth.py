@@ -119,5 +119,7 @@ def test_without_auth_a_browser_is_no_door_for_other_sites(start_plinth):
             return c.send(f"GET /v1/models HTTP/1.1\r\nHost: {host}\r\n{''.join(h + chr(13) + chr(10) for h in headers)}\r\n".encode()).reply().status
         own = f"localhost:{port}"
         assert ask(own) == ask(own, f"Origin: http://{own}") == ask("[::1]") == 200
+        assert ask("localhost.") == ask(f"localhost.:{port}", f"Origin: http://localhost.:{port}") == ask("tab.localhost.") == 200  # the root written out
+        assert ask("rebound.example.") == ask(".") == ask("..") == 403
         assert ask("rebound.example") == ask(f"rebound.example:{port}", f"Origin: http://rebound.example:{port}") == 403
         assert ask(own, "Origin: https://evil.example") == ask(own, "Origin: null") == ask(own, "Origin: http://localhost:1") == 403
