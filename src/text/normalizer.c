@@ -172,6 +172,7 @@ static int replace(const struct normalizer_step *step, struct slice text, size_t
                    struct error *err) {
   struct regex_walk walk;
   size_t begin, end, done = 0;
+  if (text.len == 0) return 0; /* the reference seeks nothing in no text, not even what is empty */
   regex_begin(&walk, step->pattern, text, budget);
   int rc = 0;
   while (out->len <= max && (rc = regex_next(&walk, &begin, &end, err)) > 0) {
@@ -208,17 +209,72 @@ static int apply_step(const struct normalizer_step *step, struct slice text, siz
   return 0;
 }
 
-int normalizer_apply(const struct normalizer *n, struct slice text, struct regex_budget *budget, struct buf out[2], struct slice *ret,
-                     struct error *err) {
+/* ---- what comes of the first character ----
+ *
+ * The reference keeps for each character the place in the raw text that it stems from. Of these places one matters, the beginning: lead is the
+ * number of bytes in front that stem from the first character. What replaces a match stems from the last character of the match. */
+
+static int lead_of_replace(const struct normalizer_step *step, struct slice text, size_t lead, struct regex_budget *budget, size_t *ret,
+                           struct error *err) {
+  struct regex_walk walk;
+  size_t begin, end, done = 0, kept = 0;
+  regex_begin(&walk, step->pattern, text, budget);
+  int rc;
+  while ((rc = regex_next(&walk, &begin, &end, err)) > 0 && begin <= lead) {
+    kept += begin - done;
+    if (end <= lead) kept += step->content.len;
+    done = end;
+    if (end > lead) break;
+  }
+  regex_finish(&walk);
+  *ret = kept + (done < lead ? lead - done : 0);
+  return rc < 0 ? -1 : 0;
+}
+
+/* text becomes result by the step. */
+static int follow_lead(const struct normalizer_step *step, struct slice text, struct slice result, struct regex_budget *budget,
+                       size_t *lead, struct error *err) {
+  if (step->kind == NORMALIZER_REPLACE) return lead_of_replace(step, text, *lead, budget, lead, err);
+  if (*lead == 0) return 0;
+  struct normalizer_step on_the_left = *step;
+  on_the_left.strip_right = false;
+  struct buf head = {0};
+  int rc = apply_step(&on_the_left, slice_make(text.data, *lead), SIZE_MAX, budget, &head, err);
+  *lead = head.len < result.len ? head.len : result.len;
+  buf_free(&head);
+  uint32_t c;
+  if (step->kind == NORMALIZER_PRECOMPILED && *lead == 0 && result.len)
+    *lead = uclass_get(result, &c);                                                         /* it forgets what it deletes there */
+  while (*lead < result.len && ((unsigned char)result.data[*lead] & 0xC0) == 0x80) ++*lead; /* composed across */
+  return rc;
+}
+
+static int run_steps(const struct normalizer *n, struct slice text, struct regex_budget *budget, struct buf out[2], size_t *lead,
+                     struct slice *ret, struct error *err) {
   size_t max = 64 * text.len + GROWTH_ALWAYS;
   for (size_t i = 0; i < n->n_steps; i++) {
     struct buf *to = &out[i % 2];
     buf_clear(to);
     if (apply_step(&n->steps[i], text, max, budget, to, err) < 0) return -1;
     if (to->len > max) return too_long(err);
+    if (lead && follow_lead(&n->steps[i], text, buf_view(to), budget, lead, err) < 0) return -1;
     text = buf_view(to);
   }
   *ret = text;
+  return 0;
+}
+
+int normalizer_apply(const struct normalizer *n, struct slice text, struct regex_budget *budget, struct buf out[2], struct slice *ret,
+                     struct error *err) {
+  return run_steps(n, text, budget, out, NULL, ret, err);
+}
+
+int normalizer_apply_start(const struct normalizer *n, struct slice text, struct regex_budget *budget, struct buf out[2], struct slice *ret,
+                           bool *ret_start, struct error *err) {
+  uint32_t c;
+  size_t lead = text.len ? uclass_get(text, &c) : 0;
+  if (run_steps(n, text, budget, out, &lead, ret, err) < 0) return -1;
+  *ret_start = lead > 0;
   return 0;
 }
 

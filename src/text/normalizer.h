@@ -54,6 +54,10 @@ void normalizer_archive(struct archive *a, struct normalizer *n); /* archive.h *
 int normalizer_apply(const struct normalizer *n, struct slice text, struct regex_budget *budget, struct buf out[2], struct slice *ret,
                      struct error *err);
 
+/* The same; *ret_start: whether the result begins with what the first character of text became, and not with something behind it. */
+int normalizer_apply_start(const struct normalizer *n, struct slice text, struct regex_budget *budget, struct buf out[2], struct slice *ret,
+                           bool *ret_start, struct error *err);
+
 /* One Unicode form (NORMALIZER_NFC to NORMALIZER_NFKD) of valid UTF-8, appended to out. Time is linear. */
 void normalizer_unicode(enum normalizer_kind form, struct slice text, struct buf *out);
 

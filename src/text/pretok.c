@@ -12,6 +12,7 @@
 void pretok_add(struct pretok *p, struct pretok_step step) {
   p->steps = mem_realloc(p->steps, p->n_steps + 1, sizeof p->steps[0]);
   p->steps[p->n_steps++] = step;
+  p->asks_start |= step.kind == PRETOK_METASPACE && step.prepend == PRETOK_PREPEND_FIRST;
 }
 
 void pretok_deinit(struct pretok *p) {

@@ -41,6 +41,7 @@ struct pretok_step {
 struct pretok {
   struct pretok_step *steps; /* owned */
   size_t n_steps;
+  bool asks_start; /* a step looks at at_start */
 };
 
 /* Appends the steps of a tokenizer.json pre-tokenizer; null adds none. An unknown type is refused by name. */

@@ -282,12 +282,17 @@ static int encode_segment(struct encoding *e, struct slice whole, size_t begin, 
   const struct tokenizer *t = e->t;
   struct slice segment = slice_make(whole.data + begin, end - begin), text;
   struct jinja_span *raw = NULL, *normal = NULL;
-  if (normalizer_apply(&t->normalizer, segment, &e->budget, e->normal, &text, err) < 0) return -1;
+  bool at_start = begin == 0;
+  if (at_start && t->pretok.asks_start) {
+    if (normalizer_apply_start(&t->normalizer, segment, &e->budget, e->normal, &text, &at_start, err) < 0) return -1;
+  } else if (normalizer_apply(&t->normalizer, segment, &e->budget, e->normal, &text, err) < 0) {
+    return -1;
+  }
   size_t n = e->n_plain ? cut_spans(e, begin, end, &raw) : 0, n_normal = 0;
   e->guarded = n > 0;
   int rc = 0;
   if (n && t->added.normal.has_special) rc = normalizer_spans(&t->normalizer, segment, text, raw, n, &normal, &n_normal, err);
-  if (rc == 0) rc = encode_normal(e, text, begin == 0, normal, n_normal, err);
+  if (rc == 0) rc = encode_normal(e, text, at_start, normal, n_normal, err);
   free(raw);
   free(normal);
   return rc;

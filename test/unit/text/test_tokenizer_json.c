@@ -153,6 +153,63 @@ static void white_space_that_a_token_took_is_no_token_again(void **state) {
   tokenizer_close(t);
 }
 
+/* Each as tokenizers 0.23.3 has it: the mark goes in front of the text's first character, or of what that became. */
+static void a_mark_goes_before_the_first_character_unless_it_was_taken_away(void **state) {
+  (void)state;
+#define STRIP "{\"type\":\"Strip\",\"strip_left\":true,\"strip_right\":true}"
+#define REPLACE(a, b) "{\"type\":\"Replace\",\"pattern\":{\"String\":\"" a "\"},\"content\":\"" b "\"}"
+#define PREPEND(a) "{\"type\":\"Prepend\",\"prepend\":\"" a "\"}"
+#define PLAIN(a) "{\"type\":\"" a "\"}"
+  static const struct {
+    const char *steps, *text, *ids;
+  } cases[] = {
+      {PREPEND("X"), "ab", "2 4 0 1"},
+      {STRIP, "ab", "2 0 1"},
+      {STRIP, "  ab", "0 1"},
+      {REPLACE("a", ""), "ab", "1"},
+      {REPLACE("a", "X"), "abc", "2 4 1 3"},
+      {REPLACE("ab", "X"), "abc", "4 3"},
+      {REPLACE("aa", "b"), "aaaac", "1 1 3"},
+      {"{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"^\"},\"content\":\"X\"}", "ab", "2 4 0 1"},
+      {"{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"a*\"},\"content\":\"X\"}", "ba", "2 4 1 4"},
+      {STRIP ",{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"a*\"},\"content\":\"X\"}", " ", ""},
+      {PLAIN("StripAccents"), "\u0301ab", "0 1"},
+      {PLAIN("Nmt"),
+       "\x01"
+       "ab",
+       "0 1"},
+      {STRIP "," PREPEND("X"), " ab", "4 0 1"},
+      {STRIP "," REPLACE("a", "XY"), " ab", "4 5 1"},
+      {REPLACE("a", "") "," PREPEND("X"), "ab", "4 1"},
+      {REPLACE("a", "XY") "," REPLACE("X", ""), "ab", "2 5 1"},
+      {PREPEND("X") "," REPLACE("X", ""), "ab", "2 0 1"},
+      {PREPEND("XY") "," REPLACE("XYa", ""), "ab", "1"},
+      {PLAIN("NFD") "," REPLACE("e", ""), "\u00e9ab", "2 6 0 1"},
+      {PLAIN("NFD") "," PLAIN("StripAccents") "," REPLACE("e", ""), "\u00e9ab", "0 1"},
+      {PLAIN("NFC") "," REPLACE("\u00e9", ""),
+       "e\u0301"
+       "a",
+       "0"},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    char json[1024];
+    struct error err = {0};
+    snprintf(json, sizeof json,
+             "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"\u2581\":2,\"c\":3,\"X\":4,\"Y\":5,\"\u0301\":6},\"merges\":[]},"
+             "\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[%s]},"
+             "\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"\u2581\",\"prepend_scheme\":\"first\",\"split\":false}}",
+             cases[i].steps);
+    struct tokenizer *t = open_text(json, "", &err);
+    if (!t) fail_msg("%s", err.message);
+    check_ids(t, cases[i].text, TOKENIZER_MATCH_SPECIAL, cases[i].ids);
+    tokenizer_close(t);
+  }
+#undef STRIP
+#undef REPLACE
+#undef PREPEND
+#undef PLAIN
+}
+
 static void what_runs_into_a_limit_is_refused_and_adds_nothing(void **state) {
   (void)state;
   struct error err = {0};
@@ -217,6 +274,7 @@ int main(void) {
       cmocka_unit_test(a_token_that_the_config_names_is_a_control_token),
       cmocka_unit_test(tokens_that_only_the_config_has_get_the_next_ids),
       cmocka_unit_test(white_space_that_a_token_took_is_no_token_again),
+      cmocka_unit_test(a_mark_goes_before_the_first_character_unless_it_was_taken_away),
       cmocka_unit_test(what_runs_into_a_limit_is_refused_and_adds_nothing),
       cmocka_unit_test(a_pattern_of_quadratic_time_is_stopped),
       cmocka_unit_test(a_text_that_the_tokenizer_blows_up_is_refused),
