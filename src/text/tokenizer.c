@@ -191,7 +191,7 @@ struct tokenizer *tokenizer_open_dir(const char *dir, struct error *err) {
   js_free(model);
   js_free(generation);
   buf_free(&bytes);
-  if (!t) error_prefix(err, "%s", dir);
+  if (!t && !strstr(err->message, dir)) error_prefix(err, "%s", dir); /* what the system says of a file names it whole */
   return t;
 }
 

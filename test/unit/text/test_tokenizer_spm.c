@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <cmocka.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/fs.h"
@@ -163,6 +164,26 @@ static void remove_file(const char *dir, const char *name) {
   free(path);
 }
 
+static void a_fault_of_a_directory_names_it_once(void **state) {
+  (void)state;
+  char dir[] = "/tmp/plinth-spm-XXXXXX";
+  struct error err = {0};
+  assert_non_null(mkdtemp(dir));
+  char *path = fs_join(dir, "tokenizer.json");
+  assert_int_equal(mkdir(path, 0700), 0);
+  for (int broken = 0; broken < 2; broken++) { /* cannot be read; cannot be understood */
+    assert_null(tokenizer_open_dir(dir, &err));
+    const char *first = strstr(err.message, dir);
+    assert_non_null(first);
+    assert_null(strstr(first + 1, dir));
+    assert_non_null(strstr(err.message, "tokenizer.json"));
+    if (!broken) rmdir(path), write_file(dir, "tokenizer.json", SLICE("{"));
+  }
+  unlink(path);
+  free(path);
+  rmdir(dir);
+}
+
 static void a_directory_needs_only_its_model_and_takes_what_is_beside_it(void **state) {
   (void)state;
   char dir[] = "/tmp/plinth-spm-XXXXXX";
@@ -295,6 +316,7 @@ int main(void) {
       cmocka_unit_test(the_config_says_what_goes_around_a_text),
       cmocka_unit_test(control_pieces_never_come_out_of_plain_text),
       cmocka_unit_test(streams_join_bytes_and_drop_the_first_space),
+      cmocka_unit_test(a_fault_of_a_directory_names_it_once),
       cmocka_unit_test(a_directory_needs_only_its_model_and_takes_what_is_beside_it),
       cmocka_unit_test(what_is_not_supported_is_refused_by_its_name),
       cmocka_unit_test(the_listing_keeps_scores_and_tells_types),
