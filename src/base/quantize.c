@@ -161,9 +161,24 @@ static void put_scales_mins(uint8_t *b, const uint8_t scale[8], const uint8_t mi
   }
 }
 
+/* The scale and minimum that a sub-block stores, in steps of d and dmin: of the nearest to l and their neighbours the pair with which the error
+ * is least. The steps are coarse enough that the nearest pair often is not. */
+static void choose_steps(const float *x, struct line l, float d, float dmin, int top, uint8_t *scale, uint8_t *min) {
+  float w[PART_MAX], least = INFINITY;
+  weigh(x, 32, w);
+  int near_scale = nearest(l.d * inverse(d), 0, 63), near_min = nearest(-l.m * inverse(dmin), 0, 63);
+  for (int i = 0; i < 9; i++) {
+    static const int8_t order[9][2] = {{0, 0}, {-1, 0}, {1, 0}, {0, -1}, {0, 1}, {-1, -1}, {-1, 1}, {1, -1}, {1, 1}};
+    int s = near_scale + order[i][0], m = near_min + order[i][1];
+    if (s < 0 || s > 63 || m < 0 || m > 63) continue;
+    float error = line_error(x, w, 32, (struct line){d * (float)s, -(dmin * (float)m)}, top);
+    if (error < least) least = error, *scale = (uint8_t)s, *min = (uint8_t)m;
+  }
+}
+
 static void put_k45(const float *x, uint8_t *b, int top) {
   struct line lines[8];
-  uint8_t scale[8], min[8], q[256], *high = b + 16, *low = b + (top == 31 ? 48 : 16);
+  uint8_t scale[8] = {0}, min[8] = {0}, q[256], *high = b + 16, *low = b + (top == 31 ? 48 : 16);
   float d = 0, dmin = 0;
   for (int s = 0; s < 8; s++) {
     lines[s] = best_line(x + 32 * s, 32, top, true);
@@ -173,8 +188,7 @@ static void put_k45(const float *x, uint8_t *b, int top) {
   d = put_half(b, d / 63.0f);
   dmin = put_half(b + 2, dmin / 63.0f);
   for (int s = 0; s < 8; s++) {
-    scale[s] = (uint8_t)nearest(lines[s].d * inverse(d), 0, 63);
-    min[s] = (uint8_t)nearest(-lines[s].m * inverse(dmin), 0, 63);
+    choose_steps(x + 32 * s, lines[s], d, dmin, top, &scale[s], &min[s]);
     float id = inverse(d * (float)scale[s]), m = dmin * (float)min[s];
     for (int l = 0; l < 32; l++) q[32 * s + l] = (uint8_t)nearest((x[32 * s + l] + m) * id, 0, top);
   }
