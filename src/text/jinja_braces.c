@@ -43,6 +43,7 @@ static void parse_spec(struct jinja_run *r, const struct jstr *text, struct jinj
   }
   out->align = take(&s, "<>^=");
   out->sign = take(&s, "+- ");
+  out->no_negative_zero = take(&s, "z") != 0;
   out->alternate = take(&s, "#") != 0;
   out->zero = take(&s, "0") != 0;
   out->width = take_number(&s);
@@ -65,6 +66,7 @@ static void format_int(struct jinja_run *r, struct jinja_sb *sb, struct jinja_sp
     jinja_format_float(r, sb, s, (double)i);
     return;
   }
+  if (s->no_negative_zero) jinja_run_fail(r, "Negative zero coercion (z) not allowed in format specifier with integer format code");
   if (s->type == 's') jinja_run_fail(r, "Unknown format code 's' for object of type 'int'");
   if (s->precision >= 0) jinja_run_fail(r, "Precision not allowed in integer format specifier");
   if (s->grouping == ',' && s->type && strchr("boxXn", s->type)) jinja_run_fail(r, "Cannot specify ',' with '%c'.", s->type);
@@ -83,7 +85,8 @@ static void format_int(struct jinja_run *r, struct jinja_sb *sb, struct jinja_sp
 
 static void format_str(struct jinja_run *r, struct jinja_sb *sb, struct jinja_spec *s, const struct jstr *text) {
   if (s->type && s->type != 's') jinja_run_fail(r, "Unknown format code '%c' for object of type 'str'", s->type);
-  if (s->sign || s->alternate || s->grouping || s->align == '=') jinja_run_fail(r, "this format is not allowed for strings");
+  if (s->sign || s->alternate || s->no_negative_zero || s->grouping || s->align == '=')
+    jinja_run_fail(r, "this format is not allowed for strings");
   jinja_format_str(r, sb, s, text);
 }
 

@@ -138,6 +138,12 @@ static void float_plain(struct jinja_run *r, const struct jinja_spec *s, double 
   }
 }
 
+/* Whether a number in digits is 0, whatever its exponent. */
+static bool is_zero(const char *digits) {
+  char first = digits[strspn(digits, "0.")];
+  return first < '1' || first > '9';
+}
+
 void jinja_format_float(struct jinja_run *r, struct jinja_sb *sb, const struct jinja_spec *s, double value) {
   struct buf text = {0};
   bool negative = signbit(value) && !isnan(value), finite = isfinite(value);
@@ -145,6 +151,7 @@ void jinja_format_float(struct jinja_run *r, struct jinja_sb *sb, const struct j
   if (!finite) buf_add_cstr(&text, isnan(value) ? (upper ? "NAN" : "nan") : upper ? "INF" : "inf");
   else if (s->type) float_digits(s, fabs(value), &text);
   else float_plain(r, s, fabs(value), &text);
+  if (s->no_negative_zero && finite && is_zero(text.data)) negative = false;
   size_t whole = strspn(text.data, "0123456789");
   if (s->type == '%') buf_add_cstr(&text, "%");
   struct slice digits = slice_make(text.data, finite ? whole : 0);

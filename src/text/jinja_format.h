@@ -8,6 +8,7 @@ struct jinja_spec {
   char align;              /* '<', '>', '^', '='; 0: the type's own */
   char sign;               /* '+', '-', ' '; 0 */
   bool alternate, zero;
+  bool no_negative_zero; /* 'z': what is rounded to zero has no sign */
   int64_t width;
   char grouping; /* ',', '_' or 0 */
   int precision; /* -1: none */

@@ -48,6 +48,18 @@ static struct jval int_power(struct jinja_run *r, int64_t base, int64_t exponent
   return jv_int(result);
 }
 
+/* The double nearest to a / b, also where a or b is none itself: 55 bits of the quotient and one for what is left, rounded once. */
+static double int_quotient(int64_t a, int64_t b) {
+  uint64_t x = a < 0 ? 0 - (uint64_t)a : (uint64_t)a, y = b < 0 ? 0 - (uint64_t)b : (uint64_t)b;
+  if (x == 0) return 0;
+  int shift = 55 + __builtin_clzll(x) - __builtin_clzll(y);
+  if (shift < 0) shift = 0;
+  unsigned __int128 scaled = (unsigned __int128)x << shift;
+  uint64_t quotient = (uint64_t)(scaled / y) | (scaled % y != 0);
+  double magnitude = ldexp((double)quotient, -shift);
+  return (a < 0) != (b < 0) ? -magnitude : magnitude;
+}
+
 static struct jval int_op(struct jinja_run *r, enum jinja_tok op, int64_t a, int64_t b) {
   int64_t out = 0;
   bool over = false;
@@ -55,7 +67,7 @@ static struct jval int_op(struct jinja_run *r, enum jinja_tok op, int64_t a, int
     case TOK_ADD: over = __builtin_add_overflow(a, b, &out); break;
     case TOK_SUB: over = __builtin_sub_overflow(a, b, &out); break;
     case TOK_MUL: over = __builtin_mul_overflow(a, b, &out); break;
-    case TOK_DIV: return b ? jv_float((double)a / (double)b) : divide_by_zero(r);
+    case TOK_DIV: return b ? jv_float(int_quotient(a, b)) : divide_by_zero(r);
     case TOK_POW: return int_power(r, a, b);
     default:
       if (b == 0) return divide_by_zero(r);

@@ -508,6 +508,53 @@ METHOD(do_format_map) {
   return r->failed ? self : jinja_braces_format(r, self.str, &args);
 }
 
+/* One character of a key or of a pair: its code point. */
+static struct jval code_of(const struct jstr *s, size_t *at) { return jv_int(jinja_char_next(s, at)); }
+
+static void make_pairs(struct jinja_run *r, struct jdict *d, const struct jstr *from, const struct jstr *to) {
+  if (from->n_chars != to->n_chars) jinja_run_fail(r, "the first two maketrans arguments must have equal length");
+  for (size_t i = 0, j = 0; i < from->len && j < to->len && jinja_run_step(r, 1);) {
+    struct jval key = code_of(from, &i);
+    jinja_val_set(r, d, key, code_of(to, &j));
+  }
+}
+
+static void make_from_mapping(struct jinja_run *r, struct jdict *d, const struct jdict *mapping) {
+  for (size_t i = 0; i < mapping->n && jinja_run_step(r, 1); i++) {
+    struct jval key = mapping->entries[i].key;
+    size_t at = 0;
+    if (jv_is_str(key)) {
+      if (key.str->n_chars != 1) jinja_run_fail(r, "string keys in translate table must be of length 1");
+      else key = code_of(key.str, &at);
+    } else if (key.type != JV_INT && key.type != JV_BOOL) {
+      jinja_run_fail(r, "keys in translate table must be strings or integers");
+    }
+    if (!r->failed) jinja_val_set(r, d, key, mapping->entries[i].value);
+  }
+}
+
+METHOD(do_maketrans) {
+  UNUSED;
+  struct jdict *d = jinja_val_dict(r);
+  if (!d) return jv_undefined();
+  if (!jv_given(a[1])) {
+    if (a[0].type == JV_DICT) make_from_mapping(r, d, a[0].dict);
+    else jinja_run_fail(r, "if you give only one argument to maketrans it must be a dict");
+    return jv_dict(d);
+  }
+  for (size_t i = 0; i < 3; i++)
+    if ((i < 2 || jv_given(a[2])) && !jv_is_str(a[i])) {
+      jinja_run_fail(r, "maketrans() takes strings, not '%s'", jinja_val_type_name(a[i]));
+      return jv_undefined();
+    }
+  make_pairs(r, d, a[0].str, a[1].str);
+  for (size_t at = 0; jv_given(a[2]) && at < a[2].str->len && jinja_run_step(r, 1);) {
+    struct jval key = code_of(a[2].str, &at);
+    jinja_val_set(r, d, key, jv_none());
+  }
+  return jv_dict(d);
+}
+
 METHOD(do_translate) {
   UNUSED;
   struct jinja_sb sb;
@@ -559,6 +606,7 @@ const struct jinja_builtin jinja_strmethod_table[] = {
     {"zfill", "_width", do_zfill},
     {"expandtabs", "tabsize?", do_expandtabs},
     {"translate", "_table", do_translate},
+    {"maketrans", "_x _y? _z?", do_maketrans},
     {"isalnum", "", do_isalnum},
     {"isalpha", "", do_isalpha},
     {"isascii", "", do_isascii},
