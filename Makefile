@@ -3,7 +3,7 @@
 ARGS ?=
 PYTHON := $(if $(wildcard /usr/bin/python3),/usr/bin/python3,python3)
 
-.PHONY: help run build program test deep bench soak lint format clean
+.PHONY: help run build program test deep bench interop soak lint format clean
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' Makefile
@@ -27,6 +27,9 @@ deep: ## what takes long: sanitizers, fuzzing, a soak of two minutes
 
 bench: program ## speed beside llama.cpp, with the measured limits of this machine
 	@bench/run $(ARGS)
+
+interop: program ## GGUF files that Plinth writes, in llama.cpp: logits compared
+	@bench/interop $(ARGS)
 
 soak: program ## a mixed load on a server of its own; ARGS='--seconds 3600' for long
 	@$(PYTHON) tools/soak $(ARGS)
