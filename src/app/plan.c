@@ -37,17 +37,16 @@ static int outline(struct file_model *file, const struct js *index, struct error
   static const char *const embeddings[] = {"model.embed_tokens.weight", "transformer.wte.weight", "embeddings.word_embeddings.weight"};
   const struct js *config = file->config, *map = js_get(index, "weight_map");
   int64_t vocab = 0, width = 0;
+  struct slice type = {0};
+  js_str(js_get(config, "model_type"), &type);
+  bool own = slice_eq(type, SLICE("new"));
+  if (own || slice_eq(type, SLICE("gte"))) return plan_gte_outline(file, own, config_dtype(config), err);
   bool tied = false, known = js_int(js_get(config, "vocab_size"), &vocab) &&
                              (js_int(js_get(config, "hidden_size"), &width) || js_int(js_get(config, "d_model"), &width));
   if (!known || vocab < 1 || width < 1 || vocab > 1 << 28 || width > 1 << 20)
     return error_set(err, ERROR_CORRUPT, "%s: config.json must say vocab_size and hidden_size.", file->path);
-  struct slice type = {0};
-  js_str(js_get(config, "model_type"), &type);
   tied = slice_eq(type, SLICE("mpt")); /* where config.json is silent */
   js_bool(js_get(config, "tie_word_embeddings"), &tied);
-  if (slice_eq(type, SLICE("new")) || slice_eq(type, SLICE("gte")))
-    return error_set(err, ERROR_UNSUPPORTED,
-                     "%s: without its weights a GTE model cannot be planned; put model.safetensors beside config.json.", file->path);
   bool transformer = slice_eq(type, SLICE("dbrx")) || slice_eq(type, SLICE("mpt")), bert = slice_eq(type, SLICE("bert"));
   struct slice embedding = slice_cstr(embeddings[transformer ? 1 : bert ? 2 : 0]);
   struct file_tensor *all = mem_zalloc(js_len(map) + 2, sizeof *all);
@@ -266,7 +265,7 @@ static uint64_t kv_bytes(const struct model_info *i, uint64_t tokens) {
   return times((held + KV_PAGE_TOKENS - 1) / KV_PAGE_TOKENS * KV_PAGE_TOKENS, i->kv_bytes_per_token);
 }
 
-/* A model that has no form in GGUF is told as it is stored; why there are no other types is in `reason`. */
+/* A model that has no form in GGUF is told as it is stored, or as config.json says that it will be; why there are no other types is in `reason`. */
 static void add_stored_only(struct buf *out, const struct model_info *i, uint64_t memory_bytes, const struct plan_options *o,
                             const struct error *reason) {
   uint64_t tokens = o->context_tokens ? o->context_tokens : i->context_tokens;
@@ -309,7 +308,7 @@ int plan_make(const char *path, const struct plan_options *o, struct buf *out, s
   struct error reason = {0}, second;
   int result = file ? convert_open(&c, file, &reason) : -1;
   if (file && result < 0) {
-    bool stored = !outlined_only && model_inspect(file, &info, &second) == 0 &&
+    bool stored = model_inspect(file, &info, &second) == 0 && (!outlined_only || strcmp(info.architecture, "gte") == 0) &&
                   model_memory(file, &info, COMPUTE_FAST, &bytes, &second) == 0 && bytes != UINT64_MAX;
     if (stored) add_stored_only(out, &info, bytes, o, &reason);
     else if (err) *err = reason;

@@ -156,6 +156,36 @@ static void a_model_without_a_form_in_gguf_is_planned_as_stored(void **state) {
   }
 }
 
+/* All that GTE's plan needs stands in config.json, whichever names the weights have. */
+static void a_gte_model_is_planned_from_its_configuration(void **state) {
+  (void)state;
+  static const char *const models[] = {"gte-native", "gte-new-prefix", "gte-new-unpacked"};
+  for (size_t i = 0; i < sizeof models / sizeof models[0]; i++) {
+    char command[512];
+    snprintf(command, sizeof command, "rm -rf \"$T\"/* && cp -r '%s/model/tiny/%s' \"$T/m\" && \"$P\" inspect --plan --json \"$T/m\"",
+             vectors, models[i]);
+    struct js *whole = output_of(command), *bare = output_of("rm -f \"$T\"/m/*.safetensors && \"$P\" inspect --plan --json \"$T/m\"");
+    assert_int_equal(member(whole, "parameters"), member(bare, "parameters"));
+    assert_int_equal(member(type_of(whole, "as stored"), "fast_bytes"), member(type_of(bare, "as stored"), "fast_bytes"));
+    js_free(whole);
+    js_free(bare);
+  }
+  struct js *large = plan_of_config(
+      "{\"model_type\":\"new\",\"architectures\":[\"NewModel\"],\"vocab_size\":30528,\"hidden_size\":1024,\"num_hidden_layers\":24,"
+      "\"num_attention_heads\":16,\"intermediate_size\":4096,\"max_position_embeddings\":8192,\"type_vocab_size\":2,\"rope_theta\":160000,"
+      "\"rope_scaling\":{\"type\":\"ntk\",\"factor\":2},\"pack_qkv\":true,\"dtype\":\"float32\"}",
+      "");
+  assert_int_equal(member(large, "parameters"), 434139136);
+  js_free(large);
+  char path[128];
+  snprintf(path, sizeof path, "%s/config.json", dir);
+  assert_int_equal(
+      fs_write_atomic(path, SLICE("{\"model_type\":\"gte\",\"vocab_size\":9,\"hidden_size\":8,\"num_hidden_layers\":4000000000}"), 0600,
+                      NULL),
+      0);
+  assert_int_equal(WEXITSTATUS(system("\"$P\" inspect --plan \"$T\" > /dev/null 2>&1")), 1);
+}
+
 /* 8-bit floats take two bytes and a little; integers stay bytes at most. */
 static void quantized_checkpoints_are_planned_as_they_are_loaded(void **state) {
   (void)state;
@@ -192,6 +222,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(nodes_are_filled_with_whole_layers),
       cmocka_unit_test(plans_of_configuration_and_weights_are_the_same),
       cmocka_unit_test(a_model_without_a_form_in_gguf_is_planned_as_stored),
+      cmocka_unit_test(a_gte_model_is_planned_from_its_configuration),
       cmocka_unit_test(quantized_checkpoints_are_planned_as_they_are_loaded),
       cmocka_unit_test(a_configuration_without_sizes_is_refused),
   };
