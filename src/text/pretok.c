@@ -9,10 +9,14 @@
 #include "text/bytelevel.h"
 #include "text/uclass.h"
 
+static bool looks_at_start(const struct pretok_step *step) {
+  return step->kind == PRETOK_METASPACE && step->prepend == PRETOK_PREPEND_FIRST;
+}
+
 void pretok_add(struct pretok *p, struct pretok_step step) {
   p->steps = mem_realloc(p->steps, p->n_steps + 1, sizeof p->steps[0]);
   p->steps[p->n_steps++] = step;
-  p->asks_start |= step.kind == PRETOK_METASPACE && step.prepend == PRETOK_PREPEND_FIRST;
+  p->asks_start |= looks_at_start(&step);
 }
 
 void pretok_deinit(struct pretok *p) {
@@ -214,5 +218,6 @@ void pretok_archive(struct archive *a, struct pretok *p) {
     ARCHIVE(a, s->character);
     ARCHIVE(a, s->length);
     ARCHIVE(a, s->prepend);
+    p->asks_start |= looks_at_start(s);
   }
 }

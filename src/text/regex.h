@@ -2,7 +2,7 @@
  *
  * Patterns are written for Oniguruma (Ruby syntax). The two that the families share run by hand-written scanners, which take
  * linear time and the reference's own character classes; a literal is searched for; the rest goes to PCRE2 after translation,
- * with limits. PCRE2 may know fewer characters than the reference (its Unicode version is older). */
+ * with limits, and with the characters written out that the reference knows and an older PCRE2 does not. */
 #ifndef TEXT_REGEX_H
 #define TEXT_REGEX_H
 #include <stdbool.h>
@@ -37,6 +37,7 @@ struct regex_walk {
   struct slice text;
   size_t at;               /* where the next search begins */
   void *matcher, *context; /* PCRE2's, owned */
+  bool newer;              /* the text has characters that PCRE2 may not know */
   bool end;
   size_t empty_end; /* where an empty match may not stand: the end of the last match */
 };

@@ -12,7 +12,7 @@
 
 static uint32_t next_random(uint32_t *x) { return (*x = *x * 1664525u + 1013904223u) >> 8; }
 
-/* Characters that are the same in every Unicode version. */
+/* The last three came with Unicode 15 and 16: a letter, a digit, a mark. */
 static void random_text(uint32_t *x, struct buf *out) {
   static const char *const parts[] = {"a",
                                       "B",
@@ -49,7 +49,10 @@ static void random_text(uint32_t *x, struct buf *out) {
                                       "\xC2\x85",
                                       "\xE1\xA0\x8E",
                                       "d",
-                                      "'T"};
+                                      "'T",
+                                      "\U0001E4D0",
+                                      "\U0001E4F0",
+                                      "\U00011F5A"};
   size_t n = 1 + next_random(x) % 24;
   for (size_t i = 0; i < n; i++) buf_add_cstr(out, parts[next_random(x) % (sizeof parts / sizeof parts[0])]);
 }
@@ -102,11 +105,50 @@ static void long_runs_are_one_piece(void **state) {
   buf_free(&text);
 }
 
+/* The parts that a pattern matches, with | between them. */
+static void expect_matches(const char *pattern, const char *text, const char *want) {
+  struct error err = {0};
+  struct regex *r = regex_compile(slice_cstr(pattern), &err);
+  struct regex_walk w;
+  struct buf got = {0};
+  size_t begin, end;
+  if (!r) fail_msg("%s", err.message);
+  for (regex_begin(&w, r, slice_cstr(text), NULL); regex_next(&w, &begin, &end, &err) > 0;)
+    buf_printf(&got, "%s%.*s", got.len ? "|" : "", (int)(end - begin), text + begin);
+  regex_finish(&w);
+  assert_string_equal(got.data ? got.data : "", want);
+  buf_free(&got);
+  regex_free(r);
+}
+
+/* As Oniguruma has them, whatever Unicode PCRE2 has: U+1E4D0 is a letter, U+1E4F0 a digit, U+11F03 a mark that spaces, U+2EBF0 Han. */
+static void characters_newer_than_unicode_14_have_their_classes(void **state) {
+  (void)state;
+#define LETTER "\U0001E4D0"
+#define DIGIT "\U0001E4F0"
+#define MARK "\U00011F03"
+#define HAN "\U0002EBF0"
+  expect_matches("\\p{L}+", "a" LETTER "b" DIGIT LETTER, "a" LETTER "b|" LETTER);
+  expect_matches("\\P{L}+", "a" LETTER " " DIGIT "b", " " DIGIT);
+  expect_matches("[^\\s\\p{L}\\p{N}]+", LETTER "-" DIGIT MARK, "-|" MARK);
+  expect_matches("\\d+", "1" DIGIT LETTER, "1" DIGIT);
+  expect_matches("\\w+", "a" LETTER MARK DIGIT ".", "a" LETTER MARK DIGIT);
+  expect_matches("\\W", LETTER "." MARK, ".");
+  expect_matches("[\\p{Han}a]+", "a" HAN "b", "a" HAN);
+  expect_matches("\\bx", LETTER "x x", "x");
+  expect_matches("[\\p{M}]", "a" MARK, MARK);
+#undef LETTER
+#undef DIGIT
+#undef MARK
+#undef HAN
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(gpt2_pieces_are_those_of_its_pattern),
       cmocka_unit_test(llama3_pieces_are_those_of_its_pattern),
       cmocka_unit_test(long_runs_are_one_piece),
+      cmocka_unit_test(characters_newer_than_unicode_14_have_their_classes),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
