@@ -115,6 +115,25 @@ static void same(const struct tokenizer *a, const struct tokenizer *b) {
     for (unsigned flags = 0; flags < 4; flags++) same_text(a, b, slice_cstr(texts[i]), flags);
 }
 
+/* Whether the mark of Metaspace's first goes in front depends on what the normalizer took away. */
+static void a_mark_before_the_first_character_comes_back(void **state) {
+  (void)state;
+  clear(kept_dir);
+  clear(model_dir);
+  put("config.json", SLICE("{\"model_type\":\"llama\"}"));
+  put("tokenizer.json", SLICE("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"\u2581\":2},\"merges\":[]},"
+                              "\"normalizer\":{\"type\":\"Strip\",\"strip_left\":true,\"strip_right\":true},"
+                              "\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"\u2581\",\"prepend_scheme\":\"first\"}}"));
+  struct tokenizer *built = open_kept(true), *kept = open_kept(false);
+  struct ids ids = {0};
+  assert_int_equal(tokenizer_encode(kept, SLICE(" ab"), 0, &ids, &err), 0);
+  assert_int_equal(ids.len, 2); /* no mark */
+  ids_free(&ids);
+  same(built, kept);
+  tokenizer_close(built);
+  tokenizer_close(kept);
+}
+
 static void every_kind_of_tokenizer_comes_back_as_it_was(void **state) {
   (void)state;
   static const char *const sources[] = {"bert_cased.json",       "fused_bpe.json",      "gpt2.json",    "llama2_legacy.json",
@@ -242,6 +261,7 @@ static int tear_down(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(every_kind_of_tokenizer_comes_back_as_it_was),
+      cmocka_unit_test(a_mark_before_the_first_character_comes_back),
       cmocka_unit_test(the_kept_tables_are_those_that_are_read),
       cmocka_unit_test(a_damaged_or_short_file_is_built_again),
       cmocka_unit_test(a_changed_source_is_read_and_the_old_tables_are_removed),
