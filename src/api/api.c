@@ -94,6 +94,7 @@ static void serve_health(const struct visit *v) {
 
 static const char *state_name(enum serving_state state) {
   if (state == SERVING_READY) return "ready";
+  if (state == SERVING_STOPPED) return "stopped";
   return state == SERVING_LOADING ? "loading" : "failed";
 }
 
@@ -160,19 +161,42 @@ static void serve_endpoints(const struct visit *v) {
   reply_json(v, 200, &body);
 }
 
-static void serve_endpoint(const struct visit *v) {
-  const struct endpoint *e = serving_endpoint(v->api->serving, v->name);
-  struct buf body = {0};
+static void refuse_endpoint(const struct visit *v) {
   struct fault f;
-  if (e) {
-    catalog_endpoint(e, &body);
-    reply_json(v, 200, &body);
-    return;
-  }
   fault_set(&f, 404, NULL, NULL, "Endpoint with name '%.*s' does not exist.", (int)(v->name.len < 200 ? v->name.len : 200), v->name.data);
   f.error_code = "RESOURCE_DOES_NOT_EXIST";
   reply_fault(v, &f);
 }
+
+static void serve_endpoint(const struct visit *v) {
+  const struct endpoint *e = serving_endpoint(v->api->serving, v->name);
+  struct buf body = {0};
+  if (!e) {
+    refuse_endpoint(v);
+    return;
+  }
+  catalog_endpoint(e, &body);
+  reply_json(v, 200, &body);
+}
+
+/* ---- models that are loaded and unloaded ---- */
+
+static void change_model(const struct visit *v, int (*change)(struct serving *s, const struct endpoint *e, struct error *err)) {
+  const struct endpoint *e = serving_endpoint(v->api->serving, v->name);
+  struct error err;
+  struct fault f;
+  if (!e) {
+    refuse_endpoint(v);
+  } else if (change(v->api->serving, e, &err) < 0) {
+    fault_from_error(&f, &err);
+    reply_fault(v, &f);
+  } else {
+    serve_endpoint(v);
+  }
+}
+
+static void serve_load(const struct visit *v) { change_model(v, serving_load); }
+static void serve_unload(const struct visit *v) { change_model(v, serving_unload); }
 
 /* ---- tasks ---- */
 
@@ -195,6 +219,8 @@ static const struct route routes[API_N_ROUTES] = {
     [API_INVOCATIONS] = {"/serving-endpoints/{name}/invocations", true, false, serve_invocations},
     [API_ENDPOINTS] = {"/api/2.0/serving-endpoints", false, false, serve_endpoints},
     [API_ENDPOINT] = {"/api/2.0/serving-endpoints/{name}", false, false, serve_endpoint},
+    [API_MODEL_LOAD] = {"/api/2.0/plinth/models/{name}/load", true, false, serve_load},
+    [API_MODEL_UNLOAD] = {"/api/2.0/plinth/models/{name}/unload", true, false, serve_unload},
     [API_HEALTH] = {"/health", false, true, serve_health},
     [API_READYZ] = {"/readyz", false, true, serve_readyz},
     [API_METRICS] = {"/metrics", false, true, serve_metrics},

@@ -94,6 +94,7 @@ static void drop(struct call *c) {
   end_turn(c);
   buf_free(&c->body);
   buf_free(&c->out);
+  if (c->endpoint) serving_release(c->api->serving, c->endpoint);
   free(c);
 }
 
@@ -455,8 +456,11 @@ static int find_endpoint(struct call *c) {
     if (found == 0)
       return fault_field(&c->fault, "missing_required_parameter", "model", "The field `model` is required: the name of an endpoint.");
   }
-  c->endpoint = serving_endpoint(c->api->serving, name);
-  if (!c->endpoint) return unknown_endpoint(c, name);
+  const struct endpoint *e = serving_endpoint(c->api->serving, name);
+  if (!e) return unknown_endpoint(c, name);
+  if (!c->endpoint) serving_hold(e);
+  else if (e != c->endpoint) return unknown_endpoint(c, name); /* it was removed while its figures were waited for */
+  c->endpoint = e;
   if (c->endpoint->state != SERVING_FAILED && c->endpoint->tokenizer) return 0;
   return fault_set(&c->fault, 503, "unavailable", NULL, "Endpoint '%s' cannot serve: %s", c->endpoint->name,
                    c->endpoint->failure ? c->endpoint->failure : "its model could not be read.");

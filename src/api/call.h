@@ -29,7 +29,7 @@ struct call {
   struct call *next_big;
   struct js *root;
   struct request_rules rules;
-  const struct endpoint *endpoint; /* loop thread */
+  const struct endpoint *endpoint; /* loop thread; held, once it is found */
   struct meter *meter;             /* of its model; loop thread */
   struct endpoint model;           /* what it said when the request was read; any thread */
   struct request request;

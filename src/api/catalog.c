@@ -69,6 +69,7 @@ static void endpoint_id(const char *name, char out[33]) {
 
 static const char *deployment(enum serving_state state) {
   if (state == SERVING_READY) return "DEPLOYMENT_READY";
+  if (state == SERVING_STOPPED) return "DEPLOYMENT_ABORTED";
   return state == SERVING_LOADING ? "DEPLOYMENT_CREATING" : "DEPLOYMENT_FAILED";
 }
 
@@ -89,7 +90,7 @@ static void write_entity(const struct endpoint *e, struct jsonw *w) {
   jsonw_key(w, "state");
   jsonw_object_begin(w);
   jsonw_key_cstr(w, "deployment", deployment(e->state));
-  jsonw_key_cstr(w, "deployment_state_message", e->failure ? e->failure : "");
+  jsonw_key_cstr(w, "deployment_state_message", e->failure ? e->failure : e->state == SERVING_STOPPED ? "The model was unloaded." : "");
   jsonw_object_end(w);
   jsonw_object_end(w);
 }

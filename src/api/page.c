@@ -59,6 +59,7 @@ void page_write(const struct api *a, struct slice host, struct buf *out) {
     buf_printf(out, "</h2>\n<p>%s, %s</p>\n", serving_task_name(e->task),
                e->state == SERVING_READY     ? "ready"
                : e->state == SERVING_LOADING ? "loading"
+               : e->state == SERVING_STOPPED ? "stopped"
                                              : "failed");
     add_curl(a, e, name, out);
   }

@@ -122,12 +122,14 @@ static int drive(struct transfer *t) {
   return 0;
 }
 
-void remote_build_url(const char *url, const char *path, struct buf *out) {
+static void build_address(const char *url, const char *between, const char *path, struct buf *out) {
   struct slice base = slice_cstr(url);
   while (slice_ends(base, SLICE("/"))) base.len--;
   if (slice_ends(base, SLICE("/v1"))) base.len -= 3;
-  buf_printf(out, "%.*s/v1/%s", SLICE_ARG(base), path);
+  buf_printf(out, "%.*s/%s%s", SLICE_ARG(base), between, path);
 }
+
+void remote_build_url(const char *url, const char *path, struct buf *out) { build_address(url, "v1/", path, out); }
 
 struct curl_slist *remote_headers(void) {
   struct buf line = {0};
@@ -142,15 +144,14 @@ struct curl_slist *remote_headers(void) {
   return list;
 }
 
-static int post(struct transfer *t, const char *url, const char *path, struct slice body) {
-  struct buf address = {0};
+/* body NULL: GET. */
+static int request(struct transfer *t, const char *url, const char *address, const struct slice *body) {
   struct curl_slist *list = remote_headers();
   t->curl = curl_easy_init();
-  remote_build_url(url, path, &address);
-  curl_easy_setopt(t->curl, CURLOPT_URL, address.data);
+  curl_easy_setopt(t->curl, CURLOPT_URL, address);
   curl_easy_setopt(t->curl, CURLOPT_PROTOCOLS_STR, "http,https");
-  curl_easy_setopt(t->curl, CURLOPT_POSTFIELDS, body.data);
-  curl_easy_setopt(t->curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body.len);
+  if (body) curl_easy_setopt(t->curl, CURLOPT_POSTFIELDS, body->data);
+  if (body) curl_easy_setopt(t->curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body->len);
   curl_easy_setopt(t->curl, CURLOPT_HTTPHEADER, list);
   curl_easy_setopt(t->curl, CURLOPT_WRITEFUNCTION, on_bytes);
   curl_easy_setopt(t->curl, CURLOPT_WRITEDATA, t);
@@ -160,6 +161,13 @@ static int post(struct transfer *t, const char *url, const char *path, struct sl
   if (rc < 0) error_prefix(t->err, "%s", url);
   curl_easy_cleanup(t->curl);
   curl_slist_free_all(list);
+  return rc;
+}
+
+static int post(struct transfer *t, const char *url, const char *path, struct slice body) {
+  struct buf address = {0};
+  remote_build_url(url, path, &address);
+  int rc = request(t, url, address.data, &body);
   buf_free(&address);
   return rc;
 }
@@ -173,11 +181,25 @@ int remote_stream(const char *url, const char *path, struct slice body, struct g
   return rc;
 }
 
+/* Of a transfer that ended with rc. */
+static struct js *take_answer(struct transfer *t, int rc) {
+  struct js *answer = NULL;
+  if (rc == 0 && !(answer = js_parse(buf_view(&t->text), t->err))) error_prefix(t->err, "The server's answer");
+  buf_free(&t->text);
+  return answer;
+}
+
 struct js *remote_call(const char *url, const char *path, struct slice body, struct error *err) {
   struct transfer t = {.err = err};
-  struct js *answer = NULL;
-  if (post(&t, url, path, body) == 0 && !(answer = js_parse(buf_view(&t.text), err))) error_prefix(err, "The server's answer");
-  buf_free(&t.text);
+  return take_answer(&t, post(&t, url, path, body));
+}
+
+struct js *remote_ask(const char *url, const char *path, const struct slice *body, struct error *err) {
+  struct transfer t = {.err = err};
+  struct buf address = {0};
+  build_address(url, "", path, &address);
+  struct js *answer = take_answer(&t, request(&t, url, address.data, body));
+  buf_free(&address);
   return answer;
 }
 

@@ -13,6 +13,8 @@ int remote_stream(const char *url, const char *path, struct slice body, struct g
                   struct error *err);
 /* POST URL/v1/PATH; the parsed answer, or NULL. Free it with js_free. */
 struct js *remote_call(const char *url, const char *path, struct slice body, struct error *err);
+/* POST (with body) or GET (body NULL) URL/PATH; the parsed answer, or NULL. */
+struct js *remote_ask(const char *url, const char *path, const struct slice *body, struct error *err);
 /* Appends the address of URL/v1/PATH; url is "http://host:8080", with or without "/v1" and slashes behind it. */
 void remote_build_url(const char *url, const char *path, struct buf *out);
 /* What every request sends: its type, and PLINTH_TOKEN as the key. curl_slist_free_all it. */

@@ -20,6 +20,7 @@
 #include "app/data_dir.h"
 #include "app/variants.h"
 #include "app/weight_cache.h"
+#include "app/models_watch.h"
 #include "app/notify.h"
 #include "app/paths.h"
 #include "base/clock.h"
@@ -69,7 +70,8 @@ static const struct options_row rows[] = {
      .fallback_note = "${XDG_DATA_HOME:-~/.local/share}/plinth/models",
      .env = "PLINTH_MODELS_DIR",
      .key = "models_dir",
-     .help = "Every model in this folder is served under the name of its folder or .gguf file."},
+     .help = "Every model in this folder is served under the name of its folder or .gguf file; those that come, go or change while it is "
+             "served too."},
     {.name = "weight-cache",
      TO_STRING(weight_cache),
      .metavar = "DIR",
@@ -138,7 +140,7 @@ static const struct options_row rows[] = {
      .env = "PLINTH_DRAIN_S",
      .key = "drain_s",
      RANGE(0, 86400),
-     .help = "How long streams may go on after SIGTERM."},
+     .help = "How long streams may go on after SIGTERM, or when their model is removed or unloaded."},
     {.name = "request-timeout-s",
      TO_INT(request_timeout_s),
      .metavar = "SECONDS",
@@ -194,6 +196,8 @@ struct server {
   struct api *api;
   struct net *net;
   struct serving *serving;
+  struct models_watch *models_watch;
+  char *cache_dir; /* for packed weights; NULL: none */
   struct loop_watch *signal_watch;
   struct loop_timer *look;
   uint64_t begin_ns, drain_until_ns, flush_until_ns; /* 0: not yet */
@@ -332,7 +336,8 @@ static char *weight_cache_dir(const struct server *v) {
 
 static int open_serving(struct server *v, const struct paths_models *models, struct error *err) {
   const struct serve_args *a = v->args;
-  char *cache = weight_cache_dir(v), *record = fs_join(v->data_dir, "cache");
+  const char *cache = v->cache_dir = weight_cache_dir(v);
+  char *record = fs_join(v->data_dir, "cache");
   if (cache) weight_cache_tidy(cache, models);
   const char *const engine_args[] = {"--kernels",
                                      a->kernels,
@@ -347,12 +352,8 @@ static int open_serving(struct server *v, const struct paths_models *models, str
                                      cache ? "--weight-cache" : NULL,
                                      cache,
                                      NULL};
-  char **kept_dirs = mem_zalloc(models->n + 1, sizeof *kept_dirs);
-  struct serving_model *specs = mem_zalloc(models->n + 1, sizeof *specs);
-  for (size_t i = 0; i < models->n; i++) {
-    if (cache) kept_dirs[i] = weight_cache_path(cache, models->items[i].path);
-    specs[i] = (struct serving_model){models->items[i].name, models->items[i].path, kept_dirs[i]};
-  }
+  uint64_t *stamps = models_watch_stamps(v->models_dir, models);
+  struct serving_model *specs = models_watch_specs(models, stamps, cache);
   struct serving_config config = {.models = specs,
                                   .n_models = models->n,
                                   .engine_program = "/proc/self/exe",
@@ -362,14 +363,13 @@ static int open_serving(struct server *v, const struct paths_models *models, str
                                   .kv_mib = (uint64_t)a->kv_mib,
                                   .request_timeout_ms = (unsigned)a->request_timeout_s * 1000,
                                   .stall_ms = (unsigned)a->stall_s * 1000,
+                                  .leave_ms = a->drain_s ? (unsigned)a->drain_s * 1000 : 1,
                                   .no_auth = a->no_auth,
                                   .loop = net_loop(v->net),
                                   .store = v->store};
   v->serving = serving_create(&config, err);
-  for (size_t i = 0; i < models->n; i++) free(kept_dirs[i]);
-  free(kept_dirs);
-  free(specs);
-  free(cache);
+  models_watch_specs_free(specs, models->n);
+  free(stamps);
   free(record);
   return v->serving ? 0 : -1;
 }
@@ -391,6 +391,7 @@ static int start(struct server *v, struct error *err) {
     return -1;
   api_attach(v->api, v->net, v->serving);
   v->signal_watch = loop_watch_start(net_loop(v->net), v->signal_fd, on_signal, v);
+  v->models_watch = models_watch_start(net_loop(v->net), v->serving, v->models_dir, v->cache_dir);
   v->look = loop_timer_start(net_loop(v->net), LOOK_MS, true, on_look, v);
   return 0;
 }
@@ -400,6 +401,7 @@ static void close_all(struct server *v) {
     loop_watch_stop(net_loop(v->net), v->signal_watch);
     loop_timer_cancel(net_loop(v->net), v->look);
   }
+  models_watch_stop(v->models_watch);
   if (v->serving) serving_stop(v->serving);
   if (v->net) net_destroy(v->net);
   serving_destroy(v->serving);
@@ -409,6 +411,7 @@ static void close_all(struct server *v) {
   if (v->lock_fd >= 0) close(v->lock_fd);
   free(v->data_dir);
   free(v->models_dir);
+  free(v->cache_dir);
 }
 
 /* A server whose output nobody takes serves all the same; app_print says why it is not seen. */

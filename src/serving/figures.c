@@ -72,7 +72,7 @@ static struct serving_drafts drafts_of(const uint64_t *counts, enum wire_count f
 }
 
 void serving_model_stats(const struct serving *s, const struct endpoint *e, struct serving_model_stats *out) {
-  const struct model *m = &s->models.items[e->index];
+  const struct model *m = s->models.slots[e->index];
   const struct figures *f = &m->figures;
   uint64_t n[WIRE_COUNTS];
   for (int i = 0; i < WIRE_COUNTS; i++) n[i] = f->past[i] + f->now.counts[i];

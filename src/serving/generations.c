@@ -64,6 +64,7 @@ struct generation *generations_add(struct serving *s, struct model *model, const
   *bucket(s, g->id) = g;
   all->n_waiting++;
   all->n++;
+  model->n_generations++;
   if (timeout_ms) g->timer = loop_timer_start(s->loop, timeout_ms, false, on_timeout, g);
   return g;
 }
@@ -111,6 +112,7 @@ static void unlink_generation(struct generation *g) {
   if (g->state == GENERATION_WAITING) all->n_waiting--;
   else all->n_with_engine--;
   if (!g->internal) all->n--;
+  if (--g->model->n_generations == 0 && g->model->leaving) roster_look_again(g->serving);
 }
 
 static void post_idle(void *arg) {

@@ -110,16 +110,16 @@ static int adopt_texts(struct model *m, const struct model *base, struct error *
   m->door.n_embd = base->door.n_embd;
   set_text(m->architecture, sizeof m->architecture, slice_cstr(base->architecture));
   m->base = (struct model *)base;
+  m->base->holds++;
   return 0;
 }
 
-static struct model *find_base(struct models *m, const char *name) {
-  for (size_t i = 0; i < m->n; i++)
-    if (!m->items[i].base_name && strcasecmp(m->items[i].name, name) == 0) return &m->items[i];
+static struct model *find_base(const struct models *all, const char *name) {
+  for (size_t i = 0; i < all->n; i++)
+    if (!all->listed[i]->base_name && strcasecmp(all->listed[i]->name, name) == 0) return all->listed[i];
   return NULL;
 }
 
-/* Adapters find their bases once all models are known. */
 static int join_adapter(struct models *all, struct model *m, struct error *err) {
   const struct model *base = find_base(all, m->base_name);
   if (!base)
@@ -131,15 +131,17 @@ static int join_adapter(struct models *all, struct model *m, struct error *err) 
   return adopt_texts(m, base, err);
 }
 
-static void join_adapters(struct models *all) {
-  for (size_t i = 0; i < all->n; i++) {
-    struct model *m = &all->items[i];
-    struct error err = {0};
-    if (!m->base_name || m->unreadable || join_adapter(all, m, &err) == 0) continue;
-    m->unreadable = true;
-    models_fail(m, err.message, strlen(err.message));
-    log_line(LOG_ERROR, "serving", "The adapter %s cannot be served: %s", m->name, err.message);
-  }
+void models_join(struct models *all, struct model *m) {
+  struct error err = {0};
+  if (!m->base_name || m->unreadable || join_adapter(all, m, &err) == 0) return;
+  m->unreadable = true;
+  models_fail(m, err.message, strlen(err.message));
+  log_line(LOG_ERROR, "serving", "The adapter %s cannot be served: %s", m->name, err.message);
+}
+
+bool models_has_base(const struct models *all, const struct model *adapter) {
+  const struct model *base = find_base(all, adapter->base_name);
+  return base && !base->unreadable && base->door.task != SERVING_EMBEDDINGS;
 }
 
 /* ---- opening ---- */
@@ -180,7 +182,6 @@ static void read_origin(struct model *m) {
 /* 1: an endpoint, maybe a failed one; 0: nothing to serve. */
 static int open_one(struct model *m, const struct serving_model *spec) {
   struct error err = {0};
-  *m = (struct model){.name = mem_strdup(spec->name), .path = mem_strdup(spec->path)};
   struct stat st;
   m->door = (struct endpoint){.name = m->name, .architecture = m->architecture, .quantization = m->quantization, .state = SERVING_LOADING};
   if (stat(spec->path, &st) == 0) m->door.created_s = st.st_mtime;
@@ -207,12 +208,24 @@ static void close_one(struct model *m) {
   free(m->base_name);
   free(m->name);
   free(m->path);
+  free(m);
 }
 
-static bool is_taken(const struct models *m, const char *name) {
-  for (size_t i = 0; i < m->n; i++)
-    if (strcmp(m->items[i].name, name) == 0) return true;
-  return false;
+/* The strings of a door point into its own model, so a model keeps its place in memory. */
+struct model *models_read(const struct serving_model *spec) {
+  struct model *m = mem_zalloc(1, sizeof *m);
+  m->name = mem_strdup(spec->name);
+  m->path = mem_strdup(spec->path);
+  m->stamp = spec->stamp;
+  if (open_one(m, spec)) return m;
+  close_one(m);
+  return NULL;
+}
+
+struct model *models_find(const struct models *all, struct slice name) {
+  for (size_t i = 0; i < all->n; i++)
+    if (slice_eq(slice_cstr(all->listed[i]->name), name)) return all->listed[i];
+  return NULL;
 }
 
 /* Names stand in URLs, in logs and on terminals. */
@@ -223,75 +236,96 @@ static bool is_name(const char *name) {
   return true;
 }
 
-static void order_loads(struct models *m) {
-  size_t n = 0;
-  m->in_order = mem_zalloc(m->n ? m->n : 1, sizeof *m->in_order);
-  for (size_t i = 0; i < m->n; i++)
-    if (!m->items[i].base) m->in_order[n++] = &m->items[i];
-  for (size_t i = 0; i < m->n; i++)
-    if (m->items[i].base) m->in_order[n++] = &m->items[i];
+bool models_is_name(const struct serving_model *spec) { return is_name(spec->name) && strlen(spec->path) <= WIRE_TEXT_MAX; }
+
+/* ---- the lists ---- */
+
+bool models_enter(struct models *all, struct model *m) {
+  size_t number = 0, at = all->n;
+  while (number < WIRE_MODELS_MAX && all->slots[number]) number++;
+  if (number == WIRE_MODELS_MAX || models_find(all, slice_cstr(m->name))) return false;
+  m->door.index = (int)number;
+  all->slots[number] = m;
+  all->in_order[all->n_in_order++] = m;
+  for (; at > 0 && strcmp(all->listed[at - 1]->name, m->name) > 0; at--) all->listed[at] = all->listed[at - 1];
+  all->listed[at] = m;
+  all->n++;
+  return true;
 }
 
-/* The strings of a door point into its own model, so models are opened in their final place. */
-static int open_all(struct models *m, const struct serving_model *specs, size_t n) {
+static void take_out(struct model **list, size_t *n, const struct model *m) {
+  size_t kept = 0;
+  for (size_t i = 0; i < *n; i++)
+    if (list[i] != m) list[kept++] = list[i];
+  *n = kept;
+}
+
+void models_unlist(struct models *all, struct model *m) { take_out(all->listed, &all->n, m); }
+
+void models_free(struct models *all, struct model *m) {
+  if (all->slots[m->door.index] == m) {
+    all->slots[m->door.index] = NULL;
+    take_out(all->in_order, &all->n_in_order, m);
+  }
+  if (m->base) m->base->holds--;
+  close_one(m);
+}
+
+/* ---- the start ---- */
+
+static int enter_all(struct models *all, const struct serving_model *specs, size_t n) {
   int n_readable = 0;
   for (size_t i = 0; i < n; i++) {
-    if (!is_name(specs[i].name) || is_taken(m, specs[i].name) || strlen(specs[i].path) > WIRE_TEXT_MAX) {
+    struct model *m = models_is_name(&specs[i]) && !models_find(all, slice_cstr(specs[i].name)) ? models_read(&specs[i]) : NULL;
+    if (m) models_enter(all, m);
+    else if (!models_is_name(&specs[i]) || models_find(all, slice_cstr(specs[i].name)))
       log_line(LOG_WARN, "serving",
                "The model at %s is left out: its name is taken, too long, blank, not UTF-8 or holds a control character.", specs[i].path);
-      continue;
-    }
-    struct model *model = &m->items[m->n];
-    if (!open_one(model, &specs[i])) {
-      close_one(model);
-      continue;
-    }
-    model->door.index = (int)m->n++;
-    figures_init(&model->figures);
   }
-  join_adapters(m);
-  order_loads(m);
-  for (size_t i = 0; i < m->n; i++) n_readable += !m->items[i].unreadable;
+  for (size_t i = 0; i < all->n; i++) models_join(all, all->listed[i]);
+  for (size_t i = 0; i < all->n; i++)
+    if (!all->listed[i]->base) models_load_last(all, all->listed[i]); /* its adapters behind it */
+  for (size_t i = 0; i < all->n; i++) {
+    all->listed[i]->counts = true;
+    n_readable += !all->listed[i]->unreadable;
+  }
   return n_readable;
 }
 
 void models_load_last(struct models *all, const struct model *m) {
-  struct model **behind = mem_zalloc(all->n, sizeof *behind);
+  struct model *behind[WIRE_MODELS_MAX];
   size_t n = 0, n_behind = 0;
-  for (size_t i = 0; i < all->n; i++) {
+  for (size_t i = 0; i < all->n_in_order; i++) {
     struct model *one = all->in_order[i];
     if (one == m || one->base == m) behind[n_behind++] = one;
     else all->in_order[n++] = one;
   }
-  memcpy(all->in_order + n, behind, n_behind * sizeof *behind);
-  free(behind);
+  for (int adapters = 0; adapters < 2; adapters++)
+    for (size_t i = 0; i < n_behind; i++)
+      if ((behind[i] != m) == adapters) all->in_order[n++] = behind[i];
 }
 
 int models_open(struct models *m, const struct serving_model *specs, size_t n, struct error *err) {
   if (n > WIRE_MODELS_MAX)
     return error_set(err, ERROR_TOO_LARGE, "There are %zu models; at most %d can be served at once.", n, WIRE_MODELS_MAX);
-  m->items = mem_zalloc(n ? n : 1, sizeof *m->items);
-  if (open_all(m, specs, n) > 0) return 0;
-  if (m->n == 0) error_set(err, ERROR_NOT_FOUND, "There is no model to serve. Put a model's folder or .gguf file into the models folder.");
-  else if (m->n == 1)
-    error_set(err, ERROR_UNAVAILABLE, "The only model, %.64s, cannot be read: %.400s", m->items[0].name, m->items[0].failure);
-  else
-    error_set(err, ERROR_UNAVAILABLE, "None of the %zu models can be read; the first, %.64s: %.380s", m->n, m->items[0].name,
-              m->items[0].failure);
+  if (enter_all(m, specs, n) > 0) return 0;
+  const struct model *first = m->n ? m->listed[0] : NULL;
+  if (!first) error_set(err, ERROR_NOT_FOUND, "There is no model to serve. Put a model's folder or .gguf file into the models folder.");
+  else if (m->n == 1) error_set(err, ERROR_UNAVAILABLE, "The only model, %.64s, cannot be read: %.400s", first->name, first->failure);
+  else error_set(err, ERROR_UNAVAILABLE, "None of the %zu models can be read; the first, %.64s: %.380s", m->n, first->name, first->failure);
   models_close(m);
   return -1;
 }
 
 void models_close(struct models *m) {
-  for (size_t i = 0; i < m->n; i++) close_one(&m->items[i]);
-  free(m->items);
-  free(m->in_order);
+  for (int bases = 0; bases < 2; bases++)
+    for (size_t i = 0; i < WIRE_MODELS_MAX; i++)
+      if (m->slots[i] && (bases || m->slots[i]->base)) models_free(m, m->slots[i]);
   *m = (struct models){0};
 }
 
 void models_take_figures(struct model *m, const struct wire_model *figures) {
   struct endpoint *door = &m->door;
-  m->loaded = true;
   m->n_vocab = figures->n_vocab;
   door->context_tokens = figures->context_tokens;
   door->n_embd = figures->n_embd;

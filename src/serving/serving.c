@@ -7,7 +7,7 @@
 #include "base/mem.h"
 #include "serving/state.h"
 
-enum { N_WORKERS = 2, REQUEST_TIMEOUT_MS = 600000, STALL_MS = 120000, RESTART_DELAY_MS = 500, WAITING_MAX = 1024 };
+enum { N_WORKERS = 2, REQUEST_TIMEOUT_MS = 600000, STALL_MS = 120000, RESTART_DELAY_MS = 500, WAITING_MAX = 1024, LEAVE_MS = 30000 };
 
 /* ---- creation and end ---- */
 
@@ -37,6 +37,7 @@ struct serving *serving_create(const struct serving_config *config, struct error
   if (!s->config.request_timeout_ms) s->config.request_timeout_ms = REQUEST_TIMEOUT_MS;
   if (!s->config.stall_ms) s->config.stall_ms = STALL_MS;
   if (!s->config.restart_delay_ms) s->config.restart_delay_ms = RESTART_DELAY_MS;
+  if (!s->config.leave_ms) s->config.leave_ms = LEAVE_MS;
   if (!s->config.waiting_max) s->config.waiting_max = WAITING_MAX;
   s->loop = config->loop;
   s->engine_program = mem_strdup(config->engine_program);
@@ -79,6 +80,7 @@ void serving_stop(struct serving *s) {
   workers_stop(s->workers);
   generations_fail_all(s, NULL, GENERATION_BEGUN, &err);
   supervisor_stop(s);
+  roster_stop(s);
   s->stopped = true;
 }
 
@@ -100,12 +102,11 @@ bool serving_authenticate(struct serving *s, struct slice token) {
 
 size_t serving_n_endpoints(const struct serving *s) { return s->models.n; }
 
-const struct endpoint *serving_endpoint_at(const struct serving *s, size_t i) { return &s->models.items[i].door; }
+const struct endpoint *serving_endpoint_at(const struct serving *s, size_t i) { return &s->models.listed[i]->door; }
 
 const struct endpoint *serving_endpoint(const struct serving *s, struct slice name) {
-  for (size_t i = 0; i < s->models.n; i++)
-    if (slice_eq(slice_cstr(s->models.items[i].name), name)) return &s->models.items[i].door;
-  return NULL;
+  const struct model *m = models_find(&s->models, name);
+  return m ? &m->door : NULL;
 }
 
 const char *serving_task_name(enum serving_task task) {
@@ -121,7 +122,10 @@ bool serving_engine_alive(const struct serving *s) { return s->engine.running; }
 
 bool serving_ready(const struct serving *s) {
   bool ready = s->engine.running && !s->draining;
-  for (size_t i = 0; i < s->models.n; i++) ready &= s->models.items[i].door.state == SERVING_READY;
+  for (size_t i = 0; i < s->models.n; i++) {
+    const struct model *m = s->models.listed[i];
+    ready &= m->door.state == SERVING_READY || !m->counts || m->stopped;
+  }
   return ready;
 }
 
@@ -139,6 +143,11 @@ static int check_free(struct serving *s, const struct model *m, bool goes_on, st
     *err = s->refusal;
     return -1;
   }
+  if (m->removed) return error_set(err, ERROR_UNAVAILABLE, "The model %.64s was removed.", m->name);
+  if (m->stopped)
+    return error_set(err, ERROR_INVALID,
+                     "The endpoint %.64s is stopped, since its model was unloaded. \"plinth models load %.64s\" loads it.", m->name,
+                     m->name);
   if (m->door.state == SERVING_FAILED)
     return error_set(err, ERROR_UNAVAILABLE, "The endpoint %.64s cannot be served: %.400s", m->name, m->failure);
   if (s->engine.down)
@@ -201,14 +210,14 @@ static int check_request(const struct serving_request *r, struct error *err) {
 enum { WORKSPACE = 1, ADMIN = 1 };
 
 int serving_check(struct serving *s, const struct endpoint *e, struct error *err) {
-  return check_free(s, &s->models.items[e->index], false, err);
+  return check_free(s, s->models.slots[e->index], false, err);
 }
 
 static uint32_t clamp_u32(size_t v) { return v > UINT32_MAX ? UINT32_MAX : (uint32_t)v; }
 
 struct generation *serving_generate(struct serving *s, const struct serving_request *r,
                                     void (*on_event)(void *arg, const struct serving_event *event), void *arg, struct error *err) {
-  struct model *m = &s->models.items[r->endpoint->index];
+  struct model *m = s->models.slots[r->endpoint->index];
   struct error ours; /* the checks write to it in full, whether the caller wants it or not */
   if (!err) err = &ours;
   if (check_free(s, m, r->goes_on, err) < 0 || check_request(r, err) < 0) return NULL;

@@ -18,10 +18,12 @@
 
 struct serving;
 
-/* A model to serve: the name of its endpoint, and its folder or .gguf file. */
+/* A model to serve: the name of its endpoint, and its folder or .gguf file. stamp: another number when its files are others; 0: not told, or they
+ * are being written at the moment. */
 struct serving_model {
   const char *name, *path;
   const char *kept_dir; /* folder of its own for what is kept of it between starts; NULL: nothing is */
+  uint64_t stamp;
 };
 
 /* Everything is copied but what is said to be borrowed. */
@@ -36,6 +38,7 @@ struct serving_config {
   unsigned request_timeout_ms;    /* from submission to the last token; 0: 600,000 */
   unsigned stall_ms;              /* an engine that has work and gives no sign for so long is killed and started again; 0: 120,000 */
   unsigned restart_delay_ms;      /* before the second restart in a row; doubles up to ten times; 0: 500 */
+  unsigned leave_ms;              /* how long requests of a model that is removed or unloaded may go on; 0: 30,000 */
   size_t waiting_max;             /* generations alive at once; over it 503; 0: 1,024 */
   bool no_auth;
   struct loop *loop;   /* borrowed until serving_stop */
@@ -65,7 +68,7 @@ bool serving_auth_required(const struct serving *s);
 /* ---- endpoints ---- */
 
 enum serving_task { SERVING_CHAT, SERVING_COMPLETIONS, SERVING_EMBEDDINGS }; /* SERVING_COMPLETIONS: generates, has no chat template */
-enum serving_state { SERVING_LOADING, SERVING_READY, SERVING_FAILED };
+enum serving_state { SERVING_LOADING, SERVING_READY, SERVING_FAILED, SERVING_STOPPED /* by serving_unload */ };
 
 /* What the import of a model found (plinth.json), as texts; NULL where it says nothing. */
 struct endpoint_origin {
@@ -90,16 +93,30 @@ struct endpoint {
   const struct tokenizer *tokenizer;
   const struct chat_template *chat_template; /* NULL when it has none */
   const struct endpoint_origin *origin;      /* NULL: it was not imported */
-  int index;                                 /* position in the list, and the model's number on the wire */
+  int index;                                 /* the model's number on the wire, which another one may have when this one is gone */
 };
 
+/* In the order of their names. Endpoints come and go; one that is used over a return to the loop must be held. */
 size_t serving_n_endpoints(const struct serving *s);
 const struct endpoint *serving_endpoint_at(const struct serving *s, size_t i);
 const struct endpoint *serving_endpoint(const struct serving *s, struct slice name); /* NULL when unknown */
 const char *serving_task_name(enum serving_task task);                               /* "llm/v1/chat", … */
-/* Every endpoint has decoded or embedded once since the engine's start, and the engine lives; false with an endpoint in SERVING_FAILED,
- * and while draining. */
+/* While it is held an endpoint stays in memory, with its tokenizer and template, also when it was removed. */
+void serving_hold(const struct endpoint *e);
+void serving_release(struct serving *s, const struct endpoint *e);
+/* Every endpoint that was there from the start, or was ready before, has decoded or embedded since the engine's start, and the engine lives; false with
+ * such an endpoint in SERVING_FAILED, and while draining. One that was added later does not count before it is ready, nor one that is stopped. */
 bool serving_ready(const struct serving *s);
+
+/* ---- models that come and go ---- */
+
+/* What the models folder holds now. New models are read by a worker and loaded; those that are not in the list any more, or whose stamp is another one,
+ * are removed: the endpoint is gone at once, requests under way may end within leave_ms, then its memory is free. */
+void serving_update(struct serving *s, const struct serving_model *models, size_t n);
+/* Loads what was unloaded or failed, with the base of an adapter and the adapters of a base. Returns at once; the state tells. */
+int serving_load(struct serving *s, const struct endpoint *e, struct error *err);
+/* The endpoint stays, in SERVING_STOPPED, and with it those of its adapters; the memory is given back as when it is removed. */
+int serving_unload(struct serving *s, const struct endpoint *e, struct error *err);
 bool serving_engine_alive(const struct serving *s);
 
 /* ---- text work off the loop ---- */

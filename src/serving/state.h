@@ -24,9 +24,9 @@ struct figures {
   struct histogram step_tokens, step_sequences;
 };
 
-/* An endpoint with what only this room needs of it. */
+/* An endpoint with what only this room needs of it. Its ways to come and go: roster.c. */
 struct model {
-  struct endpoint door; /* what the others see */
+  struct endpoint door; /* what the others see; the first member */
   char *name, *path;
   char failure[512];
   char architecture[64], quantization[64];
@@ -34,19 +34,34 @@ struct model {
   struct chat_template *chat_template;
   struct manifest manifest; /* empty without one */
   struct endpoint_origin origin;
-  struct model *base;   /* NULL, or the model that this one is an adapter of, whose tokenizer it uses */
-  char *base_name;      /* of an adapter, until its base is found */
-  bool unreadable;      /* the text could not be read: never sent to the engine */
-  unsigned load_deaths; /* engine processes in a row that ended while they loaded it */
-  bool loaded;          /* this engine process has it */
-  uint32_t n_vocab;     /* as the engine says, when loaded */
+  struct model *base;          /* NULL, or the model that this one is an adapter of, whose tokenizer it uses */
+  char *base_name;             /* of an adapter, until its base is found */
+  uint64_t stamp;              /* of its files */
+  bool unreadable;             /* the text could not be read: never sent to the engine */
+  bool left_out;               /* unreadable because it ended engines */
+  bool counts;                 /* for serving_ready: there from the start, or was ready */
+  bool stopped;                /* unloaded on demand */
+  bool removed;                /* no endpoint any more; it goes when nothing holds it */
+  bool leaving;                /* removed or stopped, and still with the engine, or its requests are */
+  bool lacked_memory;          /* the engine had too little for it */
+  unsigned load_deaths;        /* engine processes in a row that ended while they loaded it */
+  bool asked;                  /* this engine process was told to load it, and has not said that it failed or is gone … */
+  bool loaded;                 /* … and has done so */
+  bool unload_sent;            /* … and was told to free it */
+  size_t n_generations;        /* alive, internal ones too */
+  unsigned holds;              /* serving_hold, and adapters */
+  struct serving *serving;     /* while it leaves … */
+  struct loop_timer *deadline; /* … how long its requests may go on */
+  uint32_t n_vocab;            /* as the engine says, when loaded */
   struct figures figures;
 };
 
 struct models {
-  struct model *items;     /* fixed after models_open: pointers stay */
-  struct model **in_order; /* [n], as they are loaded: adapters after their bases, what ended an engine after all others */
+  struct model *slots[WIRE_MODELS_MAX];  /* by number; pointers stay while the model is held */
+  struct model *listed[WIRE_MODELS_MAX]; /* [n] the endpoints */
   size_t n;
+  struct model *in_order[WIRE_MODELS_MAX]; /* [n_in_order] all, as they are loaded: adapters after their bases, what ended an engine last */
+  size_t n_in_order;
 };
 
 struct principals {
@@ -126,6 +141,10 @@ struct serving {
   struct supervisor engine;
   struct wire_machine machine; /* 0: not measured yet */
   struct generations generations;
+  size_t n_opening;         /* models that workers read */
+  uint64_t passed_over[64]; /* what was read and is no endpoint, the last of them: it is not read again and again */
+  size_t n_passed_over;
+  bool sweep_posted;
   bool draining, aborted, stopped; /* draining: in all three */
   struct error refusal;            /* what new generations are told while draining */
   void (*on_idle)(void *arg);
@@ -142,6 +161,27 @@ void models_take_figures(struct model *m, const struct wire_model *figures);
 void models_fail(struct model *m, const char *sentence, size_t len);
 /* From now on m is loaded after all others, with the adapters of it behind it. */
 void models_load_last(struct models *all, const struct model *m);
+/* Reads what the files of a model tell, on any thread; NULL: there is nothing to serve. */
+struct model *models_read(const struct serving_model *spec);
+/* Makes it an endpoint. False: there is no number or the name is taken; the caller frees it. */
+bool models_enter(struct models *all, struct model *m);
+/* An adapter finds its base and takes its texts; else it fails. */
+void models_join(struct models *all, struct model *m);
+bool models_has_base(const struct models *all, const struct model *adapter); /* one that could serve */
+void models_unlist(struct models *all, struct model *m);                     /* no endpoint any more */
+void models_free(struct models *all, struct model *m);                       /* of no list, or after models_unlist */
+bool models_is_name(const struct serving_model *spec);
+struct model *models_find(const struct models *all, struct slice name); /* of an endpoint; NULL when unknown */
+
+/* ---- roster.c ---- */
+
+/* Its last request, holder or adapter is gone: the next look at the roster may free it. */
+void roster_look_again(struct serving *s);
+/* The engine has freed m. */
+void roster_gone(struct serving *s, struct model *m);
+/* Adapters that failed for want of m are loaded. */
+void roster_base_is_loaded(struct serving *s, const struct model *m);
+void roster_stop(struct serving *s);
 
 /* ---- figures.c ---- */
 
@@ -180,6 +220,9 @@ void supervisor_start(struct serving *s);
 void supervisor_stop(struct serving *s);
 /* Sends waiting generations whose model is ready, as far as the socket's queue has room. */
 void supervisor_pump(struct serving *s);
+/* Asks the engine to load or free m, when one runs. */
+void supervisor_load(struct serving *s, struct model *m);
+void supervisor_unload(struct serving *s, struct model *m);
 /* Tells the engine to forget g. */
 void supervisor_forget(struct serving *s, const struct generation *g);
 

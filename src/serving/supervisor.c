@@ -20,6 +20,7 @@ enum {
   FAILED_STARTS_MAX = 4,
   DEATHS_OF_ONE_MAX = 5,      /* engines that died with a request before it is given up */
   LOAD_DEATHS_MAX = 3,        /* engines that ended while they loaded a model before it is left out: less than FAILED_STARTS_MAX */
+  ADDED_DEATHS_MAX = 2,       /* the same of one that was never ready and came while others were served */
   DELAY_DOUBLINGS_MAX = 3,    /* then ten times the first: 0.5, 1, 2, 4, 5, 5, … s */
   COLLECT_MS = 20,            /* between looks for the end of a killed process */
   COLLECT_LOOKS = 10,         /* a millisecond apart, after the socket was closed */
@@ -67,18 +68,23 @@ void supervisor_forget(struct serving *s, const struct generation *g) {
   flush(s);
 }
 
-static void send_loads(struct serving *s) {
-  struct wire_load load = {0};
-  for (size_t i = 0; i < s->models.n; i++) {
-    const struct model *m = s->models.in_order[i];
-    if (m->unreadable) continue;
-    load.model = (uint32_t)m->door.index;
-    load.is_adapter = m->base != NULL;
-    load.base = m->base ? (uint32_t)m->base->door.index : 0;
-    load.path = slice_cstr(m->path);
-    wire_put_load(&s->engine.io.out, &load);
-  }
+void supervisor_load(struct serving *s, struct model *m) {
+  if (!s->engine.running || m->unreadable || m->stopped || m->leaving || m->asked) return;
+  struct wire_load load = {.model = (uint32_t)m->door.index, .path = slice_cstr(m->path), .is_adapter = m->base != NULL};
+  if (m->base) load.base = (uint32_t)m->base->door.index;
+  m->asked = true;
+  wire_put_load(&s->engine.io.out, &load);
   flush(s);
+}
+
+void supervisor_unload(struct serving *s, struct model *m) {
+  m->unload_sent = true;
+  wire_put_unload(&s->engine.io.out, (uint32_t)m->door.index);
+  flush(s);
+}
+
+static void send_loads(struct serving *s) {
+  for (size_t i = 0; i < s->models.n_in_order; i++) supervisor_load(s, s->models.in_order[i]);
 }
 
 /* ---- the proof that an endpoint works ---- */
@@ -96,7 +102,7 @@ static void on_proof(void *arg, const struct serving_event *event) {
   struct serving *s = g->serving;
   struct model *m = g->model;
   if (event->kind != SERVING_ERROR) m->door.state = SERVING_READY; /* its first event, which is its last */
-  else if (!s->draining) give_up_model(s, m, event->error->message, strlen(event->error->message));
+  else if (!s->draining && !m->leaving) give_up_model(s, m, event->error->message, strlen(event->error->message));
 }
 
 /* One token in, one token or embedding out. A model of one token more would do; any id of its vocabulary is a text. */
@@ -122,24 +128,42 @@ static void prove(struct serving *s, struct model *m) {
 
 static int nonsense(struct error *err, const char *what) { return error_set(err, ERROR_CORRUPT, "The engine sent %s.", what); }
 
+/* The model of a number that the engine was told; NULL for any other. */
+static struct model *asked_model(struct serving *s, uint32_t number) {
+  struct model *m = number < WIRE_MODELS_MAX ? s->models.slots[number] : NULL;
+  return m && m->asked ? m : NULL;
+}
+
 static int on_ready(struct serving *s, const struct wire_model *figures, struct error *err) {
-  if (figures->model >= s->models.n) return nonsense(err, "figures of an unknown model");
-  struct model *m = &s->models.items[figures->model];
-  if (m->loaded || m->door.state != SERVING_LOADING) return nonsense(err, "figures of a model that it was not asked for");
-  models_take_figures(m, figures);
+  struct model *m = asked_model(s, figures->model);
+  if (!m || m->loaded) return nonsense(err, "figures of a model that it was not asked for");
+  m->loaded = true;
   m->load_deaths = 0;
+  if (m->leaving) return 0;
+  models_take_figures(m, figures);
   log_line(LOG_INFO, "serving", "%s is loaded: %s, %s, %llu MiB of weights, %llu MiB for KV, %llu ms.", m->name, m->architecture,
            m->quantization, (unsigned long long)(figures->weight_bytes >> 20), (unsigned long long)(figures->kv_bytes >> 20),
            (unsigned long long)figures->load_ms);
   prove(s, m);
+  roster_base_is_loaded(s, m);
   return 0;
 }
 
 static int on_failed(struct serving *s, const struct wire_failed *f, struct error *err) {
-  if (f->model >= s->models.n) return nonsense(err, "a failure of an unknown model");
-  struct model *m = &s->models.items[f->model];
-  if (m->loaded || m->door.state != SERVING_LOADING) return nonsense(err, "a failure of a model that it was not asked for");
-  give_up_model(s, m, f->message.data, f->message.len);
+  struct model *m = asked_model(s, f->model);
+  if (!m || m->loaded) return nonsense(err, "a failure of a model that it was not asked for");
+  if (m->unload_sent) return 0; /* that it is gone follows */
+  m->asked = false;
+  m->lacked_memory = f->code == ERROR_NO_MEMORY && !m->leaving;
+  if (m->leaving) roster_look_again(s);
+  else give_up_model(s, m, f->message.data, f->message.len);
+  return 0;
+}
+
+static int on_gone(struct serving *s, const struct wire_gone *g, struct error *err) {
+  struct model *m = asked_model(s, g->model);
+  if (!m || !m->unload_sent) return nonsense(err, "the end of a model that it was not told to unload");
+  roster_gone(s, m);
   return 0;
 }
 
@@ -156,8 +180,9 @@ static int check_event(const struct generation *g, const struct wire_event *e, s
   return 0;
 }
 
-static void note_ready(struct serving *s, const struct model *m) {
+static void note_ready(struct serving *s, struct model *m) {
   struct supervisor *e = &s->engine;
+  m->counts = true;
   log_line(LOG_INFO, "serving", "%s is ready.", m->name);
   e->any_ready = true;
   e->failed_starts = 0;
@@ -165,8 +190,8 @@ static void note_ready(struct serving *s, const struct model *m) {
 }
 
 static int on_step(struct serving *s, const struct wire_step *step, struct error *err) {
-  if (step->model >= s->models.n || !s->models.items[step->model].loaded) return nonsense(err, "a step of a model that is not loaded");
-  struct model *m = &s->models.items[step->model];
+  struct model *m = asked_model(s, step->model);
+  if (!m || !m->loaded) return nonsense(err, "a step of a model that is not loaded");
   figures_take(&m->figures, &step->stats);
   for (size_t i = 0; i < step->n_events && !s->stopped; i++) {
     struct generation *g = generations_find(s, step->events[i].id);
@@ -198,7 +223,7 @@ static int on_message(struct serving *s, const struct wire_message *m, struct er
     case WIRE_STEP: return on_step(s, &m->step, err);
     case WIRE_REJECT: return on_reject(s, &m->reject, err);
     case WIRE_MACHINE: s->machine = m->machine; return 0;
-    case WIRE_MODEL_GONE: return nonsense(err, "the end of a model that it was not asked for");
+    case WIRE_MODEL_GONE: return on_gone(s, &m->gone, err);
     case WIRE_LOAD:
     case WIRE_UNLOAD:
     case WIRE_SUBMIT:
@@ -252,8 +277,6 @@ static void on_stall_tick(void *arg) {
   struct supervisor *e = &s->engine;
   uint64_t limit_ns = s->config.stall_ms * 1000000ull;
   bool silent = e->running && s->generations.n_with_engine > 0 && clock_ns() - e->heard_ns > limit_ns;
-  for (size_t i = 0; silent && i < s->models.n; i++) /* loading is silent work */
-    silent = s->models.items[i].loaded || s->models.items[i].door.state == SERVING_FAILED;
   e->stale_ticks = silent ? e->stale_ticks + 1 : 0;
   if (e->stale_ticks < STALL_TICKS) return;
   e->stale_ticks = 0;
@@ -264,39 +287,41 @@ static void on_stall_tick(void *arg) {
 
 /* The one that the engine was loading, or was to load next. */
 static struct model *model_in_loading(struct serving *s) {
-  for (size_t i = 0; i < s->models.n; i++) {
+  for (size_t i = 0; i < s->models.n_in_order; i++) {
     struct model *m = s->models.in_order[i];
-    if (!m->unreadable && !m->loaded && m->door.state == SERVING_LOADING) return m;
+    if (m->asked && !m->loaded && !m->leaving) return m;
   }
   return NULL;
 }
 
 /* A model that ends every engine while it is loaded must not take the others along: they are loaded before it, and it is left out when
- * another one could be loaded. */
+ * another one could be loaded; one that was added while others were served after fewer attempts. */
 static void blame_model(struct serving *s) {
   struct model *m = model_in_loading(s);
   bool any_loaded = false;
-  for (size_t i = 0; i < s->models.n; i++) any_loaded |= s->models.items[i].loaded;
+  for (size_t i = 0; i < s->models.n_in_order; i++) any_loaded |= s->models.in_order[i]->loaded;
   if (!m) return;
   models_load_last(&s->models, m);
   m->load_deaths++;
-  if (!any_loaded || m->load_deaths < LOAD_DEATHS_MAX) return;
+  if (!any_loaded || m->load_deaths < (m->counts ? LOAD_DEATHS_MAX : ADDED_DEATHS_MAX)) return;
   struct error why;
-  error_set(&why, ERROR_UNAVAILABLE, "The engine ended %u times while it loaded this model; it is left out until Plinth is started again.",
-            m->load_deaths);
-  m->unreadable = true;
+  error_set(&why, ERROR_UNAVAILABLE,
+            "The engine ended %u times while it loaded this model; it is left out until \"plinth models load %.64s\" or a new start.",
+            m->load_deaths, m->name);
+  m->unreadable = m->left_out = true;
   give_up_model(s, m, why.message, strlen(why.message));
 }
 
 /* Models have to be loaded again, also those that this engine could not load: the next one may find more memory. */
 static void forget_models(struct serving *s) {
-  for (size_t i = 0; i < s->models.n; i++) {
-    struct model *m = &s->models.items[i];
-    m->loaded = false;
-    if (!m->unreadable) m->door.state = SERVING_LOADING;
+  for (size_t i = 0; i < s->models.n_in_order; i++) {
+    struct model *m = s->models.in_order[i];
+    m->asked = m->loaded = m->unload_sent = m->lacked_memory = false;
+    if (!m->unreadable && !m->stopped) m->door.state = SERVING_LOADING;
     if (!m->unreadable) m->door.failure = NULL;
     figures_forget_engine(&m->figures);
   }
+  roster_look_again(s);
 }
 
 /* The first that a dead engine had and that is to end: it had begun and does not resume, or killed too many. The others it had go back to

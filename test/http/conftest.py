@@ -113,8 +113,8 @@ def start_plinth():
     """Starts servers with options of the test's own."""
     servers = []
 
-    def start(*options):
-        servers.append(Plinth(*options))
+    def start(*options, **more):
+        servers.append(Plinth(*options, **more))
         return servers[-1]
 
     yield start

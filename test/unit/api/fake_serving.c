@@ -136,6 +136,8 @@ int chat_template_encode(const struct chat_template *c, const struct js *context
 
 /* ---- endpoints ---- */
 
+static unsigned held[4];
+
 struct serving *fake_serving_create(struct loop *loop) {
   struct serving *s = mem_zalloc(1, sizeof *s);
   s->plain = make_tokenizer(false);
@@ -168,6 +170,7 @@ struct serving *fake_serving_create(struct loop *loop) {
 }
 
 void fake_serving_destroy(struct serving *s) {
+  for (int i = 0; i < 4; i++) assert(held[i] == 0); /* every call has let go */
   tokenizer_close(s->plain);
   tokenizer_close(s->around);
   free(s);
@@ -193,6 +196,27 @@ const struct endpoint *serving_endpoint(const struct serving *cs, struct slice n
     return e;
   }
   return NULL;
+}
+
+/* ---- what comes and goes ---- */
+
+void serving_hold(const struct endpoint *e) { held[e->index]++; }
+void serving_release(struct serving *s, const struct endpoint *e) {
+  (void)s;
+  assert(held[e->index] > 0);
+  held[e->index]--;
+}
+
+int serving_load(struct serving *s, const struct endpoint *e, struct error *err) {
+  if (e->index == 3) return error_set(err, ERROR_INVALID, "The model broken cannot be loaded.");
+  s->face.endpoints[e->index].state = SERVING_LOADING;
+  return 0;
+}
+
+int serving_unload(struct serving *s, const struct endpoint *e, struct error *err) {
+  (void)err;
+  s->face.endpoints[e->index].state = SERVING_STOPPED;
+  return 0;
 }
 
 const char *serving_task_name(enum serving_task task) {
