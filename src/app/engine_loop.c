@@ -221,7 +221,9 @@ static bool has_work(const struct state *l) {
 
 /* One step of the model whose turn it is. */
 static void work(struct state *l) {
-  engine_slots_work(&l->slots);
+  engine_slots_take(&l->slots);
+  flush(l);
+  engine_slots_start(&l->slots);
   flush(l);
   if (l->stopping || !may_step(l)) return;
   uint32_t n = l->slots.n;

@@ -165,11 +165,14 @@ static bool prepare(struct engine_slots *s, struct engine_job *job) {
   return job->base != NULL;
 }
 
-void engine_slots_work(struct engine_slots *s) {
+void engine_slots_take(struct engine_slots *s) {
   struct engine_job *job = engine_loader_take(&s->loader);
   if (job) finish(s, job);
+}
+
+void engine_slots_start(struct engine_slots *s) {
   while (!s->loader.job && s->jobs) {
-    job = pop(s);
+    struct engine_job *job = pop(s);
     job->beside = s->served;
     if (prepare(s, job)) engine_loader_start(&s->loader, job);
     else free_slot(s, job);

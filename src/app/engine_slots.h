@@ -39,8 +39,10 @@ void engine_slots_load(struct engine_slots *s, const struct wire_load *load);
 int engine_slots_unload(struct engine_slots *s, uint32_t model, struct error *err);
 /* The engine for requests to a model, and the adapter that they go through; NULL: it is not loaded. */
 struct engine *engine_slots_find(struct engine_slots *s, uint32_t model, struct adapter **ret_adapter);
-/* Takes back what is done and begins what is next. */
-void engine_slots_work(struct engine_slots *s);
+/* Takes back what is done. */
+void engine_slots_take(struct engine_slots *s);
+/* Begins what is next. The answers so far should have been sent: a load that ends the process must not look like that of the model before it. */
+void engine_slots_start(struct engine_slots *s);
 bool engine_slots_loading(const struct engine_slots *s); /* a job waits or is under way */
 
 #endif
