@@ -8,9 +8,9 @@
 static void update(struct place *p, const char *models, uint64_t stamp) {
   struct serving_model specs[3];
   size_t n = 0;
-  if (strstr(models, "words")) specs[n++] = (struct serving_model){"words", p->chat, 1};
-  if (strstr(models, "embed")) specs[n++] = (struct serving_model){"embed", p->embed, stamp};
-  if (strstr(models, "broken")) specs[n++] = (struct serving_model){"broken", p->broken, stamp};
+  if (strstr(models, "words")) specs[n++] = (struct serving_model){.name = "words", .path = p->chat, .stamp = 1};
+  if (strstr(models, "embed")) specs[n++] = (struct serving_model){.name = "embed", .path = p->embed, .stamp = stamp};
+  if (strstr(models, "broken")) specs[n++] = (struct serving_model){.name = "broken", .path = p->broken, .stamp = stamp};
   serving_update(p->s, specs, n);
 }
 
