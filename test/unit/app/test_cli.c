@@ -66,7 +66,7 @@ static void help_and_version_are_printed(void **state) {
   expect("help --man", 0, ".TH PLINTH 1");
   expect("help help", 0, "Usage: plinth COMMAND");
   expect("help complete", 0, "Usage: plinth complete [OPTION]... [PROMPT]\n");
-  expect("help models", 0, "Usage: plinth models [OPTION]... [rm NAME | rename NAME NEW]\n");
+  expect("help models", 0, "Usage: plinth models [OPTION]... [rm NAME | rename NAME NEW | load NAME | unload NAME]\n");
 }
 
 /* Every command that the help lists has a help of its own. */
@@ -98,6 +98,8 @@ static void wrong_command_lines_exit_with_2(void **state) {
   expect("eval x", 2, "Name a text with --text");
   expect("inspect", 2, "FILE|DIR|NAME is missing.");
   expect("quantize", 2, "plinth: MODEL is missing.");
+  expect("models load", 2, "Write \"plinth models load NAME\".");
+  expect("models frob x", 2, "there are rm NAME, rename NAME NEW, load NAME and unload NAME");
   expect("quantize x", 2, "plinth: OUT.gguf is missing.");
   expect("inspect a b", 2, "one argument too many");
   expect("inspect --jsno x", 2, "did you mean --json?");
