@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/cores.h"
 #include "base/mem.h"
 
 enum { THREADS_MAX = 1024, PAUSES_PER_LOOK = 32, CACHE_LINE = 64 };
@@ -190,7 +191,7 @@ struct pool *pool_create(int n_threads, struct error *err) {
               n_threads);
     return NULL;
   }
-  int cores = pool_cores_usable();
+  int cores = cores_usable();
   if (n_threads == 0) n_threads = cores < THREADS_MAX ? cores : THREADS_MAX;
   struct pool *p = mem_aligned(CACHE_LINE, sizeof *p);
   memset(p, 0, sizeof *p);
@@ -215,98 +216,4 @@ void pool_destroy(struct pool *p) {
   stop_threads(p, p->n_threads - 1);
   free(p->threads);
   free(p);
-}
-
-/* ---- how many cores ---- */
-
-static int cores_by_affinity(void) {
-  for (int n_cpus = 1024; n_cpus <= 1 << 20; n_cpus *= 2) {
-    cpu_set_t *set = CPU_ALLOC(n_cpus);
-    if (!set) break;
-    size_t size = CPU_ALLOC_SIZE(n_cpus);
-    int rc = sched_getaffinity(0, size, set), count = rc == 0 ? CPU_COUNT_S(size, set) : 0;
-    int code = errno;
-    CPU_FREE(set);
-    if (rc == 0) return count;
-    if (code != EINVAL) break; /* EINVAL: the kernel knows more CPUs than the set has room for */
-  }
-  long online = sysconf(_SC_NPROCESSORS_ONLN);
-  return online > 0 ? (int)online : 1;
-}
-
-/* The first line of dir/name; false when there is none. */
-static bool read_line(const char *dir, const char *name, char *line, int size) {
-  char path[PATH_MAX];
-  if (snprintf(path, sizeof path, "%s/%s", dir, name) >= (int)sizeof path) return false;
-  FILE *f = fopen(path, "re");
-  if (!f) return false;
-  bool ok = fgets(line, size, f) != NULL;
-  fclose(f);
-  return ok;
-}
-
-/* The quota of one cgroup directory in cores; 0 when it sets none. */
-static double quota_of(const char *dir, bool v2) {
-  char line[128], period_line[64];
-  long long quota, period;
-  if (v2)
-    return read_line(dir, "cpu.max", line, sizeof line) && sscanf(line, "%lld %lld", &quota, &period) == 2 && period > 0
-               ? (double)quota / (double)period
-               : 0;
-  if (!read_line(dir, "cpu.cfs_quota_us", line, sizeof line) || !read_line(dir, "cpu.cfs_period_us", period_line, sizeof period_line))
-    return 0;
-  quota = atoll(line);
-  period = atoll(period_line);
-  return quota > 0 && period > 0 ? (double)quota / (double)period : 0;
-}
-
-/* The smallest quota from mount/group up to mount; 0 when none is set. */
-static double quota_up(const char *mount, const char *group, bool v2) {
-  char dir[PATH_MAX];
-  if (snprintf(dir, sizeof dir, "%s%s", mount, group) >= (int)sizeof dir) return 0;
-  double least = 0;
-  for (size_t floor = strlen(mount);;) {
-    double quota = quota_of(dir, v2);
-    if (quota > 0 && (least == 0 || quota < least)) least = quota;
-    char *slash = strrchr(dir + floor, '/');
-    if (!slash) return least;
-    *slash = '\0';
-  }
-}
-
-/* True when the comma-separated list holds the word. */
-static bool list_has(const char *list, const char *word) {
-  size_t len = strlen(word);
-  for (const char *at = list; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL) {
-    if (strncmp(at, word, len) == 0 && (at[len] == ',' || at[len] == '\0')) return true;
-  }
-  return false;
-}
-
-static double cores_by_cgroup(void) {
-  FILE *f = fopen("/proc/self/cgroup", "re");
-  if (!f) return 0;
-  char line[PATH_MAX + 128];
-  double least = 0;
-  while (fgets(line, sizeof line, f)) { /* hierarchy:controllers:/path */
-    line[strcspn(line, "\n")] = '\0';
-    char *controllers = strchr(line, ':'), *group = controllers ? strchr(controllers + 1, ':') : NULL;
-    if (!group) continue;
-    *group++ = '\0';
-    controllers++;
-    double quota = 0;
-    if (*controllers == '\0') quota = quota_up("/sys/fs/cgroup", group, true);
-    else if (list_has(controllers, "cpu")) quota = quota_up("/sys/fs/cgroup/cpu", group, false);
-    if (quota > 0 && (least == 0 || quota < least)) least = quota;
-  }
-  fclose(f);
-  return least;
-}
-
-int pool_cores_usable(void) {
-  int cores = cores_by_affinity();
-  double quota = cores_by_cgroup();
-  /* Rounded down: a thread more than the quota pays for would be stopped in the middle of every job. */
-  if (quota > 0 && quota < cores) cores = (int)quota;
-  return cores > 0 ? cores : 1;
 }

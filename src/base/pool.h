@@ -11,13 +11,11 @@ struct pool;
 /* tile in [0, n_tiles); worker in [0, pool_threads): an index for per-thread scratch. */
 typedef void pool_fn(void *job, int tile, int worker);
 
-/* n_threads counts the caller; 0 means the cores that this process may use (affinity and cgroup quota). */
+/* n_threads counts the caller; 0 means cores_usable(). */
 struct pool *pool_create(int n_threads, struct error *err);
 void pool_destroy(struct pool *p); /* NULL is fine */
 int pool_threads(const struct pool *p);
 /* Returns when every tile is done. One tile, or one thread: runs on the caller without waking anyone. */
 void pool_run(struct pool *p, pool_fn *fn, void *job, int n_tiles);
-/* The cores that this process may really use: affinity mask and cgroup v1/v2 quota, at least 1. */
-int pool_cores_usable(void);
 
 #endif

@@ -1,7 +1,9 @@
 /* Tests of base/pool. SPDX-License-Identifier: Apache-2.0 */
 #include <stdatomic.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
+#include "base/cores.h"
 #include "base/pool.h"
 #include "check.h"
 
@@ -63,12 +65,32 @@ static void jobs_follow_each_other_awake_and_asleep(void **state) {
 
 static void the_default_is_what_the_process_may_use(void **state) {
   (void)state;
-  assert_true(pool_cores_usable() >= 1);
+  assert_true(cores_usable() >= 1);
   struct pool *p = pool_create(0, NULL);
   assert_non_null(p);
-  assert_int_equal(pool_threads(p), pool_cores_usable());
+  assert_int_equal(pool_threads(p), cores_usable());
   pool_destroy(p);
   pool_destroy(NULL);
+}
+
+static double cpu_seconds(void) {
+  struct rusage u;
+  getrusage(RUSAGE_SELF, &u);
+  return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) + (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) * 1e-6;
+}
+
+/* After work, and with more threads than cores too. */
+static void an_idle_pool_uses_no_cpu(void **state) {
+  (void)state;
+  struct pool *all = pool_create(0, NULL), *crowded = pool_create(8, NULL);
+  assert_true(all && crowded);
+  for (int i = 0; i < 100; i++) run_and_check(all, 64), run_and_check(crowded, 64);
+  usleep(100000); /* the threads that still spin fall asleep */
+  double before = cpu_seconds();
+  usleep(1000000);
+  double used = cpu_seconds() - before;
+  if (used > 0.01) fail_msg("ten milliseconds at most were expected; an idle second took %.3f s of CPU", used);
+  pool_destroy(all), pool_destroy(crowded);
 }
 
 static void pools_come_and_go(void **state) {
@@ -86,6 +108,7 @@ int main(void) {
       cmocka_unit_test(every_tile_runs_once_for_any_number_of_threads),
       cmocka_unit_test(jobs_follow_each_other_awake_and_asleep),
       cmocka_unit_test(the_default_is_what_the_process_may_use),
+      cmocka_unit_test(an_idle_pool_uses_no_cpu),
       cmocka_unit_test(pools_come_and_go),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
