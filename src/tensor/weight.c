@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 
 #include "base/mem.h"
+#include "base/numa.h"
 #include "tensor/compute.h"
 #include "tensor/quants.h"
 
@@ -122,6 +123,7 @@ static struct weight *make_weight(const struct compute *c, const struct weight_s
     free(w);
     return NULL;
   }
+  numa_spread(data, bytes);
   madvise(data, bytes, MADV_HUGEPAGE);
   w->data = data;
   if (s->in_order) w->in_order = memcpy(w->data + w->n_panels * w->panel_bytes, s->in_order, order_bytes);
