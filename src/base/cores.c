@@ -98,10 +98,9 @@ double cores_quota(const char *root) {
   return least;
 }
 
-int cores_usable(void) {
-  int cores = cores_by_affinity();
-  double quota = cores_quota("");
-  /* Rounded down: a thread more than the quota pays for would be stopped in the middle of every job. */
-  if (quota > 0 && quota < cores) cores = (int)quota;
+int cores_within(int cores, double quota) {
+  if (quota > 0 && quota < cores) cores = (int)(quota + 0.5);
   return cores > 0 ? cores : 1;
 }
+
+int cores_usable(void) { return cores_within(cores_by_affinity(), cores_quota("")); }

@@ -97,6 +97,16 @@ static void nonsense_is_no_quota(void **state) {
   assert_quota(0);
 }
 
+static void a_quota_counts_as_the_nearest_number_of_cores(void **state) {
+  (void)state;
+  assert_int_equal(cores_within(4, 0), 4);
+  assert_int_equal(cores_within(4, 1.4), 1);
+  assert_int_equal(cores_within(4, 1.5), 2);
+  assert_int_equal(cores_within(4, 3.9), 4);
+  assert_int_equal(cores_within(4, 9), 4);
+  assert_int_equal(cores_within(4, 0.2), 1);
+}
+
 /* As under taskset. */
 static void the_affinity_mask_bounds_cores_and_pool(void **state) {
   (void)state;
@@ -123,6 +133,7 @@ int main(void) {
       CASE(a_quota_of_version_1_counts),
       CASE(a_group_that_cannot_be_seen_leaves_the_root_of_the_mount),
       CASE(nonsense_is_no_quota),
+      cmocka_unit_test(a_quota_counts_as_the_nearest_number_of_cores),
       cmocka_unit_test(the_affinity_mask_bounds_cores_and_pool),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
