@@ -96,6 +96,7 @@ static const struct options_row rows[] = {
 /* A model or an adapter, and what a model needs beside its engine. */
 struct loaded {
   struct model *model;     /* NULL: an adapter of another one */
+  struct model *draft;     /* its draft model; NULL: none */
   struct adapter *adapter; /* or NULL */
   uint64_t begin_ns;
   struct buf bytes; /* of all tokens, one after the other; none for a special token */
@@ -145,6 +146,7 @@ static int read_tokens(struct loaded *l, const struct file_model *file, const ch
 
 static void loaded_free(struct loaded *l) {
   adapter_free(l->adapter);
+  model_free(l->draft);
   model_free(l->model);
   buf_free(&l->bytes);
   free(l->begin);
@@ -186,17 +188,34 @@ static void packer_destroy(struct compute *packer) {
   pool_destroy(pool);
 }
 
+static struct model *load_weights(struct host *h, struct engine_job *job, const struct file_model *file, const char *kept_dir,
+                                  struct compute *packer) {
+  struct model_options options = {
+      .kept_dir = kept_dir, .packer = packer, .cancelled = &job->cancelled, .reserved_bytes = atomic_load(&h->kv_unheld) + mapped_bytes()};
+  return model_load(file, h->compute, &options, &job->error);
+}
+
+static int open_draft(struct loaded *l, struct host *h, struct engine_job *job, struct compute *packer) {
+  if (job->load.draft.len == 0) return 0;
+  char *path = mem_dup(job->load.draft.data, job->load.draft.len);
+  char *kept_dir = h->kept_dir ? weight_cache_path(h->kept_dir, path) : NULL;
+  struct file_model *file = file_model_open(path, &job->error);
+  l->draft = file ? load_weights(h, job, file, kept_dir, packer) : NULL;
+  file_model_close(file);
+  free(kept_dir);
+  free(path);
+  return l->draft ? 0 : error_prefix(&job->error, "The draft model");
+}
+
 static int open_model(struct loaded *l, struct host *h, struct engine_job *job, const char *path, struct compute *packer) {
   struct file_model *file = file_model_open(path, &job->error);
   int result = file ? 0 : -1;
   char *kept_dir = h->kept_dir ? weight_cache_path(h->kept_dir, path) : NULL;
-  struct model_options options = {
-      .kept_dir = kept_dir, .packer = packer, .cancelled = &job->cancelled, .reserved_bytes = atomic_load(&h->kv_unheld) + mapped_bytes()};
-  if (result == 0 && !(l->model = model_load(file, h->compute, &options, &job->error))) result = -1;
+  if (result == 0 && !(l->model = load_weights(h, job, file, kept_dir, packer))) result = -1;
   if (result == 0 && model_info(l->model)->task == MODEL_GENERATE) result = read_tokens(l, file, kept_dir, &job->error);
   free(kept_dir);
   file_model_close(file);
-  return result;
+  return result < 0 ? -1 : open_draft(l, h, job, packer);
 }
 
 static int open_adapter(struct loaded *l, struct engine_job *job, const char *path, struct compute *packer) {
@@ -246,6 +265,7 @@ static unsigned tidy(void *ctx) {
 
 static struct engine *make_engine(const struct host *h, struct loaded *l, struct error *err) {
   struct engine_config config = {.model = l->model,
+                                 .draft = l->draft,
                                  .memory = h->memory,
                                  .speculation = h->speculation,
                                  .token_bytes = token_bytes,
@@ -259,7 +279,12 @@ static uint64_t kv_bytes(const struct model *m, const struct engine *e) {
   if (model_info(m)->task != MODEL_GENERATE) return 0;
   struct engine_stats stats;
   engine_stats(e, &stats);
-  return stats.pages_total * (uint64_t)model_kv_layout(m).page_bytes;
+  return stats.pages_total * (uint64_t)stats.page_bytes;
+}
+
+static uint64_t all_weight_bytes(const struct loaded *l) {
+  if (l->adapter) return adapter_weight_bytes(l->adapter);
+  return model_weight_bytes(l->model) + (l->draft ? model_weight_bytes(l->draft) : 0);
 }
 
 static void tell(const struct loaded *l, const struct model *m, uint64_t kv_bytes, struct wire_model *out) {
@@ -269,7 +294,7 @@ static void tell(const struct loaded *l, const struct model *m, uint64_t kv_byte
                              .n_embd = (uint32_t)info->n_embd,
                              .n_vocab = (uint32_t)info->n_vocab,
                              .n_parameters = info->n_parameters,
-                             .weight_bytes = l->adapter ? adapter_weight_bytes(l->adapter) : model_weight_bytes(m),
+                             .weight_bytes = all_weight_bytes(l),
                              .kv_bytes = kv_bytes,
                              .load_ms = (clock_ns() - l->begin_ns) / 1000000,
                              .architecture = slice_cstr(info->architecture),

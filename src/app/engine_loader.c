@@ -66,11 +66,13 @@ struct engine_job *engine_job_create(const struct wire_load *load) {
   struct engine_job *job = mem_zalloc(1, sizeof *job);
   job->load = *load;
   job->load.path = slice_make(mem_dup(load->path.data, load->path.len), load->path.len);
+  job->load.draft = slice_make(mem_dup(load->draft.data, load->draft.len), load->draft.len);
   return job;
 }
 
 void engine_job_free(struct engine_job *job) {
   if (!job) return;
   free((void *)job->load.path.data);
+  free((void *)job->load.draft.data);
   free(job);
 }

@@ -12,7 +12,7 @@
 struct engine_job {
   struct engine_job *next; /* of whoever holds it */
   bool unloads;            /* else it loads */
-  struct wire_load load;   /* owns its path; of one that unloads only the model counts */
+  struct wire_load load;   /* owns its paths; of one that unloads only the model counts */
   void *base;              /* of an adapter: what was loaded for its base */
   bool beside;             /* other models are served meanwhile: it takes little of the machine */
   atomic_bool cancelled;

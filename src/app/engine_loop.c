@@ -125,7 +125,7 @@ static void flush(struct state *l) {
 static struct wire_stats stats_of(const struct engine *e, bool stepped) {
   struct engine_stats s;
   engine_stats(e, &s);
-  const struct engine_drafts *text = &s.drafts[ENGINE_DRAFT_TEXT];
+  const struct engine_drafts *text = &s.drafts[ENGINE_DRAFT_TEXT], *model = &s.drafts[ENGINE_DRAFT_MODEL];
   return (struct wire_stats){.waiting = (uint32_t)s.waiting,
                              .running = (uint32_t)s.running,
                              .pages_used = (uint32_t)s.pages_used,
@@ -147,6 +147,9 @@ static struct wire_stats stats_of(const struct engine *e, bool stepped) {
                                         [WIRE_COUNT_TEXT_DRAFTS] = text->n,
                                         [WIRE_COUNT_TEXT_DRAFTED] = text->drafted,
                                         [WIRE_COUNT_TEXT_ACCEPTED] = text->accepted,
+                                        [WIRE_COUNT_MODEL_DRAFTS] = model->n,
+                                        [WIRE_COUNT_MODEL_DRAFTED] = model->drafted,
+                                        [WIRE_COUNT_MODEL_ACCEPTED] = model->accepted,
                                         [WIRE_COUNT_DECODE_NS] = s.decode_ns,
                                         [WIRE_COUNT_DECODE_BYTES] = s.decode_bytes,
                                         [WIRE_COUNT_PREFILL_NS] = s.prefill_ns,

@@ -33,7 +33,7 @@ struct serve_args {
   const char *host, *data_dir, *models_dir, *weight_cache, *compute, *kernels, *speculate, *log_level, *log_format;
   int64_t port, threads, kv_mib, drain_s, request_timeout_s, stall_s;
   bool no_auth, show_token, metrics_vllm;
-  struct options_list cors_origins;
+  struct options_list cors_origins, drafts;
 };
 
 #define TO_STRING(member) OPTION_STRING_TO(struct serve_args, member)
@@ -114,6 +114,14 @@ static const struct options_row rows[] = {
      .choices = "on|off",
      .help = "Draft tokens from what the text holds already, where that pays. It makes texts that repeat themselves come faster and never "
              "changes one."},
+    {.name = "draft",
+     OPTION_LIST_TO(struct serve_args, drafts),
+     .metavar = "MODEL=DRAFT",
+     .env = "PLINTH_DRAFT",
+     .key = "draft",
+     .help = "Lets the small model DRAFT guess ahead for MODEL, where that pays; may be given for several models. Both lie in the models "
+             "folder "
+             "and have the same vocabulary. It makes single streams come faster and never changes one."},
     {.name = "kv-mib",
      TO_INT(kv_mib),
      .metavar = "MIB",
@@ -334,6 +342,22 @@ static char *weight_cache_dir(const struct server *v) {
   return strcmp(asked, "off") == 0 ? NULL : mem_strdup(asked);
 }
 
+/* The names of each --draft; free_drafts them, also after an error. */
+static int read_drafts(const struct options_list *list, struct serving_draft *out, struct error *err) {
+  for (size_t i = 0; i < list->n; i++) {
+    const char *text = list->items[i], *sign = strchr(text, '=');
+    if (!sign || sign == text || !sign[1] || strchr(sign + 1, '='))
+      return error_set(err, ERROR_INVALID, "--draft \"%.100s\" is not MODEL=DRAFT, two names of models.", text);
+    out[i] = (struct serving_draft){mem_dup(text, (size_t)(sign - text)), sign + 1};
+  }
+  return 0;
+}
+
+static void free_drafts(struct serving_draft *drafts, size_t n) {
+  for (size_t i = 0; i < n; i++) free((char *)drafts[i].model);
+  free(drafts);
+}
+
 static int open_serving(struct server *v, const struct paths_models *models, struct error *err) {
   const struct serve_args *a = v->args;
   const char *cache = v->cache_dir = weight_cache_dir(v);
@@ -354,8 +378,11 @@ static int open_serving(struct server *v, const struct paths_models *models, str
                                      NULL};
   uint64_t *stamps = models_watch_stamps(v->models_dir, models);
   struct serving_model *specs = models_watch_specs(models, stamps, cache);
+  struct serving_draft *drafts = mem_zalloc(a->drafts.n + 1, sizeof *drafts);
   struct serving_config config = {.models = specs,
                                   .n_models = models->n,
+                                  .drafts = drafts,
+                                  .n_drafts = a->drafts.n,
                                   .engine_program = "/proc/self/exe",
                                   .engine_args = engine_args,
                                   .compute = a->compute,
@@ -367,7 +394,8 @@ static int open_serving(struct server *v, const struct paths_models *models, str
                                   .no_auth = a->no_auth,
                                   .loop = net_loop(v->net),
                                   .store = v->store};
-  v->serving = serving_create(&config, err);
+  if (read_drafts(&a->drafts, drafts, err) == 0) v->serving = serving_create(&config, err);
+  free_drafts(drafts, a->drafts.n);
   models_watch_specs_free(specs, models->n);
   free(stamps);
   free(record);

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "engine/drafter.h"
 #include "engine/memory.h"
 #include "engine/state.h"
 
@@ -20,14 +21,15 @@ static size_t held_positions(const struct engine *e, size_t n) { return (size_t)
 static int init_pages(struct engine *e, struct error *err) {
   struct engine_memory *m = e->config.memory;
   e->kv = model_kv_layout(e->model);
+  e->page_bytes = e->kv.page_bytes + (e->config.draft ? model_kv_layout(e->config.draft).page_bytes : 0);
   if (!m) m = e->own_memory = engine_memory_create(e->config.kv_bytes_max);
-  uint64_t context_bytes = sequence_pages_for(held_positions(e, e->info->context_tokens)) * (uint64_t)e->kv.page_bytes;
+  uint64_t context_bytes = sequence_pages_for(held_positions(e, e->info->context_tokens)) * (uint64_t)e->page_bytes;
   if (m->bytes_max < context_bytes && !m->grows)
     return error_set(
         err, ERROR_NO_MEMORY, "The KV memory of %llu MiB is too small: one full context of %zu tokens needs %llu MiB. Raise --kv-mib.",
         (unsigned long long)(m->bytes_max >> 20), e->info->context_tokens, (unsigned long long)((context_bytes + (1 << 20) - 1) >> 20));
   if (m->bytes_max < context_bytes) m->bytes_max = context_bytes;
-  return pages_init(&e->pages, m, e->kv.page_bytes, (size_t)(m->bytes_max / e->kv.page_bytes), err);
+  return pages_init(&e->pages, m, e->page_bytes, (size_t)(m->bytes_max / e->page_bytes), err);
 }
 
 static void init_step(struct engine *e) {
@@ -56,6 +58,28 @@ static void copy_stop_ids(struct engine *e, const struct engine_config *config) 
   e->config.n_stop_ids = n;
 }
 
+static uint64_t clock_of(void *ctx) { return engine__clock_ns(ctx); }
+
+static int init_draft(struct engine *e, struct error *err) {
+  if (!e->config.draft || e->config.speculation == ENGINE_SPECULATE_OFF) {
+    e->config.draft = NULL;
+    return 0;
+  }
+  if (drafter_check(e->config.draft, e->model, err) < 0) return -1;
+  struct drafter_config config = {.model = e->config.draft,
+                                  .target = e->model,
+                                  .page_offset = model_kv_layout(e->model).page_bytes,
+                                  .clock_ns = clock_of,
+                                  .clock_ctx = e};
+  e->drafter = drafter_create(&config);
+  return 0;
+}
+
+static void guess(void *ctx, struct draft_ask *asks, size_t n) {
+  struct engine *e = ctx;
+  drafter_guess(e->drafter, asks, n, &e->sched.draft_cost);
+}
+
 static void init_sched(struct engine *e) {
   const struct engine_config *from = &e->config;
   struct sched_config config = {.running_max = from->running_max ? from->running_max : RUNNING_DEFAULT,
@@ -66,6 +90,12 @@ static void init_sched(struct engine *e) {
                                 .window = e->info->window_tokens,
                                 .held_max = held_positions(e, SIZE_MAX),
                                 .speculation = from->speculation};
+  if (e->drafter) {
+    config.guess = guess;
+    config.guess_ctx = e;
+    config.draft_context = model_info(from->draft)->context_tokens;
+    config.draft_weight = drafter_weight(e->drafter);
+  }
   if (config.running_max > config.out_rows_max) config.running_max = config.out_rows_max;
   if (config.running_max > config.rows_max) config.running_max = config.rows_max;
   for (int i = 0; i < ENGINE_CLASSES; i++) config.weights[i] = from->class_weights[i] > 0 ? from->class_weights[i] : 1 << i;
@@ -78,7 +108,7 @@ struct engine *engine_create(const struct engine_config *config, struct error *e
   e->model = config->model;
   e->info = model_info(config->model);
   copy_stop_ids(e, config);
-  if (e->info->task == MODEL_GENERATE && init_pages(e, err) < 0) {
+  if (init_draft(e, err) < 0 || (e->info->task == MODEL_GENERATE && init_pages(e, err) < 0)) {
     engine_destroy(e);
     return NULL;
   }
@@ -90,6 +120,7 @@ struct engine *engine_create(const struct engine_config *config, struct error *e
 void engine_destroy(struct engine *e) {
   if (!e) return;
   sched_deinit(&e->sched);
+  drafter_destroy(e->drafter);
   for (size_t i = 0; e->samplers && e->samplers[i]; i++) sampler_destroy(e->samplers[i]);
   pages_deinit(&e->pages);
   engine_memory_destroy(e->own_memory);
@@ -289,4 +320,5 @@ void engine_stats(const struct engine *e, struct engine_stats *out) {
   out->prefill_operations = (uint64_t)e->prefill_operations;
   out->step_tokens = e->step_tokens;
   out->step_sequences = e->step_sequences;
+  out->page_bytes = e->page_bytes;
 }

@@ -49,6 +49,7 @@ void engine_memory_stats(const struct engine_memory *m, struct engine_memory_sta
 
 struct engine_config {
   struct model *model;          /* borrowed */
+  struct model *draft;          /* a small model whose tokens are the same ids, which guesses ahead; borrowed; NULL: none */
   struct engine_memory *memory; /* MODEL_GENERATE: borrowed; NULL: memory of its own … */
   uint64_t kv_bytes_max;        /* … of so many bytes, as for engine_memory_create */
   size_t running_max;           /* sequences in a step; 0: 64 */
@@ -151,7 +152,7 @@ bool engine_busy(const struct engine *e); /* something waits or runs */
 void engine_step(struct engine *e, const struct engine_event **ret_events, size_t *ret_n);
 
 /* Where drafts come from. */
-enum engine_draft_kind { ENGINE_DRAFT_TEXT, ENGINE_DRAFT_KINDS };
+enum engine_draft_kind { ENGINE_DRAFT_TEXT /* looked up in it */, ENGINE_DRAFT_MODEL, ENGINE_DRAFT_KINDS };
 
 struct engine_drafts {
   uint64_t n;                 /* drafts: one for a sequence in a step */
@@ -172,6 +173,7 @@ struct engine_stats {
    * operations (two for a product and its sum) of their products with weights. */
   uint64_t decode_ns, decode_bytes, prefill_ns, prefill_operations;
   size_t step_tokens, step_sequences; /* of the last step: rows, and sequences that had any */
+  size_t page_bytes;                  /* of a KV page, with the part of the draft model */
 };
 void engine_stats(const struct engine *e, struct engine_stats *out);
 

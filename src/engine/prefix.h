@@ -25,6 +25,7 @@ struct prefix_node {
   uint64_t unused_ns;                      /* … since then, by the memory's clock */
   uint64_t hash;
   void *page;        /* NULL: claimed, hollow, or a root */
+  bool drafted;      /* the part of the page that is the draft model's is whole */
   const void *owner; /* who computes it */
   size_t refs;       /* sequences; of a root too */
   size_t n_children;

@@ -124,7 +124,7 @@ static void let_go(struct sched *c, struct sequence *s) {
   }
   prefix_release_root(&c->prefix, s->root);
   s->root = NULL;
-  s->n_shared = s->n_computed = s->n_left = s->n_lacks = 0;
+  s->n_shared = s->n_computed = s->n_left = s->n_lacks = s->model_draft.n_kv = 0;
 }
 
 static void leave_running(struct sched *c, struct sequence *s) {
@@ -279,7 +279,10 @@ static void publish(struct sched *c, struct sequence *s) {
     struct prefix_node *node = prefix_put(&c->prefix, s->nodes[i], parent, s->tokens + i * PAGE, s->pages[i]);
     if (!node) return;
     s->nodes[i] = node;
+    bool ours = s->pages[i] == node->page;
     s->pages[i] = node->page;
+    if (ours) node->drafted = s->model_draft.n_kv >= (i + 1) * PAGE;
+    else if (!node->drafted && s->model_draft.n_kv > i * PAGE) s->model_draft.n_kv = i * PAGE;
   }
 }
 
@@ -468,17 +471,64 @@ static double row_cost(const struct sched *c, size_t n_decoding) {
   return row > 0 && step > 0 ? row * (double)n_decoding / step : 1;
 }
 
-static void draft(struct sched *c, struct sequence *s, size_t rows_free, double cost) {
+/* Rows that a draft of s may have. */
+static size_t draft_rows_max(const struct sched *c, const struct sequence *s, size_t rows_free) {
   size_t left = s->n_tokens_max - s->n_tokens, most = left > 1 ? left - 1 : 0, room = free_positions(c, s);
   if (most > room) most = room;
-  if (most > rows_free) most = rows_free;
+  return most < rows_free ? most : rows_free;
+}
+
+static void add_draft(struct sched *c, struct sequence *s, enum engine_draft_kind kind, const int32_t *tokens, size_t n) {
+  s->n_draft = n;
+  s->draft = tokens;
+  s->draft_kind = kind;
+  if (n == 0) return;
+  give_rows(c, s, n);
+  c->stats.drafts[kind].n++;
+  c->stats.drafts[kind].drafted += n;
+}
+
+/* The text's own guess for s, and how many of its tokens are worth a row. */
+static size_t look_up(struct sequence *s, size_t most, double cost) {
+  s->speculation.expected = 0;
   if (cost >= 1) most = 0;
   if (most == 0) s->speculation.n_guess = 0;
-  else s->n_draft = speculate_draft(&s->speculation, s->tokens, s->n_tokens, most, cost);
-  give_rows(c, s, s->n_draft);
-  if (s->n_draft == 0) return;
-  c->stats.drafts[ENGINE_DRAFT_TEXT].n++;
-  c->stats.drafts[ENGINE_DRAFT_TEXT].drafted += s->n_draft;
+  return most ? speculate_draft(&s->speculation, s->tokens, s->n_tokens, most, cost) : 0;
+}
+
+/* ALWAYS takes each in its turn. */
+static size_t ask_model(struct sched *c, struct sequence *s, size_t most, size_t n_decoding, size_t n_text, double cost) {
+  if (!c->config.guess || n_decoding > SCHED_DRAFTED_MAX) return 0;
+  if (c->config.speculation == ENGINE_SPECULATE_ALWAYS && n_text && s->n_tokens % 3 == 0) return 0;
+  double text_speed = n_text ? (1 + s->speculation.expected) / (1 + (double)n_text * cost) : 1;
+  return sched__model_draft(c, s, most, n_decoding, text_speed);
+}
+
+/* Pages of what the draft model is to compute. */
+static void take_draft_pages(struct sched *c, struct sequence *s, size_t n) {
+  while (s->n_pages < sequence_pages_for(s->n_tokens + n)) take_page(c, s, claim(c, s));
+}
+
+/* Drafts of the n sequences that decode, with at most `extra` rows. */
+static void plan_drafts(struct sched *c, size_t n, size_t extra) {
+  struct draft_ask asks[SCHED_DRAFTED_MAX];
+  if (sched__is_plain(c, n)) extra = 0;
+  size_t n_asks = 0;
+  double cost = row_cost(c, n);
+  for (size_t i = 0; i < n; i++) {
+    struct sequence *s = c->plan.items[i];
+    size_t most = draft_rows_max(c, s, extra), n_text = look_up(s, most, cost), n_model = ask_model(c, s, most, n, n_text, cost);
+    if (n_model) {
+      take_draft_pages(c, s, n_model);
+      s->model_draft.tried_at = s->n_tokens;
+      asks[n_asks++] = (struct draft_ask){.sequence = s, .n = n_model, .rows_max = sched__catch_up_rows(c, n)};
+    } else {
+      add_draft(c, s, ENGINE_DRAFT_TEXT, s->speculation.guess, n_text);
+    }
+    extra -= n_model ? n_model : n_text;
+  }
+  if (n_asks) c->config.guess(c->config.guess_ctx, asks, n_asks);
+  for (size_t i = 0; i < n_asks; i++) add_draft(c, asks[i].sequence, ENGINE_DRAFT_MODEL, asks[i].sequence->model_draft.guess, asks[i].n);
 }
 
 static void plan_decode(struct sched *c) {
@@ -486,17 +536,8 @@ static void plan_decode(struct sched *c) {
   for (struct sequence *s = c->running.first; s; s = s->next)
     if (decodes(s)) give_rows(c, s, 1);
   c->stats.decode_tokens += p->n_rows;
-  if (c->config.speculation == ENGINE_SPECULATE_OFF || p->n == 0) {
-    p->n_decode = p->n_rows;
-    return;
-  }
   size_t most = c->config.rows_max < c->config.out_rows_max ? c->config.rows_max : c->config.out_rows_max;
-  size_t extra = most - c->running.n, n = p->n;
-  double cost = row_cost(c, n);
-  for (size_t i = 0; i < n; i++) {
-    draft(c, p->items[i], extra, cost);
-    extra -= p->items[i]->n_draft;
-  }
+  if (c->config.speculation != ENGINE_SPECULATE_OFF && p->n > 0) plan_drafts(c, p->n, most - c->running.n);
   p->n_decode = p->n_rows;
 }
 
@@ -566,10 +607,18 @@ static void trim(struct sched *c, struct sequence *s) {
   while (s->n_pages > sequence_pages_for(s->n_tokens)) pages_give(c->pages, s->pages[--s->n_pages]);
 }
 
+/* Of what the draft model computed, what it computed of tokens that came. */
+static void keep_right(struct sched *c, struct sequence *s, size_t n_right, size_t n_before) {
+  if (s->n_draft == 0 || s->draft_kind != ENGINE_DRAFT_MODEL) return;
+  if (s->model_draft.n_kv > n_before + n_right) s->model_draft.n_kv = n_before + n_right;
+  sched__learn_draft(c, s, s->tokens + n_before, s->n_new);
+}
+
 void sched_commit(struct sched *c, struct sequence *s) {
   size_t wrong = s->n_draft ? s->n_draft + 1 - s->n_new : 0, n_before = s->n_tokens - s->n_new;
   if (s->n_new && c->config.speculation != ENGINE_SPECULATE_OFF) speculate_learn(&s->speculation, s->tokens + n_before, s->n_new);
-  c->stats.drafts[ENGINE_DRAFT_TEXT].accepted += s->n_draft - wrong;
+  if (s->n_draft) c->stats.drafts[s->draft_kind].accepted += s->n_draft - wrong;
+  keep_right(c, s, s->n_draft - wrong, n_before);
   c->stats.decode_tokens += s->n_draft - wrong;
   trim(c, s);
   advance(c, s, s->n_rows - wrong, true);
@@ -578,7 +627,11 @@ void sched_commit(struct sched *c, struct sequence *s) {
   leave_behind(c, s);
 }
 
-void sched_took(struct sched *c, uint64_t ns) { cost_observe(&c->cost, c->plan.n_decode, c->plan.n_prompt, ns); }
+void sched_took(struct sched *c, uint64_t ns) {
+  const struct sched_plan *p = &c->plan;
+  cost_observe(&c->cost, p->n_decode, p->n_prompt, ns);
+  if (c->config.guess && p->n_prompt == 0) sched__learn_cost(c, p->n, p->n_decode - p->n, ns);
+}
 
 void sched_flush(struct sched *c) {
   for (void *page; c->pages && (page = prefix_evict(&c->prefix));) pages_give(c->pages, page);

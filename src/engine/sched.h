@@ -25,8 +25,17 @@
 #include "engine/sequence.h"
 
 enum { SCHED_OVERTAKEN_MAX = 16, SCHED_ASIDE_MAX = 8, SCHED_TEXTS_MAX = 256 };
+enum { SCHED_DRAFTED_MAX = 16 }; /* sequences for which a draft model guesses; beside more nothing is gained */
 /* What a token costs its principal. */
 enum { SCHED_PROMPT_WORK = 1, SCHED_OUTPUT_WORK = 2 };
+
+/* Guesses that a draft model is to make. */
+struct draft_ask {
+  struct sequence *sequence; /* into model_draft.guess */
+  size_t n;                  /* so many; then how many there are */
+  size_t rows_max; /* that may be computed for what it has not seen yet; when they are not enough there are no guesses this time */
+  void **pages;    /* the drafter's own */
+};
 
 struct sched_config {
   size_t running_max;      /* <= rows_max and <= out_rows_max */
@@ -37,6 +46,11 @@ struct sched_config {
   size_t held_max;         /* with a window: positions that a sequence holds at once, at most: window + rows_max + a page */
   double slowdown;
   enum engine_speculation speculation;
+  /* A draft model: guesses what each ask wants (drafter.h says how). NULL: none. Not with a window. */
+  void (*guess)(void *ctx, struct draft_ask *asks, size_t n);
+  void *guess_ctx;
+  size_t draft_context; /* positions that it can take */
+  double draft_weight;  /* the time of its pass over one of the model's, until that was measured */
   double weights[ENGINE_CLASSES];
 };
 
@@ -54,7 +68,13 @@ struct sched {
   struct sequence *blocked;     /* the first in turn, when it found too little memory */
   struct prefix prefix;
   struct fair fair;
-  struct cost cost;
+  struct cost cost, draft_cost; /* of a step, of a pass of the draft model */
+  double draft_right;           /* of a guess of the draft model, over all sequences */
+  bool draft_seen;              /* one was tried */
+  /* What drafts cost is compared with steps that had none, which are made now and then: ns of one by the sequences in it (0: not known), and of
+   * a row of a draft beside them. */
+  double plain_ns[SCHED_DRAFTED_MAX + 1], draft_row_ns;
+  unsigned n_since_plain;
   struct sequence_list running; /* in order of admission */
   struct heap deadlines;        /* of waiting sequences */
   struct sequence **buckets;    /* by id */
@@ -92,5 +112,19 @@ bool sched_busy(const struct sched *c);
 
 /* Between the files of sched: s, which was taken from its flow, begins. */
 void sched__started(struct sched *c, struct sequence *s, uint64_t now_ns);
+/* How many tokens the draft model shall guess for s, at most `most`; text_speed: tokens for the time of one with the text's own draft (1: none). */
+size_t sched__model_draft(struct sched *c, struct sequence *s, size_t most, size_t n_decoding, double text_speed);
+/* Rows of a prompt that the draft model may catch up in a step. */
+size_t sched__catch_up_rows(const struct sched *c, size_t n_decoding);
+/* Shared pages whose part of the draft model others computed; and to others those that are whole by now. Between: s's rows alone, if any of them
+ * lies in a shared page. */
+void sched__draft_take(struct sequence *s);
+void sched__draft_tell(const struct sequence *s);
+/* Whether this step shall have no drafts, to see what it costs without. */
+bool sched__is_plain(struct sched *c, size_t n_decoding);
+/* A step without prompt rows took so long. */
+void sched__learn_cost(struct sched *c, size_t n_decoding, size_t draft_rows, uint64_t ns);
+/* What came in the place of the draft model's guesses. */
+void sched__learn_draft(struct sched *c, struct sequence *s, const int32_t *came, size_t n);
 
 #endif

@@ -106,7 +106,7 @@ bool sequence_completes_stop(struct sequence *s, struct slice bytes) {
 size_t sequence_pages_for(size_t n_positions) { return (n_positions + KV_PAGE_TOKENS - 1) / KV_PAGE_TOKENS; }
 
 int32_t sequence_token_at(const struct sequence *s, size_t position) {
-  return position < s->n_tokens ? s->tokens[position] : s->speculation.guess[position - s->n_tokens];
+  return position < s->n_tokens ? s->tokens[position] : s->draft[position - s->n_tokens];
 }
 
 bool sequence_reports(const struct sequence *s, size_t p) {

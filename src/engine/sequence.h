@@ -11,6 +11,15 @@
 struct flow;
 struct prefix_node;
 
+/* What the draft model knows of a sequence and guessed for it. */
+struct model_draft {
+  int32_t guess[SPECULATE_ROWS_MAX];
+  size_t n_kv;     /* positions whose keys and values of the draft model lie in the pages */
+  double right;    /* chance of a guess */
+  bool learns;     /* right was set to its first value */
+  size_t tried_at; /* tokens when it was last tried */
+};
+
 struct sequence {
   struct engine_request request; /* its lists point into this sequence */
   int32_t *tokens;               /* [n_tokens] prompt, then what was generated */
@@ -27,6 +36,7 @@ struct sequence {
   bool penalized;     /* a penalty is set: … */
   struct tally tally; /* … of its tokens; without the prompt's when only the generated ones count */
   struct speculation speculation;
+  struct model_draft model_draft;
 
   /* the scheduler's */
   struct sequence *next, *prev, *hash_next; /* in its flow's waiting list, or in the running list */
@@ -49,8 +59,10 @@ struct sequence {
   size_t n_paid;   /* prompt positions that are charged for and not computed yet */
 
   /* the step under way */
-  size_t n_rows;             /* positions from n_computed on; 0: none */
-  size_t n_draft;            /* of these rows, the last ones, whose tokens are speculation.guess */
+  size_t n_rows;        /* positions from n_computed on; 0: none */
+  size_t n_draft;       /* of these rows, the last ones, whose tokens are draft */
+  const int32_t *draft; /* speculation.guess or model_draft.guess */
+  enum engine_draft_kind draft_kind;
   size_t n_new;              /* tokens that came out of it */
   enum engine_finish finish; /* of the last of them */
 };

@@ -73,6 +73,7 @@ size_t speculate_draft(struct speculation *s, const int32_t *tokens, size_t n, s
   if (!s->learns) memcpy(s->right, RIGHT_AT_FIRST, sizeof s->right);
   s->learns = true;
   s->n_guess = 0;
+  s->expected = 0;
   catch_up(s, tokens, n);
   size_t end = find(s, tokens, n);
   if (end == 0) return 0;
@@ -85,6 +86,7 @@ size_t speculate_draft(struct speculation *s, const int32_t *tokens, size_t n, s
   for (; worth < most; worth++) {
     chance *= s->right[class_of(s->n_match + worth)];
     if (chance <= row_cost) break;
+    s->expected += chance;
   }
   return worth;
 }

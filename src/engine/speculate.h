@@ -7,7 +7,7 @@
  * The guess is what followed when the last tokens last occurred (the longest of 4, 3 or 2 tokens that did): an index of the sequence's own
  * prompt and output, brought up to date as it grows, in bounded memory and constant time a token. How often guesses were right is counted for
  * each length of match, also while nothing is drafted: so a sequence whose text begins to repeat is noticed at no cost, and one that does not
- * repeat costs nothing. Another source of drafts (a smaller model) goes into speculate_draft, which is all that the scheduler knows. */
+ * repeat costs nothing. The other source of drafts is a small model (drafter.h). */
 #ifndef ENGINE_SPECULATE_H
 #define ENGINE_SPECULATE_H
 #include <stdbool.h>
@@ -32,6 +32,7 @@ struct speculation {
   /* the last guess */
   int32_t guess[SPECULATE_ROWS_MAX];
   size_t n_guess, n_match; /* n_match: tokens that were found again */
+  double expected;         /* of those that are worth a row, how many should be right */
 };
 
 void speculate_deinit(struct speculation *s); /* fine on {0} */

@@ -31,6 +31,8 @@ struct engine {
   const struct model_info *info;
   struct kv_layout kv;
   struct engine_memory *own_memory; /* NULL: it is somebody else's */
+  size_t page_bytes;                /* of both models */
+  struct drafter *drafter;          /* NULL: none */
   struct pages pages;
   struct sched sched;
   /* the step under way; arrays sized for the model's rows */

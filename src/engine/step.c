@@ -97,7 +97,7 @@ static void score_run(void *job, int tile, int worker) {
     score(e, x, e->samplers[worker]);
     if (x->prompt) return;
     take_token(e, x);
-    if (x->finish == ENGINE_RUNNING && i + 1 < run->n && x->token == x->sequence->speculation.guess[i]) continue;
+    if (x->finish == ENGINE_RUNNING && i + 1 < run->n && x->token == x->sequence->draft[i]) continue;
     run->n = i + 1;
   }
 }

@@ -23,6 +23,7 @@ static void free_all(struct serving *s) {
   workers_destroy(s->workers);
   principals_free(&s->principals);
   models_close(&s->models);
+  drafts_free(&s->drafts);
   for (char **arg = s->engine_args; *arg; arg++) free(*arg);
   free(s->engine_args);
   free(s->engine_program);
@@ -34,6 +35,7 @@ struct serving *serving_create(const struct serving_config *config, struct error
   struct serving *s = mem_zalloc(1, sizeof *s);
   s->config = *config;
   s->config.models = NULL;
+  s->config.drafts = NULL;
   if (!s->config.request_timeout_ms) s->config.request_timeout_ms = REQUEST_TIMEOUT_MS;
   if (!s->config.stall_ms) s->config.stall_ms = STALL_MS;
   if (!s->config.restart_delay_ms) s->config.restart_delay_ms = RESTART_DELAY_MS;
@@ -43,7 +45,9 @@ struct serving *serving_create(const struct serving_config *config, struct error
   s->engine_program = mem_strdup(config->engine_program);
   s->engine_args = copy_args(config->engine_args);
   s->compute = mem_strdup(config->compute ? config->compute : "fast");
-  if (models_open(&s->models, config->models, config->n_models, err) < 0 || principals_read(&s->principals, config->store, err) < 0) {
+  drafts_copy(&s->drafts, config->drafts, config->n_drafts);
+  if (models_open(&s->models, config->models, config->n_models, err) < 0 || drafts_check(s, err) < 0 ||
+      principals_read(&s->principals, config->store, err) < 0) {
     free_all(s);
     return NULL;
   }

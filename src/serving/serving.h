@@ -26,10 +26,17 @@ struct serving_model {
   uint64_t stamp;
 };
 
+/* A model and the small one that drafts for it, by name; their tokens must be the same. */
+struct serving_draft {
+  const char *model, *draft;
+};
+
 /* Everything is copied but what is said to be borrowed. */
 struct serving_config {
   const struct serving_model *models; /* in the order of the endpoints */
   size_t n_models;
+  const struct serving_draft *drafts;
+  size_t n_drafts;
   const char *engine_program;     /* the program to start as engine ("/proc/self/exe"), with the argument "engine" */
   const char *const *engine_args; /* further arguments for it, NULL-terminated; NULL: none */
   const char *compute;            /* "fast", "precise" or "f32" */

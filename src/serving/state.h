@@ -64,6 +64,12 @@ struct models {
   size_t n_in_order;
 };
 
+/* Owns its strings. */
+struct drafts {
+  struct serving_draft *items;
+  size_t n;
+};
+
 struct principals {
   struct store_token *tokens;
   size_t n, cap;
@@ -138,6 +144,7 @@ struct serving {
   struct models models;
   struct principals principals;
   struct workers *workers;
+  struct drafts drafts;
   struct supervisor engine;
   struct wire_machine machine; /* 0: not measured yet */
   struct generations generations;
@@ -182,6 +189,15 @@ void roster_gone(struct serving *s, struct model *m);
 /* Adapters that failed for want of m are loaded. */
 void roster_base_is_loaded(struct serving *s, const struct model *m);
 void roster_stop(struct serving *s);
+
+/* ---- drafts.c ---- */
+
+void drafts_copy(struct drafts *d, const struct serving_draft *from, size_t n);
+void drafts_free(struct drafts *d);
+/* Whether all pairs fit; the models are there. */
+int drafts_check(const struct serving *s, struct error *err);
+/* Where the draft model of m lies; NULL: it has none, or none that fits, which is logged. */
+const char *drafts_path(const struct serving *s, const struct model *m);
 
 /* ---- figures.c ---- */
 

@@ -72,6 +72,8 @@ void supervisor_load(struct serving *s, struct model *m) {
   if (!s->engine.running || m->unreadable || m->stopped || m->leaving || m->asked) return;
   struct wire_load load = {.model = (uint32_t)m->door.index, .path = slice_cstr(m->path), .is_adapter = m->base != NULL};
   if (m->base) load.base = (uint32_t)m->base->door.index;
+  const char *draft = drafts_path(s, m);
+  if (draft) load.draft = slice_cstr(draft);
   m->asked = true;
   wire_put_load(&s->engine.io.out, &load);
   flush(s);

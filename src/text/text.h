@@ -58,6 +58,8 @@ int tokenizer_encode(const struct tokenizer *t, struct slice text, unsigned flag
 void tokenizer_decode(const struct tokenizer *t, const int32_t *ids, size_t n, bool skip_special, struct buf *out);
 
 int32_t tokenizer_n_vocab(const struct tokenizer *t); /* ids are in [0, n_vocab) */
+/* Whether every id stands for the same text in both; *ret_first is the first that does not. How text is cut into them may differ. */
+bool tokenizer_same_ids(const struct tokenizer *a, const struct tokenizer *b, int32_t *ret_first);
 /* The bytes that a token adds to a text (byte-level: raw bytes, maybe half a character); empty for ids out of range.
  * For WordPiece the text with its leading space where one belongs. Borrowed from t. */
 struct slice tokenizer_token_bytes(const struct tokenizer *t, int32_t id);

@@ -404,6 +404,16 @@ void tokenizer_decode(const struct tokenizer *t, const int32_t *ids, size_t n, b
 
 int32_t tokenizer_n_vocab(const struct tokenizer *t) { return t->n_vocab; }
 
+bool tokenizer_same_ids(const struct tokenizer *a, const struct tokenizer *b, int32_t *ret_first) {
+  int32_t n_a = tokenizer_n_vocab(a), n_b = tokenizer_n_vocab(b), n = n_a < n_b ? n_a : n_b, id = 0;
+  while (id < n && tokenizer_is_special(a, id) == tokenizer_is_special(b, id) &&
+         slice_eq(tokenizer_token_bytes(a, id), tokenizer_token_bytes(b, id)))
+    id++;
+  if (id == n && n_a == n_b) return true;
+  *ret_first = id;
+  return false;
+}
+
 struct slice tokenizer_token_bytes(const struct tokenizer *t, int32_t id) {
   if (id < 0 || id >= t->n_vocab) return slice_make(NULL, 0);
   return slice_make(t->text.data + t->text_begin[id], t->text_begin[id + 1] - t->text_begin[id]);

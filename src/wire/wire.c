@@ -90,6 +90,7 @@ void wire_put_load(struct buf *out, const struct wire_load *m) {
   put(out, m->is_adapter, 4);
   put(out, m->is_adapter ? m->base : 0, 4);
   put_text(out, m->path);
+  put_text(out, m->is_adapter ? SLICE("") : m->draft);
   frame_end(out, begin);
 }
 
@@ -300,16 +301,19 @@ static int bad_value(const char *what, uint64_t value, struct error *err) {
 
 static int check_model(uint32_t model, struct error *err) { return model < WIRE_MODELS_MAX ? 0 : bad_value("model", model, err); }
 
+static bool has_zero(struct slice text) { return text.len && memchr(text.data, '\0', text.len); }
+
 static int decode_load(struct reader *r, struct wire_load *m, struct error *err) {
   m->model = get_u32(r);
   uint32_t is_adapter = get_u32(r);
   m->is_adapter = is_adapter == 1;
   m->base = get_u32(r);
   m->path = get_text(r, WIRE_TEXT_MAX);
+  m->draft = get_text(r, WIRE_TEXT_MAX);
   if (is_adapter > 1) return bad_value("adapter mark", is_adapter, err);
   if (check_model(m->base, err) < 0) return -1;
-  if (memchr(m->path.data ? m->path.data : "", '\0', m->path.len))
-    return error_set(err, ERROR_CORRUPT, "The frame's path holds a zero byte.");
+  if (has_zero(m->path) || has_zero(m->draft)) return error_set(err, ERROR_CORRUPT, "A path in the frame holds a zero byte.");
+  if (m->is_adapter && m->draft.len) return error_set(err, ERROR_CORRUPT, "The frame gives an adapter a draft model.");
   return check_model(m->model, err);
 }
 

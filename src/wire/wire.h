@@ -58,6 +58,7 @@ struct wire_load {
   bool is_adapter; /* path holds an adapter of the model `base`, which was asked for earlier and shares weights and KV pages */
   uint32_t base;   /* < WIRE_MODELS_MAX */
   struct slice path;
+  struct slice draft; /* of a draft model for it; empty: none */
 };
 
 /* Free the model's memory: what it still computes ends without a word, and a load that is asked for or under way is given up. Adapters go before

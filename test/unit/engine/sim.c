@@ -14,34 +14,6 @@ uint64_t sim_random(struct sim *m, uint64_t below) {
   return (m->random >> 33) % below;
 }
 
-void sim_open(struct sim *m, const struct sim_options *o) {
-  static const double equal[ENGINE_CLASSES] = {1, 2, 4, 8};
-  struct error err;
-  *m = (struct sim){.random = 1, .now_ns = 1, .ns_fixed = 10000000, .ns_row = 1000000, .vocab = 4};
-  m->requests = mem_zalloc(SIM_IDS, sizeof *m->requests);
-  struct sched_config config = {.running_max = o->running_max,
-                                .rows_max = o->rows_max,
-                                .out_rows_max = o->rows_max,
-                                .prefill_rows_max = o->prefill_rows_max ? o->prefill_rows_max : o->rows_max,
-                                .slowdown = 2,
-                                .window = o->window,
-                                .held_max = o->window + o->rows_max + KV_PAGE_TOKENS,
-                                .speculation = o->speculation};
-  for (int i = 0; i < ENGINE_CLASSES; i++) config.weights[i] = (o->weights ? o->weights : equal)[i];
-  size_t page_bytes = o->page_bytes ? o->page_bytes : KV_PAGE_TOKENS * sizeof(uint64_t);
-  m->memory = o->memory;
-  if (!o->memory && !o->embeds) m->memory = m->own_memory = engine_memory_create(o->n_pages * page_bytes);
-  if (!o->embeds) assert_int_equal(pages_init(&m->pages, m->memory, page_bytes, (size_t)(m->memory->bytes_max / page_bytes), &err), 0);
-  sched_init(&m->sched, &config, o->embeds ? NULL : &m->pages);
-}
-
-void sim_close(struct sim *m) {
-  sched_deinit(&m->sched);
-  pages_deinit(&m->pages);
-  engine_memory_destroy(m->own_memory);
-  free(m->requests);
-}
-
 /* ---- the model ---- */
 
 static uint64_t chain_next(const struct sequence *s, uint64_t before, size_t position, int32_t token) {
@@ -55,6 +27,74 @@ static uint64_t *slot(const struct sequence *s, size_t position) {
 }
 
 static struct sim_request *request_of(const struct sim *m, uint64_t id) { return &m->requests[id % SIM_IDS]; }
+
+/* ---- the draft model: the same hashes, in the second half of a page ---- */
+
+static uint64_t *draft_slot(const struct sequence *s, size_t position) { return slot(s, position) + KV_PAGE_TOKENS; }
+
+/* What stands before a row must be of this very text: a stale or foreign part of a page shows here. */
+static uint64_t draft_row(const struct sequence *s, const struct sim_request *r, size_t p, int32_t token) {
+  if (p && p <= s->n_tokens) assert_true(*draft_slot(s, p - 1) == r->chain[p - 1]);
+  return *draft_slot(s, p) = chain_next(s, p ? *draft_slot(s, p - 1) : 0, p, token);
+}
+
+static void guess_one(struct sim *m, struct draft_ask *a) {
+  struct sequence *s = a->sequence;
+  const struct sim_request *r = request_of(m, s->request.id);
+  size_t n_caught_up = 0;
+  sched__draft_take(s);
+  for (; s->model_draft.n_kv < s->n_tokens - 1 && n_caught_up < a->rows_max; n_caught_up++, s->model_draft.n_kv++)
+    draft_row(s, r, s->model_draft.n_kv, s->tokens[s->model_draft.n_kv]);
+  sched__draft_tell(s);
+  if (s->model_draft.n_kv < s->n_tokens - 1) a->n = 0;
+  for (size_t i = 0; i < a->n; i++) {
+    size_t p = s->n_tokens - 1 + i;
+    uint64_t value = draft_row(s, r, p, i ? s->model_draft.guess[i - 1] : s->tokens[p]);
+    s->model_draft.n_kv = p + 1;
+    bool right = sim_random(m, 4) > 0;
+    s->model_draft.guess[i] = (int32_t)((right ? value : sim_random(m, 1000)) % (uint64_t)m->vocab);
+    m->n_guessed++;
+  }
+}
+
+static void guess(void *ctx, struct draft_ask *asks, size_t n) {
+  assert_true(n > 0 && n <= SCHED_DRAFTED_MAX);
+  for (size_t i = 0; i < n; i++) guess_one(ctx, &asks[i]);
+}
+
+void sim_open(struct sim *m, const struct sim_options *o) {
+  static const double equal[ENGINE_CLASSES] = {1, 2, 4, 8};
+  struct error err;
+  *m = (struct sim){.random = 1, .now_ns = 1, .ns_fixed = 10000000, .ns_row = 1000000, .vocab = 4};
+  m->requests = mem_zalloc(SIM_IDS, sizeof *m->requests);
+  struct sched_config config = {.running_max = o->running_max,
+                                .rows_max = o->rows_max,
+                                .out_rows_max = o->rows_max,
+                                .prefill_rows_max = o->prefill_rows_max ? o->prefill_rows_max : o->rows_max,
+                                .slowdown = 2,
+                                .window = o->window,
+                                .held_max = o->window + o->rows_max + KV_PAGE_TOKENS,
+                                .speculation = o->speculation};
+  if (o->drafts) {
+    config.guess = guess;
+    config.guess_ctx = m;
+    config.draft_context = SIM_CONTEXT - 20;
+    config.draft_weight = 0.1;
+  }
+  for (int i = 0; i < ENGINE_CLASSES; i++) config.weights[i] = (o->weights ? o->weights : equal)[i];
+  size_t page_bytes = o->page_bytes ? o->page_bytes : (o->drafts ? 2 : 1) * KV_PAGE_TOKENS * sizeof(uint64_t);
+  m->memory = o->memory;
+  if (!o->memory && !o->embeds) m->memory = m->own_memory = engine_memory_create(o->n_pages * page_bytes);
+  if (!o->embeds) assert_int_equal(pages_init(&m->pages, m->memory, page_bytes, (size_t)(m->memory->bytes_max / page_bytes), &err), 0);
+  sched_init(&m->sched, &config, o->embeds ? NULL : &m->pages);
+}
+
+void sim_close(struct sim *m) {
+  sched_deinit(&m->sched);
+  pages_deinit(&m->pages);
+  engine_memory_destroy(m->own_memory);
+  free(m->requests);
+}
 
 static void extend_truth(struct sim_request *r, const struct sequence *s) {
   for (; r->n_chain < s->n_tokens; r->n_chain++)
@@ -75,15 +115,14 @@ static void compute(struct sim *m, struct sequence *s) {
   assert_true(r->alive && s->n_rows > 0 && s->n_computed + s->n_rows <= known + s->n_draft);
   for (size_t i = 0; i < s->n_rows; i++) {
     size_t p = s->n_computed + i;
-    int32_t token = p < known ? s->tokens[p] : s->speculation.guess[p - known];
+    int32_t token = p < known ? s->tokens[p] : s->draft[p - known];
     uint64_t value = chain_next(s, p ? *slot(s, p - 1) : 0, p, token);
     *slot(s, p) = value;
     if (p < known) assert_true(value == r->chain[p]);
     if (p < known && sequence_reports(s, p)) s->n_reported = p + 2;
     if (p + 1 < known || !goes_on) continue;
     choose(m, s, value);
-    goes_on =
-        s->finish == ENGINE_RUNNING && p + 1 < known + s->n_draft && s->tokens[s->n_tokens - 1] == s->speculation.guess[p + 1 - known];
+    goes_on = s->finish == ENGINE_RUNNING && p + 1 < known + s->n_draft && s->tokens[s->n_tokens - 1] == s->draft[p + 1 - known];
   }
   extend_truth(r, s);
 }

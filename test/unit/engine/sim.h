@@ -30,6 +30,7 @@ struct sim {
   uint64_t n_submitted, n_ended, n_cancelled, n_expired;
   uint64_t longest_steps; /* from submission to end */
   double *work;           /* by principal, or NULL */
+  uint64_t n_guessed;     /* by the draft model */
 };
 
 struct sim_options {
@@ -37,7 +38,7 @@ struct sim_options {
   size_t page_bytes;            /* 0: the least */
   size_t n_pages, running_max, rows_max, prefill_rows_max;
   enum engine_speculation speculation;
-  bool embeds;
+  bool embeds, drafts; /* drafts: with a draft model */
   size_t window;
   const double *weights;
 };

@@ -18,7 +18,7 @@ enum { SEQUENCES = 17, PAGES_MIN = TINY_CONTEXT / KV_PAGE_TOKENS };
 struct rig {
   struct pool *pool;
   struct compute *compute;
-  struct model *model;
+  struct model *model, *draft;
   struct engine *engine;
 };
 
@@ -30,11 +30,13 @@ struct rig_options {
   enum engine_speculation speculation;
   bool warm; /* everything is asked for twice, and the second answers count */
   bool windowed;
+  enum { DRAFT_NONE, DRAFT_SELF, DRAFT_LIKE, DRAFT_OTHER } draft; /* the model itself, one that thinks much alike, a stranger */
+  size_t n;                                                       /* sequences; 0: all */
   uint64_t (*clock_ns)(void *ctx);
 };
 
 enum { WINDOW = 40 };
-static char *path, *windowed_path;
+static char *path, *windowed_path, *like_path, *other_path, *wider_path;
 
 static struct slice token_text(void *ctx, int32_t id) {
   static const char letters[] = "abcdefghijklmnopqrstuvwxyz";
@@ -42,19 +44,27 @@ static struct slice token_text(void *ctx, int32_t id) {
   return slice_make(letters + id % 26, 1);
 }
 
+static struct model *load(const char *from, struct compute *compute, size_t rows_max) {
+  struct error err;
+  struct file_model *file = file_model_open(from, &err);
+  if (!file) fail_msg("%s", err.message);
+  struct model *m = model_load(file, compute, &(struct model_options){.rows_max = rows_max}, &err);
+  if (!m) fail_msg("%s", err.message);
+  file_model_close(file);
+  return m;
+}
+
 static struct rig rig_open(struct rig_options o) {
   struct error err;
-  struct rig r;
+  struct rig r = {0};
   r.pool = pool_create(o.threads ? o.threads : 2, &err);
   r.compute = compute_create(o.mode, r.pool, o.isa ? o.isa : COMPUTE_ISA_ALL, &err);
-  struct file_model *file = file_model_open(o.windowed ? windowed_path : path, &err);
-  if (!file) fail_msg("%s", err.message);
-  r.model = model_load(file, r.compute, &(struct model_options){.rows_max = o.rows_max}, &err);
-  if (!r.model) fail_msg("%s", err.message);
-  file_model_close(file);
+  r.model = load(o.windowed ? windowed_path : path, r.compute, o.rows_max);
+  if (o.draft) r.draft = load(o.draft == DRAFT_SELF ? path : o.draft == DRAFT_LIKE ? like_path : other_path, r.compute, 0);
   struct kv_layout kv = model_kv_layout(r.model);
   struct engine_config config = {.model = r.model,
-                                 .kv_bytes_max = (o.pages ? o.pages : 400) * kv.page_bytes,
+                                 .kv_bytes_max = (o.pages ? o.pages : 400) * kv.page_bytes * (o.draft ? 2 : 1),
+                                 .draft = r.draft,
                                  .prefill_rows_max = o.prefill_rows_max,
                                  .speculation = o.speculation,
                                  .clock_ns = o.clock_ns,
@@ -66,6 +76,7 @@ static struct rig rig_open(struct rig_options o) {
 
 static void rig_close(struct rig *r) {
   engine_destroy(r->engine);
+  model_free(r->draft);
   model_free(r->model);
   compute_destroy(r->compute);
   pool_destroy(r->pool);
@@ -129,9 +140,9 @@ static void collect(struct rig *rig, struct outcome *outcomes) {
   }
 }
 
-static void ask_for_all(struct rig *rig, struct outcome *outcomes) {
+static void ask_for(struct rig *rig, struct outcome *outcomes, size_t n) {
   memset(outcomes, 0, SEQUENCES * sizeof *outcomes);
-  for (uint64_t id = 0; id < SEQUENCES; id++) {
+  for (uint64_t id = 0; id < n; id++) {
     int32_t prompt[TINY_CONTEXT];
     struct engine_request r = request_of(id, prompt);
     submit(rig, &r);
@@ -143,11 +154,12 @@ static struct outcome *run_all(struct rig_options options, struct engine_stats *
   struct rig rig = rig_open(options);
   struct outcome *outcomes = mem_zalloc(SEQUENCES, sizeof *outcomes);
   struct engine_stats stats;
-  ask_for_all(&rig, outcomes);
-  if (options.warm) ask_for_all(&rig, outcomes);
+  size_t n = options.n ? options.n : SEQUENCES;
+  ask_for(&rig, outcomes, n);
+  if (options.warm) ask_for(&rig, outcomes, n);
   engine_stats(rig.engine, &stats);
   assert_int_equal(stats.pages_used, 0);
-  assert_int_equal(stats.finished, options.warm ? 2 * SEQUENCES : SEQUENCES);
+  assert_int_equal(stats.finished, options.warm ? 2 * n : n);
   if (ret_stats) *ret_stats = stats;
   rig_close(&rig);
   return outcomes;
@@ -169,14 +181,16 @@ static struct outcome *run_alone(struct rig_options options) {
   return outcomes;
 }
 
-static void same(const struct outcome *a, const struct outcome *b) {
-  for (int id = 0; id < SEQUENCES; id++) {
+static void same_of(const struct outcome *a, const struct outcome *b, size_t n) {
+  for (size_t id = 0; id < n; id++) {
     assert_int_equal(a[id].n, 70);
     assert_int_equal(b[id].n, 70);
     assert_memory_equal(a[id].tokens, b[id].tokens, 70 * sizeof(int32_t));
     assert_memory_equal(a[id].logprobs, b[id].logprobs, 70 * sizeof(float));
   }
 }
+
+static void same(const struct outcome *a, const struct outcome *b) { same_of(a, b, SEQUENCES); }
 
 /* ---- the same bits ---- */
 
@@ -240,6 +254,100 @@ static void prefixes_are_hit_and_drafts_accepted_in_these_comparisons(void **sta
   assert_true(stats.prefix_hit_tokens >= 500);
   assert_true(stats.drafts[0].accepted >= 100 && stats.drafts[0].drafted > stats.drafts[0].accepted);
   assert_true(stats.decode_tokens >= 2 * SEQUENCES * 69);
+}
+
+/* ---- a draft model ---- */
+
+/* Few enough that it guesses for all that decode. */
+enum { DRAFTED = 13 };
+
+static void a_draft_model_changes_no_bit_however_well_it_guesses(void **state) {
+  (void)state;
+  struct outcome *alone = run_alone((struct rig_options){.mode = COMPUTE_FAST});
+  const struct rig_options others[] = {
+      {.speculation = ENGINE_SPECULATE_ALWAYS},
+      {.speculation = ENGINE_SPECULATE_ALWAYS, .n = DRAFTED},
+      {.speculation = ENGINE_SPECULATE_ALWAYS, .n = DRAFTED, .warm = true, .rows_max = 40, .threads = 3},
+      {.speculation = ENGINE_SPECULATE_ALWAYS, .n = DRAFTED, .pages = PAGES_MIN + 2},
+      {.speculation = ENGINE_SPECULATE_ALWAYS, .n = 1},
+      {.n = DRAFTED},
+      {.n = 2, .threads = 1},
+  };
+  for (int draft = DRAFT_SELF; draft <= DRAFT_OTHER; draft++) {
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+      struct rig_options o = others[i];
+      struct engine_stats stats;
+      o.mode = COMPUTE_FAST;
+      o.draft = draft;
+      struct outcome *other = run_all(o, &stats);
+      same_of(alone, other, o.n ? o.n : SEQUENCES);
+      if (o.pages) assert_true(stats.preemptions > 0);
+      if (o.speculation == ENGINE_SPECULATE_ALWAYS && o.n) assert_true(stats.drafts[ENGINE_DRAFT_MODEL].n > 10 * o.n);
+      free(other);
+    }
+  }
+  free(alone);
+}
+
+static double share_accepted(int draft, bool warm) {
+  struct engine_stats stats;
+  free(
+      run_all((struct rig_options){.mode = COMPUTE_F32, .speculation = ENGINE_SPECULATE_ALWAYS, .n = DRAFTED, .draft = draft, .warm = warm},
+              &stats));
+  const struct engine_drafts *d = &stats.drafts[ENGINE_DRAFT_MODEL];
+  assert_true(d->drafted > 500);
+  return (double)d->accepted / (double)d->drafted;
+}
+
+/* It draws as the model draws, so one that thinks alike says the same at any temperature. */
+static void a_draft_model_is_right_as_often_as_it_thinks_alike(void **state) {
+  (void)state;
+  double self = share_accepted(DRAFT_SELF, false), like = share_accepted(DRAFT_LIKE, false), other = share_accepted(DRAFT_OTHER, false);
+  assert_true(self > 0.8); /* penalties count guesses only once they came */
+  assert_true(self > like && like > 0.2 && other < 0.1);
+  assert_true(share_accepted(DRAFT_SELF, true) > 0.8); /* what it knows of shared pages is right */
+}
+
+static void only_tokens_that_came_are_told_when_a_draft_is_cancelled_or_ends(void **state) {
+  (void)state;
+  struct rig rig = rig_open((struct rig_options){.mode = COMPUTE_FAST, .speculation = ENGINE_SPECULATE_ALWAYS, .draft = DRAFT_SELF});
+  const struct engine_event *events;
+  struct engine_stats stats;
+  size_t n, told = 0;
+  for (uint64_t id = 0; id < 2; id++)
+    submit(&rig, &(struct engine_request){.id = id, .prompt = (int32_t[]){1, 2}, .n_prompt = 2, .max_tokens = 50, .top_logprobs = -1});
+  for (int i = 0; i < 5; i++) engine_step(rig.engine, &events, &n);
+  engine_cancel(rig.engine, 0);
+  while (engine_busy(rig.engine)) {
+    engine_step(rig.engine, &events, &n);
+    for (size_t i = 0; i < n; i++) assert_int_equal(events[i].id, 1);
+    told += n;
+  }
+  assert_true(told < 50 && told > 25);
+  engine_stats(rig.engine, &stats);
+  assert_int_equal(stats.pages_used, 0);
+  assert_true(stats.drafts[ENGINE_DRAFT_MODEL].accepted > 10);
+  assert_int_equal(stats.page_bytes, model_kv_layout(rig.model).page_bytes + model_kv_layout(rig.draft).page_bytes);
+  rig_close(&rig);
+}
+
+static void expect_no_draft(struct rig *rig, struct model *draft, struct model *model, const char *words) {
+  struct error err = {0};
+  struct engine_config config = {.model = model, .draft = draft, .kv_bytes_max = 1 << 30};
+  (void)rig;
+  assert_null(engine_create(&config, &err));
+  if (!strstr(err.message, words)) fail_msg("%s", err.message);
+}
+
+static void a_draft_model_that_does_not_fit_is_refused_with_the_reason(void **state) {
+  (void)state;
+  struct rig rig = rig_open((struct rig_options){.mode = COMPUTE_FAST});
+  struct model *wider = load(wider_path, rig.compute, 0), *windowed = load(windowed_path, rig.compute, 0);
+  expect_no_draft(&rig, wider, rig.model, "352 tokens and the model 320");
+  expect_no_draft(&rig, rig.model, windowed, "sliding window of 40");
+  model_free(wider);
+  model_free(windowed);
+  rig_close(&rig);
 }
 
 static void choices_of_one_prompt_share_it_and_stay_themselves(void **state) {
@@ -726,12 +834,19 @@ static void too_little_kv_memory_is_an_error_with_the_numbers(void **state) {
 int main(void) {
   path = tiny_model_write(1, 0);
   windowed_path = tiny_model_write(1, WINDOW);
+  like_path = tiny_model_write_like(1, 0.01f, TINY_VOCAB);
+  other_path = tiny_model_write(2, 0);
+  wider_path = tiny_model_write_like(1, 0, TINY_VOCAB + 32);
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(fast_gives_the_same_bits_alone_in_a_batch_in_chunks_with_any_threads_instructions_prefixes_and_drafts),
       cmocka_unit_test(precise_gives_the_same_bits_alone_in_a_batch_in_chunks_with_any_threads_instructions_prefixes_and_drafts),
       cmocka_unit_test(f32_gives_the_same_bits_alone_in_a_batch_in_chunks_with_any_threads_instructions_prefixes_and_drafts),
       cmocka_unit_test(a_preempted_sequence_is_recomputed_with_the_same_result),
       cmocka_unit_test(prefixes_are_hit_and_drafts_accepted_in_these_comparisons),
+      cmocka_unit_test(a_draft_model_changes_no_bit_however_well_it_guesses),
+      cmocka_unit_test(a_draft_model_is_right_as_often_as_it_thinks_alike),
+      cmocka_unit_test(only_tokens_that_came_are_told_when_a_draft_is_cancelled_or_ends),
+      cmocka_unit_test(a_draft_model_that_does_not_fit_is_refused_with_the_reason),
       cmocka_unit_test(choices_of_one_prompt_share_it_and_stay_themselves),
       cmocka_unit_test(a_request_that_waits_past_its_deadline_ends_and_says_so),
       cmocka_unit_test(a_resumed_request_goes_on_as_if_nothing_had_happened),
@@ -755,9 +870,10 @@ int main(void) {
       cmocka_unit_test(too_little_kv_memory_is_an_error_with_the_numbers),
   };
   int failed = cmocka_run_group_tests(tests, NULL, NULL);
-  unlink(path);
-  unlink(windowed_path);
-  free(path);
-  free(windowed_path);
+  char *const written[] = {path, windowed_path, like_path, other_path, wider_path};
+  for (size_t i = 0; i < sizeof written / sizeof written[0]; i++) {
+    unlink(written[i]);
+    free(written[i]);
+  }
   return failed;
 }

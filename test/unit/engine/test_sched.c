@@ -93,6 +93,30 @@ static void random_events_never_break_an_invariant(void **state) {
   sim_close(&m);
 }
 
+/* Its keys and values lie in the pages of the sequences: shared, preempted, freed and behind at times. */
+static void random_events_never_break_an_invariant_with_a_draft_model(void **state) {
+  (void)state;
+  for (int kind = 0; kind < 2; kind++) {
+    struct sim_options o = small;
+    struct sim m;
+    o.drafts = true;
+    if (kind == 1) o.speculation = ENGINE_SPECULATE_AUTO;
+    sim_open(&m, &o);
+    m.stop_one_in = 80;
+    for (int i = 0; i < EVENTS / 4; i++) {
+      event(&m, i);
+      sim_check(&m);
+    }
+    while (sim_step(&m)) sim_check(&m);
+    const struct engine_drafts *d = &m.sched.stats.drafts[ENGINE_DRAFT_MODEL];
+    assert_int_equal(m.n_submitted, m.n_ended);
+    assert_int_equal(d->drafted, m.n_guessed);
+    if (kind == 0) assert_true(d->n > 1000 && d->accepted > 1000 && d->drafted > d->accepted);
+    assert_true(m.sched.stats.preemptions > 100);
+    sim_close(&m);
+  }
+}
+
 /* ---- prefixes ---- */
 
 /* n tokens that depend on `kind` from the first on. */
@@ -457,6 +481,7 @@ static void texts_are_shared_fairly_too(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(random_events_never_break_an_invariant),
+      cmocka_unit_test(random_events_never_break_an_invariant_with_a_draft_model),
       cmocka_unit_test(random_events_never_break_an_invariant_with_a_sliding_window),
       cmocka_unit_test(equal_prompts_at_once_are_computed_once),
       cmocka_unit_test(those_that_wait_for_a_page_go_on_when_its_owner_is_cancelled),

@@ -15,7 +15,8 @@ enum { GGUF_U32_TYPE = 4, GGUF_F32_TYPE = 6, GGUF_STRING_TYPE = 8, GGML_F32 = 0,
 
 struct writer {
   struct buf header, data;
-  uint32_t random;
+  uint32_t random, random_noise;
+  float noise;
 };
 
 static uint32_t next(struct writer *w) { return w->random = w->random * 1664525u + 1013904223u; }
@@ -40,6 +41,8 @@ static void value_f32(struct buf *b, const char *key, float v) {
 }
 
 static void put_half(struct writer *w, float scale) {
+  w->random_noise = w->random_noise * 1664525u + 1013904223u;
+  scale *= 1 + w->noise * (float)(int32_t)w->random_noise * 0x1p-31f;
   uint16_t half = dtype_f32_to_f16(scale * (0.5f + (float)(next(w) >> 8) * 0x1p-24f));
   buf_add(&w->data, &half, 2);
 }
@@ -108,14 +111,13 @@ static void metadata(struct buf *b, unsigned window) {
   if (window) value_u32(b, "llama.attention.sliding_window", window);
 }
 
-char *tiny_model_write(unsigned seed, unsigned window) {
-  struct writer w = {.random = seed};
+static char *write_model(struct writer w, unsigned window, unsigned n_vocab) {
   buf_add_cstr(&w.header, "GGUF");
   put_u32(&w.header, 3);
   put_u64(&w.header, 2 + 9 * TINY_LAYERS);
   put_u64(&w.header, window ? 9 : 8);
   metadata(&w.header, window);
-  tensor(&w, "token_embd.weight", GGML_Q8_0, TINY_VOCAB, TINY_WIDTH);
+  tensor(&w, "token_embd.weight", GGML_Q8_0, n_vocab, TINY_WIDTH);
   for (int i = 0; i < TINY_LAYERS; i++) layer(&w, i);
   tensor(&w, "output_norm.weight", GGML_F32, 0, TINY_WIDTH);
   while (w.header.len % 32) buf_add_byte(&w.header, 0);
@@ -128,4 +130,10 @@ char *tiny_model_write(unsigned seed, unsigned window) {
   buf_free(&w.header);
   buf_free(&w.data);
   return path;
+}
+
+char *tiny_model_write(unsigned seed, unsigned window) { return write_model((struct writer){.random = seed}, window, TINY_VOCAB); }
+
+char *tiny_model_write_like(unsigned seed, float noise, unsigned n_vocab) {
+  return write_model((struct writer){.random = seed, .noise = noise}, 0, n_vocab);
 }

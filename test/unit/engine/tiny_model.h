@@ -5,4 +5,6 @@ enum { TINY_VOCAB = 320, TINY_WIDTH = 64, TINY_HEADS = 4, TINY_KV_HEADS = 2, TIN
 /* Writes the file (Q4_1 layers, Q8_0 embedding that is the head too) under a temporary name; the path is new memory. unlink it.
  * window: of its attention; 0: none. */
 char *tiny_model_write(unsigned seed, unsigned window);
+/* The same with the scales of its matrices off by up to `noise`: it thinks much alike. And with a vocabulary of n_vocab tokens. */
+char *tiny_model_write_like(unsigned seed, float noise, unsigned n_vocab);
 #endif

@@ -309,6 +309,30 @@ static void a_long_piece_is_encoded_and_comes_back(void **state) {
   free(path);
 }
 
+/* A draft model's ids must be the model's own. */
+static void two_tokenizers_have_the_same_ids_or_say_which_differs_first(void **state) {
+  (void)state;
+  static const char head[] = "{\"model\": {\"type\": \"BPE\", \"merges\": [], \"vocab\": {\"a\": 0, ";
+  static const char *const tails[] = {"\"b\": 1}}}", "\"c\": 1}}}", "\"b\": 1, \"c\": 2}}}",
+                                      "\"b\": 1}}, \"added_tokens\": [{\"id\": 1, \"content\": \"b\", \"special\": true}]}"};
+  struct tokenizer *t[5];
+  int32_t first = -1;
+  for (int i = 0; i < 5; i++) {
+    char json[256];
+    struct error err;
+    snprintf(json, sizeof json, "%s%s", head, tails[i % 4]);
+    t[i] = tokenizer_open_json(slice_cstr(json), SLICE(""), &err);
+    if (!t[i]) fail_msg("%s", err.message);
+  }
+  assert_true(tokenizer_same_ids(t[0], t[4], &first));
+  const int32_t differs[] = {0, 1, 2, 1};
+  for (int i = 1; i < 4; i++) {
+    assert_false(tokenizer_same_ids(t[0], t[i], &first));
+    assert_int_equal(first, differs[i]);
+  }
+  for (int i = 0; i < 5; i++) tokenizer_close(t[i]);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(gpt2_equals_the_reference),
@@ -331,6 +355,7 @@ int main(void) {
       cmocka_unit_test(minilm_equals_the_reference_without_its_padding_and_truncation),
       cmocka_unit_test(streams_of_random_ids_equal_the_whole),
       cmocka_unit_test(ids_out_of_range_are_skipped),
+      cmocka_unit_test(two_tokenizers_have_the_same_ids_or_say_which_differs_first),
       cmocka_unit_test(a_long_piece_is_encoded_and_comes_back),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -175,6 +175,10 @@ static void every_other_message_arrives_as_it_was_sent(void **state) {
   assert_true(m.type == WIRE_LOAD && m.load.model == 1);
   assert_true(m.load.is_adapter && m.load.base == 7 && slice_eq(m.load.path, SLICE("/m/x.gguf")));
   buf_clear(&bytes);
+  wire_put_load(&bytes, &(struct wire_load){.model = 2, .path = SLICE("/m/y"), .draft = SLICE("/m/z")});
+  m = decode_one(&bytes, &scratch);
+  assert_true(m.load.model == 2 && !m.load.is_adapter && slice_eq(m.load.path, SLICE("/m/y")) && slice_eq(m.load.draft, SLICE("/m/z")));
+  buf_clear(&bytes);
   wire_put_cancel(&bytes, 99);
   m = decode_one(&bytes, &scratch);
   assert_true(m.type == WIRE_CANCEL && m.cancel.id == 99);
@@ -227,7 +231,7 @@ static void put_samples(struct buf *out) {
   const struct wire_logprob top[] = {{5, -0.25f}};
   const float embedding[] = {1, 2};
   struct wire_step_writer w;
-  wire_put_load(out, &(struct wire_load){.model = 1, .path = SLICE("/m")});
+  wire_put_load(out, &(struct wire_load){.model = 1, .path = SLICE("/m"), .draft = SLICE("/d")});
   wire_put_submit(out, &submit_sample);
   wire_put_cancel(out, 1);
   wire_put_stop(out);
