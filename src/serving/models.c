@@ -245,6 +245,7 @@ bool models_enter(struct models *all, struct model *m) {
   while (number < WIRE_MODELS_MAX && all->slots[number]) number++;
   if (number == WIRE_MODELS_MAX || models_find(all, slice_cstr(m->name))) return false;
   m->door.index = (int)number;
+  figures_init(&m->figures);
   all->slots[number] = m;
   all->in_order[all->n_in_order++] = m;
   for (; at > 0 && strcmp(all->listed[at - 1]->name, m->name) > 0; at--) all->listed[at] = all->listed[at - 1];

@@ -219,6 +219,7 @@ static void counts_go_on_when_the_engine_is_started_again(void **state) {
   assert_int_equal(after.steps, before.steps + 10);
   assert_int_equal(after.decode_tokens, before.decode_tokens + 10);
   assert_int_equal(after.step_tokens->count, after.steps);
+  assert_int_equal(histogram_up_to(after.step_tokens, 1), after.steps); /* one token in each */
 }
 
 static void kill_engine_twice(struct asked *a) {
