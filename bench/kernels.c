@@ -49,6 +49,11 @@ static double best_seconds(const struct bench *b, case_fn *fn, void *state) {
   return best;
 }
 
+static int by_value(const void *a, const void *b) {
+  double x = *(const double *)a, y = *(const double *)b;
+  return (x > y) - (x < y);
+}
+
 static void fill(float *x, size_t n, uint32_t seed) {
   for (size_t i = 0; i < n; i++) {
     seed = seed * 1664525u + 1013904223u;
@@ -70,6 +75,24 @@ static void run_product(void *state) {
   struct product_case *p = state;
   const struct weight *w = p->w[p->next++ % p->n_copies];
   op_linear(p->c, p->act, &(struct linear){.w = w, .y = p->y, .ldy = weight_n_out(w)}, 1, NULL, p->rows);
+}
+
+/* Reading alone as a part of the product's time: medians of runs that alternate, so that both see the same neighbours on the memory bus. */
+static double beside_reading(const struct bench *b, struct product_case *p) {
+  enum { RUNS_MAX = 4000 };
+  static double product_s[RUNS_MAX], read_s[RUNS_MAX];
+  size_t n = 0;
+  for (uint64_t begin = clock_ns(); n < RUNS_MAX && (n < 5 || (double)(clock_ns() - begin) * 1e-9 < b->seconds * 2); n++) {
+    double start = seconds_by(b->clock);
+    run_product(p);
+    product_s[n] = seconds_by(b->clock) - start;
+    start = seconds_by(b->clock);
+    tensor_read(b->pool, weight_packed(p->w[(p->next + p->n_copies / 2) % p->n_copies]));
+    read_s[n] = seconds_by(b->clock) - start;
+  }
+  qsort(product_s, n, sizeof *product_s, by_value);
+  qsort(read_s, n, sizeof *read_s, by_value);
+  return read_s[n / 2] / product_s[n / 2];
 }
 
 struct shape {
@@ -96,6 +119,9 @@ static unsigned char *random_matrix(enum dtype dtype, size_t n) {
     for (size_t at = 0; at < bytes; at += info->block_bytes) memcpy(data + at, &scale, 2);
   if (dtype == DTYPE_Q4_1)
     for (size_t at = 0; at < bytes; at += info->block_bytes) memcpy(data + at + 2, &scale, 2);
+  if (dtype == DTYPE_Q4_K || dtype == DTYPE_Q6_K) /* Q6_K has one scale, at its end */
+    for (size_t at = 0; at < bytes; at += info->block_bytes)
+      for (size_t i = 0; i < 4; i += 2) memcpy(data + at + (dtype == DTYPE_Q6_K ? info->block_bytes - 2 : i), &scale, 2);
   return data;
 }
 
@@ -109,7 +135,7 @@ static void bench_product(const struct bench *b, const struct shape *s) {
   uint64_t start = clock_ns();
   struct weight *first = weight_pack(c, &source, NULL);
   double pack_s = (double)(clock_ns() - start) * 1e-9;
-  size_t n_copies = 192 * 1024 * 1024 / weight_bytes(first) + 1;
+  size_t n_copies = 384 * 1024 * 1024 / weight_bytes(first) + 1;
   if (n_copies > 64) n_copies = 64;
   struct weight **w = mem_zalloc(n_copies, sizeof *w);
   w[0] = first;
@@ -125,8 +151,10 @@ static void bench_product(const struct bench *b, const struct shape *s) {
     struct product_case p = {.c = c, .w = w, .n_copies = rows[i] <= 16 ? n_copies : 1, .rows = rows[i], .act = act, .y = y};
     double t = best_seconds(b, run_product, &p), ops = 2.0 * (double)(s->n_out * s->n_in * rows[i]) / t;
     double bytes = (double)weight_stream_bytes(first) / t;
-    printf("  %4zu rows  %9.1f us  %7.1f GOP/s (%4.1f %% of dot peak)  %6.1f GB/s (%5.1f %% of read)\n", rows[i], t * 1e6, ops * 1e-9,
+    printf("  %4zu rows  %9.1f us  %7.1f GOP/s (%4.1f %% of dot peak)  %6.1f GB/s (%5.1f %% of read)", rows[i], t * 1e6, ops * 1e-9,
            100 * ops / b->dot_ops_s, bytes * 1e-9, 100 * bytes / b->read_bytes_s);
+    if (p.n_copies > 1) printf("  %5.1f %% of reading beside it", 100 * beside_reading(b, &p));
+    printf("\n");
   }
   for (size_t i = 0; i < n_copies; i++) weight_free(w[i]);
   free(w), free(x), free(y), free(data);
@@ -251,12 +279,16 @@ static bool parse(struct bench *b, int *threads, int argc, char **argv) {
 
 static void run_all(const struct bench *b) {
   static const struct shape shapes[] = {
-      {"q8", COMPUTE_FAST, DTYPE_Q8_0, false, 8192, 2048},           {"q4_1", COMPUTE_FAST, DTYPE_Q4_1, false, 8192, 2048},
-      {"q4_0", COMPUTE_FAST, DTYPE_Q4_0, false, 8192, 2048},         {"wide-q8", COMPUTE_FAST, DTYPE_Q8_0, true, 8192, 2048},
-      {"small-q4_1", COMPUTE_FAST, DTYPE_Q4_1, false, 1536, 576},    {"head-q8", COMPUTE_FAST, DTYPE_Q8_0, true, 49152, 576},
-      {"wide-q4_1", COMPUTE_PRECISE, DTYPE_Q4_1, false, 8192, 2048}, {"f32", COMPUTE_F32, DTYPE_F32, false, 4096, 1024},
-      {"minilm-f32", COMPUTE_F32, DTYPE_F32, false, 1536, 384},      {"minilm-fast", COMPUTE_FAST, DTYPE_F32, false, 1536, 384},
-      {"bf16-fast", COMPUTE_FAST, DTYPE_BF16, false, 8192, 2048},
+      {"xq8a", COMPUTE_FAST, DTYPE_Q8_0, false, 8192, 256},       {"xq8b", COMPUTE_FAST, DTYPE_Q8_0, false, 8192, 512},
+      {"xq8c", COMPUTE_FAST, DTYPE_Q8_0, false, 8192, 1024},      {"xq8d", COMPUTE_FAST, DTYPE_Q8_0, false, 8192, 2048},
+      {"xq8e", COMPUTE_FAST, DTYPE_Q8_0, false, 2048, 8192},      {"q8", COMPUTE_FAST, DTYPE_Q8_0, false, 8192, 2048},
+      {"q4_1", COMPUTE_FAST, DTYPE_Q4_1, false, 8192, 2048},      {"q4_0", COMPUTE_FAST, DTYPE_Q4_0, false, 8192, 2048},
+      {"wide-q8", COMPUTE_FAST, DTYPE_Q8_0, true, 8192, 2048},    {"small-q4_1", COMPUTE_FAST, DTYPE_Q4_1, false, 1536, 576},
+      {"head-q8", COMPUTE_FAST, DTYPE_Q8_0, true, 49152, 576},    {"wide-q4_1", COMPUTE_PRECISE, DTYPE_Q4_1, false, 8192, 2048},
+      {"f32", COMPUTE_F32, DTYPE_F32, false, 4096, 1024},         {"minilm-f32", COMPUTE_F32, DTYPE_F32, false, 1536, 384},
+      {"minilm-fast", COMPUTE_FAST, DTYPE_F32, false, 1536, 384}, {"bf16-fast", COMPUTE_FAST, DTYPE_BF16, false, 8192, 2048},
+      {"q4_k", COMPUTE_FAST, DTYPE_Q4_K, false, 8192, 2048},      {"q6_k", COMPUTE_FAST, DTYPE_Q6_K, false, 8192, 2048},
+      {"wide-q6_k", COMPUTE_FAST, DTYPE_Q6_K, true, 8192, 2048},
   };
   for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) bench_product(b, &shapes[i]);
   bench_attention(b, "attention-prefill", 9, 3, 64, 1, 512, 512);

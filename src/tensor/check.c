@@ -69,19 +69,17 @@ static void sample_linear(const struct kernels *k, struct sample *s, enum pack p
 /* Finite values of a moderate size, in every type. Quants of types with minimums are small. */
 static void fill_panels(unsigned char *panels, enum pack pack) {
   struct pack_form form = pack_form(pack);
-  size_t bytes = 3 * pack_panel_bytes(pack, N), block = pack_block_bytes(pack);
+  size_t bytes = 3 * pack_panel_bytes(pack, N);
   uint32_t seed = 7;
   for (size_t i = 0; i < bytes; i++) {
     seed = seed * 1664525u + 1013904223u;
-    panels[i] = (unsigned char)(seed >> 24 & (form.bits == 8 && !form.minimum ? 0xFF
-                                              : form.bits == 8                ? 0x1F
-                                              : form.bits == 4                ? 0xFF
-                                              : pack == PACK_I14              ? 0x1F
-                                                                              : 0x3F));
+    panels[i] = (unsigned char)(seed >> 24 & (form.bits == 16 || pack == PACK_F32 ? pack == PACK_I14 ? 0x1F : 0x3F : 0xFF));
   }
-  for (size_t at = 0; !pack_is_float(pack) && at < bytes; at += block)
-    for (size_t i = 0; i < pack_quants_at(pack); i += (size_t)form.scale_bytes) {
-      float value = (float)(at / block + i) * 0x1p-12f;
+  if (pack_is_float(pack)) return;
+  size_t unit = pack_unit_bytes(pack), scales = pack_scales_bytes(pack) * (form.minimum ? 2 : 1);
+  for (size_t at = 0; at < bytes; at += unit)
+    for (size_t i = 0; i < scales; i += (size_t)form.scale_bytes) {
+      float value = (float)(at / unit + i) * 0x1p-12f;
       uint16_t half = pack == PACK_I14 ? dtype_f32_to_bf16(value) : dtype_f32_to_f16(value);
       if (form.scale_bytes == 2) memcpy(panels + at + i, &half, 2);
       else memcpy(panels + at + i, &value, 4);

@@ -12,7 +12,7 @@ struct compute {
   const struct kernels *kernels; /* &chosen */
   struct kernels chosen;         /* at first a copy of the widest table that isa_mask allows */
   unsigned isa_mask;
-  size_t tile_bytes;                   /* weights of a tile when few rows stream them */
+  size_t tile_bytes;                   /* weights of a tile when few rows read them once, at most */
   const char *choice[CHOICE_FAMILIES]; /* names of what is used */
   bool settled[CHOICE_FAMILIES];       /* set or measured */
   float **attention_scratch;           /* one per thread, grown as needed */

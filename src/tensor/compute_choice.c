@@ -23,7 +23,7 @@ static const char *const families[] = {[CHOICE_F32] = "products of fp32",
 static const struct tile {
   const char *name;
   size_t bytes;
-} tiles[] = {{"48 KiB", 48 << 10}, {"24 KiB", 24 << 10}, {"96 KiB", 96 << 10}}; /* the first is the default */
+} tiles[] = {{"192 KiB", 192 << 10}, {"64 KiB", 64 << 10}, {"384 KiB", 384 << 10}}; /* the first is the default */
 enum { TILES = sizeof tiles / sizeof tiles[0] };
 
 const char *compute_choice_family(size_t family) { return family < CHOICE_FAMILIES ? families[family] : NULL; }
@@ -127,7 +127,7 @@ static void product_sample(const struct sample *s, const struct kernels *k, enum
 
 /* As in decoding, thrice, and as in a prefill. */
 static void products_sample(const struct sample *s, const struct kernels *k) {
-  static const enum pack integers[] = {PACK_Q8, PACK_Q4M, PACK_S4M};
+  static const enum pack integers[] = {PACK_Q8, PACK_Q4M, PACK_K4M};
   if (s->family == CHOICE_F32 || s->family == CHOICE_I14) {
     enum pack pack = s->family == CHOICE_F32 ? PACK_F32 : PACK_I14;
     for (size_t n = 1; n <= ROWS; n += n == 3 ? ROWS - 3 : 1) product_sample(s, k, pack, n);

@@ -9,13 +9,19 @@
 enum { PANEL_ROWS = 16, BLOCK = 32 };
 
 /* How a weight lies in memory: panels of 16 output rows; rows beyond n_out are zero. Float types: [n_in][16] elements of 4 or 2 bytes.
- * Integer types, k in blocks of 32, per block:
- *   scales    [parts][16], fp16 where the source's scales are, else fp32; parts 2: one for each half of the block
- *   minimums  [parts][16] alike, where the type has them
- *   quants    unsigned. 8 bits: 8 vectors of 64 bytes, vector i holding k = 4i … 4i+3 of each of the 16 rows. 4 bits: 4 vectors, vector i
- *             holding k = 4i … 4i+3 of each row in the low nibbles and k = 16+4i … 16+4i+3 in the high ones.
+ * Integer types: k in blocks of 32, blocks in units: of one block, or of 8 where a file's super-block of 256 has a scale and its parts have
+ * integer multiples of it (K: 8 · parts parts). A unit:
+ *   scales         [16], fp16 where the source's are, else fp32
+ *   minimums       [16] alike, where the type has them (K packs have zeros there otherwise, so that quants begin at whole lines)
+ *   sub-scales     [8][parts][16] signed bytes (K packs)
+ *   sub-minimums   alike, where the type has them
+ *   quants         of each block, unsigned: the low 8 or 4 bits, then the high ones
+ * 8 bits: 8 vectors of 64 bytes, vector i holding k = 4i … 4i+3 of each of the 16 rows. 4 bits: 4 vectors, vector i holding k = 4i … 4i+3 of
+ * each row in the low nibbles and k = 16+4i … 16+4i+3, those of vector 4+i, in the high ones. High bits: with 2, two vectors; of each byte of
+ * vector j the bits 2t and 2t + 1 belong to vector 4j+t of the quants. With 1, one vector, whose bits t belong to vector t.
  * I14: bf16 scales [16], then 16 vectors of 64 bytes, vector i holding k = 2i and 2i + 1 of each of the 16 rows as signed 16-bit integers.
- * value = scale · (quant − offset), or scale · quant + minimum. Quants of types with minimums are below 128. */
+ * value = scale · (quant − offset), or scale · quant + minimum; in a K pack scale = float(scale · sub-scale) and minimum =
+ * −float(minimum · sub-minimum). Quants are below 128, but those with the offset 128. */
 enum pack {
   PACK_F32,
   PACK_F16,
@@ -23,21 +29,26 @@ enum pack {
   PACK_I14, /* what has no integers of its own, rounded to 14 bits a value */
   PACK_Q8,
   PACK_Q4,
-  PACK_Q4M, /* fp16 scales: Q8_0, Q5_0, IQ4_NL, TQ2_0; Q4_0; Q4_1 */
-  PACK_S8,
-  PACK_S8M,
-  PACK_S4M, /* fp32 scales: IQ4_XS, MXFP4, Q8_F32; Q5_1, Q5_K; Q4_K */
-  PACK_H8,
-  PACK_H8M, /* fp32 scales of half blocks: Q3_K, Q6_K; Q2_K */
+  PACK_Q4M,
+  PACK_Q5,
+  PACK_Q5M, /* fp16 scales: Q8_0, IQ4_NL, TQ2_0; Q4_0; Q4_1; Q5_0; Q5_1 */
+  PACK_S8,  /* fp32 scales: IQ4_XS, MXFP4, Q8_F32 */
+  PACK_K2M,
+  PACK_K3,
+  PACK_K4M,
+  PACK_K5M,
+  PACK_K6, /* fp16 scales of super-blocks: Q2_K … Q6_K */
   PACK_COUNT,
 };
 
 struct pack_form {
-  int bits;        /* of an element; 32 and 16: float types, nothing else below counts */
+  int bits;        /* of an element, the low ones; 32 and 16: float types, nothing else below counts */
+  int high;        /* more bits of it */
   int scale_bytes; /* of a scale and of a minimum */
-  int parts;
+  int parts;       /* scales of a block, for halves of it */
   bool minimum;
   int offset;
+  bool sub; /* a unit of 8 blocks with sub-scales */
 };
 
 /* Constant where pack is, so that kernels specialize. */
@@ -45,32 +56,44 @@ static inline __attribute__((always_inline)) struct pack_form pack_form(enum pac
   switch (pack) {
     case PACK_F16:
     case PACK_BF16: return (struct pack_form){.bits = 16};
-    case PACK_I14: return (struct pack_form){16, 2, 1, false, 0};
-    case PACK_Q8: return (struct pack_form){8, 2, 1, false, 128};
-    case PACK_Q4: return (struct pack_form){4, 2, 1, false, 8};
-    case PACK_Q4M: return (struct pack_form){4, 2, 1, true, 0};
-    case PACK_S8: return (struct pack_form){8, 4, 1, false, 128};
-    case PACK_S8M: return (struct pack_form){8, 4, 1, true, 0};
-    case PACK_S4M: return (struct pack_form){4, 4, 1, true, 0};
-    case PACK_H8: return (struct pack_form){8, 4, 2, false, 128};
-    case PACK_H8M: return (struct pack_form){8, 4, 2, true, 0};
+    case PACK_I14: return (struct pack_form){16, 0, 2, 1, false, 0, false};
+    case PACK_Q8: return (struct pack_form){8, 0, 2, 1, false, 128, false};
+    case PACK_Q4: return (struct pack_form){4, 0, 2, 1, false, 8, false};
+    case PACK_Q4M: return (struct pack_form){4, 0, 2, 1, true, 0, false};
+    case PACK_Q5: return (struct pack_form){4, 1, 2, 1, false, 16, false};
+    case PACK_Q5M: return (struct pack_form){4, 1, 2, 1, true, 0, false};
+    case PACK_S8: return (struct pack_form){8, 0, 4, 1, false, 128, false};
+    case PACK_K2M: return (struct pack_form){4, 0, 2, 2, true, 0, true};
+    case PACK_K3: return (struct pack_form){4, 0, 2, 2, false, 4, true};
+    case PACK_K4M: return (struct pack_form){4, 0, 2, 1, true, 0, true};
+    case PACK_K5M: return (struct pack_form){4, 1, 2, 1, true, 0, true};
+    case PACK_K6: return (struct pack_form){4, 2, 2, 2, false, 32, true};
     default: return (struct pack_form){.bits = 32};
   }
 }
 static inline bool pack_is_float(enum pack pack) { return pack <= PACK_BF16; }
 enum { I14_LARGEST = 8191 }; /* 32 · 8191² < 2^31 */
-/* Bytes of the scales (and of the minimums, if any) of a block. */
+enum { UNIT_BLOCKS_MAX = 8 };
+static inline __attribute__((always_inline)) size_t pack_unit_blocks(enum pack pack) { return pack_form(pack).sub ? UNIT_BLOCKS_MAX : 1; }
+/* Bytes of a unit's scales (and of its minimums, if any). */
 static inline __attribute__((always_inline)) size_t pack_scales_bytes(enum pack pack) {
-  return (size_t)(PANEL_ROWS * pack_form(pack).scale_bytes * pack_form(pack).parts);
+  return (size_t)(PANEL_ROWS * pack_form(pack).scale_bytes);
 }
-static inline __attribute__((always_inline)) size_t pack_quants_at(enum pack pack) {
-  return pack_scales_bytes(pack) * (pack_form(pack).minimum ? 2 : 1);
+/* Where the sub-scales and the sub-minimums of the part `part` of the unit's block b begin. */
+static inline __attribute__((always_inline)) size_t pack_sub_at(enum pack pack, bool minimum, size_t b, size_t part) {
+  size_t parts = (size_t)pack_form(pack).parts, at = 2 * pack_scales_bytes(pack);
+  return at + ((minimum ? UNIT_BLOCKS_MAX : 0) * parts + b * parts + part) * PANEL_ROWS;
 }
-static inline __attribute__((always_inline)) size_t pack_block_bytes(enum pack pack) {
-  return pack_quants_at(pack) + (size_t)(PANEL_ROWS * BLOCK * pack_form(pack).bits / 8);
+/* Where the quants of the unit's block b begin; b = pack_unit_blocks: the unit's end. */
+static inline __attribute__((always_inline)) size_t pack_quants_at(enum pack pack, size_t b) {
+  const struct pack_form form = pack_form(pack);
+  size_t first = form.sub ? pack_sub_at(pack, form.minimum, UNIT_BLOCKS_MAX, 0) : pack_scales_bytes(pack) * (form.minimum ? 2 : 1);
+  return first + b * (size_t)(PANEL_ROWS * BLOCK * (form.bits + form.high) / 8);
 }
+static inline __attribute__((always_inline)) size_t pack_unit_bytes(enum pack pack) { return pack_quants_at(pack, pack_unit_blocks(pack)); }
 static inline size_t pack_panel_bytes(enum pack pack, size_t n_in) {
-  return pack_is_float(pack) ? n_in * (size_t)(PANEL_ROWS * pack_form(pack).bits / 8) : (n_in + BLOCK - 1) / BLOCK * pack_block_bytes(pack);
+  size_t k = BLOCK * pack_unit_blocks(pack);
+  return pack_is_float(pack) ? n_in * (size_t)(PANEL_ROWS * pack_form(pack).bits / 8) : (n_in + k - 1) / k * pack_unit_bytes(pack);
 }
 
 struct weight {

@@ -11,6 +11,7 @@
 enum {
   INLINE_ELEMENTS = 8192, /* row operations of fewer elements stay on the caller */
   ROWS_PER_TILE = 8,
+  TILE_BYTES = 48 * 1024, /* weights of a tile that stay in the second cache for the next columns */
   TILES_PER_THREAD = 6,
 };
 
@@ -284,10 +285,12 @@ static void run_linear_tile(void *job, int tile, int worker) {
   multiply_panels(run->kernels, p, begin, end);
 }
 
-/* Few rows: tiles of some ten KiB of weights. Many rows: enough tiles that no thread waits long for the last. */
+/* Few rows stream the weights: long runs, but enough of them that no thread waits long for the last. Many rows: tiles that a cache keeps. */
 static size_t panels_per_tile(const struct compute *c, const struct weight *w, size_t n_rows, size_t n_panels_all) {
-  size_t by_bytes = c->tile_bytes / w->panel_bytes, by_share = n_panels_all / ((size_t)pool_threads(c->pool) * TILES_PER_THREAD);
-  size_t n = n_rows <= 4 ? by_bytes : by_share;
+  size_t by_bytes = TILE_BYTES / w->panel_bytes, by_run = c->tile_bytes / w->panel_bytes,
+         by_share = n_panels_all / ((size_t)pool_threads(c->pool) * TILES_PER_THREAD), n = by_share;
+  if (n_rows <= 4 && n > by_run) n = by_run;
+  if (n_rows <= 4 && n < by_bytes) n = by_bytes;
   if (n_rows > 4 && n > by_bytes && by_bytes > 1) n = by_bytes;
   n -= n % 2; /* kernels take panels in pairs */
   return n < 2 ? 2 : n;

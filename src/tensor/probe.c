@@ -25,29 +25,34 @@ static void touch_tile(void *job, int tile, int worker) {
 
 struct read_job {
   const struct kernels *kernels;
-  const unsigned char *memory;
+  struct slice memory;
+  size_t tile_bytes;
   uint64_t sums[TILES];
 };
 
 static void read_tile(void *job, int tile, int worker) {
   (void)worker;
   struct read_job *j = job;
-  size_t bytes = PROBE_BYTES / REGIONS / TILES;
-  j->sums[tile] ^= j->kernels->read_all(j->memory + (size_t)tile * bytes, bytes);
+  size_t begin = (size_t)tile * j->tile_bytes, left = begin < j->memory.len ? j->memory.len - begin : 0;
+  j->sums[tile % TILES] ^= j->kernels->read_all(j->memory.data + begin, left < j->tile_bytes ? left : j->tile_bytes);
+}
+
+void tensor_read(struct pool *p, struct slice memory) {
+  struct read_job j = {.kernels = kernels_best(COMPUTE_ISA_ALL), .memory = memory};
+  j.tile_bytes = (memory.len / TILES + 4095) / 4096 * 4096;
+  pool_run(p, read_tile, &j, j.tile_bytes ? TILES : 0);
 }
 
 double tensor_read_bandwidth(struct pool *p, double seconds_max) {
   unsigned char *memory = mem_aligned(2 << 20, PROBE_BYTES);
   madvise(memory, PROBE_BYTES, MADV_HUGEPAGE); /* as weights are kept */
   pool_run(p, touch_tile, &(struct touch_job){.memory = memory}, TILES);
-  struct read_job j = {.kernels = kernels_best(COMPUTE_ISA_ALL)};
   double best = 0;
   uint64_t begin = clock_ns();
   size_t region = 0;
   do {
-    j.memory = memory + region++ % REGIONS * (PROBE_BYTES / REGIONS);
     uint64_t start = clock_ns();
-    pool_run(p, read_tile, &j, TILES);
+    tensor_read(p, slice_make(memory + region++ % REGIONS * (PROBE_BYTES / REGIONS), PROBE_BYTES / REGIONS));
     double rate = PROBE_BYTES / REGIONS / ((double)(clock_ns() - start) * 1e-9);
     if (rate > best) best = rate;
   } while ((double)(clock_ns() - begin) * 1e-9 < seconds_max);

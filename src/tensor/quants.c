@@ -1,5 +1,5 @@
 /* quants: see quants.h. The layouts are those of doc/format/blocks.md. SPDX-License-Identifier: Apache-2.0
- * Signed integers get 128 added, so that kernels see unsigned ones. */
+ * Signed integers get the offset of the pack added, so that kernels see unsigned ones. */
 #include "tensor/quants.h"
 
 #include <assert.h>
@@ -19,6 +19,19 @@ static void set_scale(struct quants *out, float scale, float minimum) {
   out->minimum[0] = out->minimum[1] = minimum;
 }
 
+/* As a super-block has it: a scale and a minimum times whole numbers for each half. */
+static void set_sub(struct quants *out, const uint8_t *scale, const uint8_t *minimum, const int scales[2], const int minimums[2]) {
+  memcpy(&out->super_scale, scale, 2);
+  if (minimum) memcpy(&out->super_minimum, minimum, 2);
+  for (int half = 0; half < 2; half++) {
+    out->sub_scale[half] = (int8_t)scales[half];
+    out->scale[half] = f16_at(scale) * (float)scales[half];
+    if (!minimum) continue;
+    out->sub_minimum[half] = (int8_t)minimums[half];
+    out->minimum[half] = -(f16_at(minimum) * (float)minimums[half]);
+  }
+}
+
 /* Low nibbles are elements 0 to 15, high ones 16 to 31. */
 static void read_nibbles(const uint8_t *b, uint8_t q[BLOCK]) {
   for (int j = 0; j < 16; j++) {
@@ -34,10 +47,10 @@ static void read_table(const uint8_t *b, const int8_t table[16], uint8_t q[BLOCK
 
 /* ---- blocks of 32 ---- */
 
-static void read_q5(const uint8_t *nibbles, const uint8_t *high, int added, uint8_t q[BLOCK]) {
+static void read_q5(const uint8_t *nibbles, const uint8_t *high, uint8_t q[BLOCK]) {
   uint32_t mask = u32_at(high);
   read_nibbles(nibbles, q);
-  for (int j = 0; j < BLOCK; j++) q[j] = (uint8_t)((q[j] | (mask >> j & 1) << 4) + (uint32_t)added);
+  for (int j = 0; j < BLOCK; j++) q[j] = (uint8_t)(q[j] | (mask >> j & 1) << 4);
 }
 
 static const int8_t iq4_values[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
@@ -55,30 +68,27 @@ static float mxfp4_scale(uint8_t e) {
 
 static void read_q2_k(const uint8_t *b, int s, struct quants *out) {
   const uint8_t *qs = b + 16 + 32 * (s >> 2);
-  float d = f16_at(b + 80), dmin = f16_at(b + 82);
-  for (int half = 0; half < 2; half++) {
-    int scale = b[2 * s + half];
-    out->scale[half] = d * (float)(scale & 15);
-    out->minimum[half] = -(dmin * (float)(scale >> 4));
-  }
+  const uint8_t *packed = b + 2 * s;
+  set_sub(out, b + 80, b + 82, (int[]){packed[0] & 15, packed[1] & 15}, (int[]){packed[0] >> 4, packed[1] >> 4});
   for (int j = 0; j < BLOCK; j++) out->q[j] = qs[j] >> 2 * (s & 3) & 3;
 }
 
 static void read_q3_k(const uint8_t *b, int s, struct quants *out) {
   const uint8_t *qs = b + 32 + 32 * (s >> 2), *packed = b + 96;
-  float d = f16_at(b + 108);
+  int scales[2];
   for (int half = 0; half < 2; half++) {
     int k = 2 * s + half, low4 = k < 8 ? packed[k] & 15 : packed[k - 8] >> 4, high2 = packed[8 + (k & 3)] >> 2 * (k >> 2) & 3;
-    out->scale[half] = d * (float)((low4 | high2 << 4) - 32);
+    scales[half] = (low4 | high2 << 4) - 32;
   }
-  for (int j = 0; j < BLOCK; j++) out->q[j] = (uint8_t)((qs[j] >> 2 * (s & 3) & 3) - (b[j] >> s & 1 ? 0 : 4) + 128);
+  set_sub(out, b + 108, NULL, scales, NULL);
+  for (int j = 0; j < BLOCK; j++) out->q[j] = (uint8_t)((qs[j] >> 2 * (s & 3) & 3) | (b[j] >> s & 1) << 2);
 }
 
 static void read_q45_k(const uint8_t *b, const uint8_t *high, const uint8_t *qs, int s, struct quants *out) {
   const uint8_t *packed = b + 4;
   int scale = s < 4 ? packed[s] & 63 : (packed[s + 4] & 15) | packed[s - 4] >> 6 << 4;
   int minimum = s < 4 ? packed[s + 4] & 63 : packed[s + 4] >> 4 | packed[s] >> 6 << 4;
-  set_scale(out, f16_at(b) * (float)scale, -(f16_at(b + 2) * (float)minimum));
+  set_sub(out, b, b + 2, (int[]){scale, scale}, (int[]){minimum, minimum});
   for (int j = 0; j < BLOCK; j++) {
     out->q[j] = qs[32 * (s >> 1) + j] >> 4 * (s & 1) & 15;
     if (high) out->q[j] |= (uint8_t)((high[j] >> s & 1) << 4);
@@ -88,11 +98,11 @@ static void read_q45_k(const uint8_t *b, const uint8_t *high, const uint8_t *qs,
 static void read_q6_k(const uint8_t *b, int s, struct quants *out) {
   int n = s >> 2, quarter = s & 3;
   const uint8_t *low = b + 64 * n + 32 * (quarter & 1), *high = b + 128 + 32 * n;
-  float d = f16_at(b + 208);
-  for (int half = 0; half < 2; half++) out->scale[half] = d * (float)(int8_t)b[192 + 2 * s + half];
+  const int8_t *scales = (const int8_t *)b + 192 + 2 * s;
+  set_sub(out, b + 208, NULL, (int[]){scales[0], scales[1]}, NULL);
   for (int j = 0; j < BLOCK; j++) {
     int low4 = low[j] >> 4 * (quarter >> 1) & 15, high2 = high[j] >> 2 * quarter & 3;
-    out->q[j] = (uint8_t)((low4 | high2 << 4) - 32 + 128);
+    out->q[j] = (uint8_t)(low4 | high2 << 4);
   }
 }
 
@@ -112,20 +122,20 @@ static void read_tq2_0(const uint8_t *b, int s, struct quants *out) {
 enum pack quants_pack(enum dtype type) {
   switch (type) {
     case DTYPE_Q8_0:
-    case DTYPE_Q5_0:
     case DTYPE_IQ4_NL:
     case DTYPE_TQ2_0: return PACK_Q8;
     case DTYPE_Q4_0: return PACK_Q4;
     case DTYPE_Q4_1: return PACK_Q4M;
+    case DTYPE_Q5_0: return PACK_Q5;
+    case DTYPE_Q5_1: return PACK_Q5M;
     case DTYPE_IQ4_XS:
     case DTYPE_Q8_F32:
     case DTYPE_MXFP4: return PACK_S8;
-    case DTYPE_Q5_1:
-    case DTYPE_Q5_K: return PACK_S8M;
-    case DTYPE_Q4_K: return PACK_S4M;
-    case DTYPE_Q3_K:
-    case DTYPE_Q6_K: return PACK_H8;
-    case DTYPE_Q2_K: return PACK_H8M;
+    case DTYPE_Q2_K: return PACK_K2M;
+    case DTYPE_Q3_K: return PACK_K3;
+    case DTYPE_Q4_K: return PACK_K4M;
+    case DTYPE_Q5_K: return PACK_K5M;
+    case DTYPE_Q6_K: return PACK_K6;
     default: return PACK_I14;
   }
 }
@@ -169,8 +179,8 @@ static void read_small(enum dtype type, const uint8_t *b, struct quants *out) {
   switch (type) {
     case DTYPE_Q4_0: read_nibbles(b + 2, out->q); break;
     case DTYPE_Q4_1: read_nibbles(b + 4, out->q); break;
-    case DTYPE_Q5_0: read_q5(b + 6, b + 2, 128 - 16, out->q); break;
-    case DTYPE_Q5_1: read_q5(b + 8, b + 4, 0, out->q); break;
+    case DTYPE_Q5_0: read_q5(b + 6, b + 2, out->q); break;
+    case DTYPE_Q5_1: read_q5(b + 8, b + 4, out->q); break;
     case DTYPE_IQ4_NL: read_table(b + 2, iq4_values, out->q); break;
     case DTYPE_MXFP4: read_table(b + 1, mxfp4_doubled, out->q); break;
     default:

@@ -8,6 +8,9 @@
 struct quants {
   uint8_t q[BLOCK];
   float scale[2], minimum[2];
+  /* What scale and minimum are products of, where the pack keeps that: fp16s of the super-block, and whole numbers. */
+  uint16_t super_scale, super_minimum;
+  int8_t sub_scale[2], sub_minimum[2];
 };
 
 /* The pack that holds a type under COMPUTE_FAST and COMPUTE_PRECISE. */
@@ -18,5 +21,9 @@ void quants_read(enum dtype type, const uint8_t *row, size_t b, struct quants *o
 /* A block of values rounded to 14 bits, |q| <= I14_LARGEST: x ≈ scale · q. The scale, a bf16, is the smallest power of two from 2^-133 on with
  * which the largest fits. 0 for zeros; NaN, with q 0, for a block that holds a NaN or an infinity. */
 uint16_t quants_round(const float x[BLOCK], int16_t q[BLOCK]);
+
+/* Block b of row r of a panel (kernels.h) in an integer pack but I14. pack_get fills q, scale and minimum, +0 where the pack has none. */
+void pack_put(enum pack pack, unsigned char *panel, size_t b, size_t r, const struct quants *block);
+void pack_get(enum pack pack, const unsigned char *panel, size_t b, size_t r, struct quants *block);
 
 #endif

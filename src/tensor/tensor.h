@@ -54,7 +54,7 @@ const char *compute_mode_name(enum compute_mode mode);
 
 /* ---- which of the equal variants computes what ----
  * Kernels of a family ("rows", "products of 8 bits", …) come from one instruction set: the widest, until another was measured to be faster, or
- * set. So with the bytes of weights in a tile ("tile": "48 KiB"). Any choice gives the same bits. Families are counted from 0. */
+ * set. So with the bytes of weights in a tile ("tile": "192 KiB"). Any choice gives the same bits. Families are counted from 0. */
 const char *compute_choice_family(size_t family);                        /* its name; NULL behind the last */
 const char *compute_choice_name(const struct compute *c, size_t family); /* of what it uses */
 /* False, and nothing changes, when there is no such family, or what may be used here has no such variant. */
@@ -88,7 +88,7 @@ void weight_free(struct weight *w); /* NULL is fine */
 
 /* Packed bytes can be kept in a file and seen from there. A form says what they are; it means the same only under one WEIGHT_LAYOUT, which
  * is counted up whenever anything packs otherwise than before. */
-enum { WEIGHT_LAYOUT = 3 };
+enum { WEIGHT_LAYOUT = 4 };
 struct weight_form {
   unsigned pack;
   bool wide;
@@ -239,6 +239,7 @@ void tensor_sincos(float x, float *sin, float *cos); /* full range reduction up 
 
 /* ---- figures of this machine, measured (for `plinth bench`) ---- */
 double tensor_read_bandwidth(struct pool *p, double seconds_max); /* bytes/s, all threads reading memory that no cache holds */
+void tensor_read(struct pool *p, struct slice memory); /* all threads read it once, as products read weights, and do nothing else */
 double tensor_dot_peak(struct compute *c,
                        double seconds_max); /* operations/s of the dot instruction that `fast` uses; 1 product + 1 sum = 2 */
 

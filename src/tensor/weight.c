@@ -50,7 +50,7 @@ static void pack_f32_row(struct packing *p, unsigned char *panel, size_t r, cons
 
 static void pack_i14_row(struct packing *p, unsigned char *panel, size_t r, const float *values) {
   for (size_t b = 0; values && b < p->w->n_blocks; b++) {
-    unsigned char *to = panel + b * pack_block_bytes(PACK_I14), *quants = to + pack_quants_at(PACK_I14) + 4 * r;
+    unsigned char *to = panel + b * pack_unit_bytes(PACK_I14), *quants = to + pack_quants_at(PACK_I14, 0) + 4 * r;
     int16_t q[BLOCK];
     uint16_t scale = quants_round(values + b * BLOCK, q);
     memcpy(to + 2 * r, &scale, sizeof scale);
@@ -60,26 +60,6 @@ static void pack_i14_row(struct packing *p, unsigned char *panel, size_t r, cons
 
 static void pack_16_bit_row(struct packing *p, unsigned char *panel, size_t r, const unsigned char *row) {
   for (size_t k = 0; k < p->w->n_in; k++) memcpy(panel + 2 * (k * PANEL_ROWS + r), row + 2 * k, 2);
-}
-
-static void put_scale(unsigned char *to, size_t i, float value, int bytes) {
-  uint16_t half = dtype_f32_to_f16(value); /* exact: it came from fp16 */
-  if (bytes == 2) memcpy(to + 2 * i, &half, 2);
-  else memcpy(to + 4 * i, &value, 4);
-}
-
-static void put_block(unsigned char *to, enum pack pack, size_t r, const struct quants *block) {
-  struct pack_form form = pack_form(pack);
-  unsigned char *minimums = to + pack_scales_bytes(pack), *q = to + pack_quants_at(pack) + 4 * r;
-  for (size_t part = 0; part < (size_t)form.parts; part++) {
-    put_scale(to, part * PANEL_ROWS + r, block->scale[part], form.scale_bytes);
-    if (form.minimum) put_scale(minimums, part * PANEL_ROWS + r, block->minimum[part], form.scale_bytes);
-  }
-  if (form.bits == 8) {
-    for (size_t k = 0; k < BLOCK; k += 4) memcpy(q + k * PANEL_ROWS, block->q + k, 4);
-    return;
-  }
-  for (size_t k = 0; k < 16; k++) q[k / 4 * 64 + k % 4] = (unsigned char)(block->q[k] | block->q[k + 16] << 4);
 }
 
 static void pack_panel(void *job, int tile, int worker) {
@@ -95,7 +75,7 @@ static void pack_panel(void *job, int tile, int worker) {
     for (size_t b = 0; b < w->n_blocks; b++) {
       struct quants block;
       quants_read(p->source->dtype, row, b, &block);
-      put_block(panel + b * pack_block_bytes(w->pack), w->pack, r, &block);
+      pack_put(w->pack, panel, b, r, &block);
     }
   }
 }
@@ -162,42 +142,19 @@ size_t weight_bytes(const struct weight *w) { return w->n_panels * w->panel_byte
 size_t weight_stream_bytes(const struct weight *w) { return weight_bytes(w); }
 unsigned weight_act_form(const struct weight *w) { return w->in_order ? ACT_F32 : pack_act_form(w); }
 
-static float half_at(const unsigned char *p, size_t i) {
-  uint16_t half;
-  memcpy(&half, p + 2 * i, sizeof half);
-  return dtype_f16_to_f32(half);
-}
-
-static float scale_at(const unsigned char *p, size_t i, int bytes) {
-  if (bytes == 2) return half_at(p, i);
-  float f;
-  memcpy(&f, p + 4 * i, sizeof f);
-  return f;
-}
-
-static void block_row(enum pack pack, const unsigned char *block, size_t r, float out[BLOCK]) {
-  struct pack_form form = pack_form(pack);
-  const unsigned char *q = block + pack_quants_at(pack) + r * 4, *minimums = block + pack_scales_bytes(pack);
-  for (size_t k = 0; k < BLOCK; k++) {
-    size_t part = form.parts == 2 ? k / 16 : 0, at = part * PANEL_ROWS + r;
-    int quant = form.bits == 8 ? q[k / 4 * 64 + k % 4] : q[k % 16 / 4 * 64 + k % 4] >> (k < 16 ? 0 : 4) & 15;
-    out[k] = scale_at(block, at, form.scale_bytes) * (float)(quant - form.offset);
-    if (form.minimum) out[k] += scale_at(minimums, at, form.scale_bytes);
-  }
-}
-
 static float element(const unsigned char *panel, size_t i, enum pack pack) {
-  if (pack != PACK_BF16) return scale_at(panel, i, pack == PACK_F16 ? 2 : 4);
+  float value;
   uint16_t bits;
+  if (pack == PACK_F32) return memcpy(&value, panel + 4 * i, sizeof value), value;
   memcpy(&bits, panel + 2 * i, sizeof bits);
-  return dtype_bf16_to_f32(bits);
+  return pack == PACK_F16 ? dtype_f16_to_f32(bits) : dtype_bf16_to_f32(bits);
 }
 
 static void i14_row(const struct weight *w, const unsigned char *panel, size_t r, float *out) {
   for (size_t k = 0; k < w->n_in; k++) {
-    const unsigned char *block = panel + k / BLOCK * pack_block_bytes(PACK_I14);
+    const unsigned char *block = panel + k / BLOCK * pack_unit_bytes(PACK_I14);
     int16_t q;
-    memcpy(&q, block + pack_quants_at(PACK_I14) + k % BLOCK / 2 * 64 + 4 * r + k % 2 * 2, sizeof q);
+    memcpy(&q, block + pack_quants_at(PACK_I14, 0) + k % BLOCK / 2 * 64 + 4 * r + k % 2 * 2, sizeof q);
     out[w->in_order ? w->in_order[k] : k] = element(block, r, PACK_BF16) * (float)q;
   }
 }
@@ -209,9 +166,13 @@ void weight_row(const struct weight *w, size_t r, float *out) {
     for (size_t k = 0; k < w->n_in; k++) out[w->in_order ? w->in_order[k] : k] = element(panel, k * PANEL_ROWS + r % PANEL_ROWS, w->pack);
   if (w->pack == PACK_I14) i14_row(w, panel, r % PANEL_ROWS, out);
   if (pack_is_float(w->pack) || w->pack == PACK_I14) return;
+  struct pack_form form = pack_form(w->pack);
   for (size_t b = 0; b < w->n_blocks; b++) { /* rows of these are whole blocks */
-    float block[BLOCK];
-    block_row(w->pack, panel + b * pack_block_bytes(w->pack), r % PANEL_ROWS, block);
-    for (size_t k = 0; k < BLOCK; k++) out[w->in_order ? w->in_order[b * BLOCK + k] : b * BLOCK + k] = block[k];
+    struct quants block;
+    pack_get(w->pack, panel, b, r % PANEL_ROWS, &block);
+    for (size_t k = 0; k < BLOCK; k++) {
+      float value = block.scale[k / 16] * (float)(block.q[k] - form.offset);
+      out[w->in_order ? w->in_order[b * BLOCK + k] : b * BLOCK + k] = form.minimum ? value + block.minimum[k / 16] : value;
+    }
   }
 }

@@ -4,7 +4,7 @@
 enum { ROWS = 3, N_IN = 2048, N_OUT = 700, ROUNDS = 60 };
 
 static const char *const names[] = {"ref", "avx2", "avx512", "neon", "dotprod"};
-static const char *const tiles[] = {"24 KiB", "48 KiB", "96 KiB"};
+static const char *const tiles[] = {"64 KiB", "192 KiB", "384 KiB"};
 enum { NAMES = sizeof names / sizeof names[0], TILES = sizeof tiles / sizeof tiles[0] };
 
 /* A norm into all forms, then products of an integer and of a float type. */

@@ -46,6 +46,22 @@ static inline __attribute__((always_inline)) struct int_acc int_load_scale(const
   return (struct int_acc){vld1q_f32(p), vld1q_f32(p + 4)};
 }
 
+static inline __attribute__((always_inline)) struct int_acc int_load_sub(const unsigned char *at, int half) {
+  int16x8_t v = vmovl_s8(vld1_s8((const int8_t *)at + 8 * half));
+  return (struct int_acc){vcvtq_f32_s32(vmovl_s16(vget_low_s16(v))), vcvtq_f32_s32(vmovl_s16(vget_high_s16(v)))};
+}
+
+/* The scales, or the minimums, of 8 rows of a part of the unit's block n. */
+static inline __attribute__((always_inline)) struct int_acc int_scale(const unsigned char *unit, size_t n, int part, int half, bool minimum,
+                                                                      enum pack pack) {
+  const struct pack_form form = pack_form(pack);
+  struct int_acc scale = int_load_scale(unit + (minimum ? pack_scales_bytes(pack) : 0), half, form.scale_bytes);
+  if (!form.sub) return scale;
+  if (minimum) scale = (struct int_acc){vnegq_f32(scale.a), vnegq_f32(scale.b)};
+  struct int_acc sub = int_load_sub(unit + pack_sub_at(pack, minimum, n, (size_t)part), half);
+  return (struct int_acc){vmulq_f32(scale.a, sub.a), vmulq_f32(scale.b, sub.b)};
+}
+
 /* Bytes from `at` on: k = 4i … 4i+3 of four rows. */
 static inline __attribute__((always_inline)) int8x16_t int_quants(const unsigned char *at, int i, enum pack pack) {
   const struct pack_form form = pack_form(pack);
@@ -54,7 +70,10 @@ static inline __attribute__((always_inline)) int8x16_t int_quants(const unsigned
     return vreinterpretq_s8_u8(form.offset == 128 ? veorq_u8(v, vdupq_n_u8(0x80)) : v);
   }
   uint8x16_t v = vld1q_u8(at + 64 * (i & 3));
-  return vreinterpretq_s8_u8(i < 4 ? vandq_u8(v, vdupq_n_u8(15)) : vshrq_n_u8(v, 4));
+  v = i < 4 ? vandq_u8(v, vdupq_n_u8(15)) : vshrq_n_u8(v, 4);
+  if (!form.high) return vreinterpretq_s8_u8(v);
+  uint8x16_t high = vshlq_u8(vld1q_u8(at + 256 + 64 * (i * form.high / 8)), vdupq_n_s8((int8_t)(4 - i * form.high % 8)));
+  return vreinterpretq_s8_u8(vorrq_u8(v, vandq_u8(high, vdupq_n_u8((uint8_t)(((1 << form.high) - 1) << 4)))));
 }
 
 /* k = 4i … 4i+3 join the sums; lane is i % 4. */
@@ -85,17 +104,18 @@ static inline __attribute__((always_inline)) void int_add(struct int_sum *s, con
   int_step(s, quants, values, 4 * part + 3, 3, columns, pack, wide);
 }
 
-/* One part of a block of all columns joins the accumulators. */
-static inline __attribute__((always_inline)) void int_join(struct int_acc *acc, const unsigned char *block, int half,
+/* One part of the unit's block n of all columns joins the accumulators. */
+static inline __attribute__((always_inline)) void int_join(struct int_acc *acc, const unsigned char *unit, size_t n, int half,
                                                            const unsigned char *const *x, size_t at, int columns, int part, enum pack pack,
                                                            bool wide) {
   const struct pack_form form = pack_form(pack);
-  const unsigned char *scales = block + 16 * form.scale_bytes * part, *quants = block + pack_quants_at(pack) + 32 * (size_t)half;
+  const unsigned char *quants = unit + pack_quants_at(pack, n) + 32 * (size_t)half;
   struct int_sum s[INT_COLUMNS];
   for (int c = 0; c < columns; c++) s[c].a = s[c].b = s[c].low_a = s[c].low_b = vdupq_n_s32(0);
   int_add(s, quants, x, at, part, columns, pack, wide);
   if (form.parts == 1) int_add(s, quants, x, at, 1, columns, pack, wide);
-  struct int_acc scale = int_load_scale(scales, half, form.scale_bytes);
+  const struct int_acc scale = int_scale(unit, n, part, half, false, pack);
+  const struct int_acc minimum = form.minimum ? int_scale(unit, n, part, half, true, pack) : scale;
   for (int c = 0; c < columns; c++) {
     const struct act8 *narrow = (const void *)(x[c] + at);
     const struct act16 *a = (const void *)(x[c] + at);
@@ -105,12 +125,14 @@ static inline __attribute__((always_inline)) void int_join(struct int_acc *acc, 
     if (form.parts == 2) bias = part ? bias - first : first;
     int32x4_t sum_a = wide ? vaddq_s32(vshlq_n_s32(s[c].a, 8), s[c].low_a) : s[c].a;
     int32x4_t sum_b = wide ? vaddq_s32(vshlq_n_s32(s[c].b, 8), s[c].low_b) : s[c].b;
-    if (form.offset == 8) sum_a = vaddq_s32(sum_a, vdupq_n_s32(bias / 16)), sum_b = vaddq_s32(sum_b, vdupq_n_s32(bias / 16));
+    if (form.offset && form.offset < 128) {
+      int32x4_t start = vdupq_n_s32(bias / (128 / form.offset));
+      sum_a = vaddq_s32(sum_a, start), sum_b = vaddq_s32(sum_b, start);
+    }
     acc[c].a = vfmaq_f32(acc[c].a, vmulq_n_f32(vcvtq_f32_s32(sum_a), d), scale.a);
     acc[c].b = vfmaq_f32(acc[c].b, vmulq_n_f32(vcvtq_f32_s32(sum_b), d), scale.b);
     if (!form.minimum) continue;
     float ds = form.parts == 2 ? d * (float)(bias / -128) : wide ? a->ds : narrow->ds;
-    struct int_acc minimum = int_load_scale(scales + pack_scales_bytes(pack), half, form.scale_bytes);
     acc[c].a = vfmaq_n_f32(acc[c].a, minimum.a, ds);
     acc[c].b = vfmaq_n_f32(acc[c].b, minimum.b, ds);
   }
@@ -119,7 +141,7 @@ static inline __attribute__((always_inline)) void int_join(struct int_acc *acc, 
 static inline __attribute__((always_inline)) void int_tile(const struct product *p, size_t panel, size_t first, int columns, bool cold,
                                                            enum pack pack, bool wide) {
   const struct weight *w = p->job->w;
-  const size_t size = wide ? sizeof(struct act16) : sizeof(struct act8);
+  const size_t size = wide ? sizeof(struct act16) : sizeof(struct act8), lines = (pack_unit_bytes(pack) / pack_unit_blocks(pack) + 63) / 64;
   const unsigned char *x[INT_COLUMNS];
   struct int_acc acc[2][INT_COLUMNS];
   for (int c = 0; c < columns; c++) {
@@ -128,12 +150,13 @@ static inline __attribute__((always_inline)) void int_tile(const struct product 
     acc[0][c].a = acc[0][c].b = acc[1][c].a = acc[1][c].b = vdupq_n_f32(0);
   }
   for (int half = 0; half < 2; half++) {
-    const unsigned char *at = w->data + panel * w->panel_bytes;
-    for (size_t n = 0; n < w->n_blocks; n++, at += pack_block_bytes(pack)) {
-      if (cold && half == 0)
-        for (size_t line = 0; line < pack_block_bytes(pack); line += 64) v16_prefetch(at + INT_AHEAD + line);
-      for (int part = 0; part < pack_form(pack).parts; part++) int_join(acc[half], at, half, x, n * size, columns, part, pack, wide);
-    }
+    const unsigned char *unit = w->data + panel * w->panel_bytes;
+    for (size_t n = 0; n < w->n_blocks; unit += pack_unit_bytes(pack))
+      for (size_t i = 0; i < pack_unit_blocks(pack) && n < w->n_blocks; i++, n++) {
+        if (cold && half == 0)
+          for (size_t line = 0; line < lines; line++) v16_prefetch(unit + INT_AHEAD + (i * lines + line) * 64);
+        for (int part = 0; part < pack_form(pack).parts; part++) int_join(acc[half], unit, i, half, x, n * size, columns, part, pack, wide);
+      }
   }
   for (int c = 0; c < columns; c++) linear_put(p, panel, first + (size_t)c, (v16){acc[0][c].a, acc[0][c].b, acc[1][c].a, acc[1][c].b});
 }
@@ -153,11 +176,14 @@ static inline __attribute__((always_inline)) void linear_int(const struct produc
     case PACK_Q8: int_panels(p, panel_begin, panel_end, PACK_Q8, wide); break;
     case PACK_Q4: int_panels(p, panel_begin, panel_end, PACK_Q4, wide); break;
     case PACK_Q4M: int_panels(p, panel_begin, panel_end, PACK_Q4M, wide); break;
+    case PACK_Q5: int_panels(p, panel_begin, panel_end, PACK_Q5, wide); break;
+    case PACK_Q5M: int_panels(p, panel_begin, panel_end, PACK_Q5M, wide); break;
     case PACK_S8: int_panels(p, panel_begin, panel_end, PACK_S8, wide); break;
-    case PACK_S8M: int_panels(p, panel_begin, panel_end, PACK_S8M, wide); break;
-    case PACK_S4M: int_panels(p, panel_begin, panel_end, PACK_S4M, wide); break;
-    case PACK_H8: int_panels(p, panel_begin, panel_end, PACK_H8, wide); break;
-    case PACK_H8M: int_panels(p, panel_begin, panel_end, PACK_H8M, wide); break;
+    case PACK_K2M: int_panels(p, panel_begin, panel_end, PACK_K2M, wide); break;
+    case PACK_K3: int_panels(p, panel_begin, panel_end, PACK_K3, wide); break;
+    case PACK_K4M: int_panels(p, panel_begin, panel_end, PACK_K4M, wide); break;
+    case PACK_K5M: int_panels(p, panel_begin, panel_end, PACK_K5M, wide); break;
+    case PACK_K6: int_panels(p, panel_begin, panel_end, PACK_K6, wide); break;
     default: (wide ? ref_linear_i16 : ref_linear_i8)(p, panel_begin, panel_end); break;
   }
 }

@@ -6,6 +6,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "tensor/quants.h"
 #include "tensor/ref/ref.h"
 
 static void put(const struct product *p, size_t panel, size_t i, const float acc[PANEL_ROWS]) {
@@ -51,28 +52,6 @@ void ref_linear_f32(const struct product *p, size_t panel_begin, size_t panel_en
     }
 }
 
-/* One row of one block of a panel: value = scale · (q − offset) + minimum; scale and minimum of each half. */
-struct block {
-  int32_t q[BLOCK];
-  float scale[2], minimum[2];
-};
-
-static float scale_at(const unsigned char *p, size_t i, int bytes) { return bytes == 2 ? half_at(p, i) : float_at(p, i); }
-
-static void unpack(const struct weight *w, const unsigned char *at, size_t r, struct block *out) {
-  struct pack_form form = pack_form(w->pack);
-  const unsigned char *q = at + pack_quants_at(w->pack) + r * 4, *minimums = at + pack_scales_bytes(w->pack);
-  for (int half = 0; half < 2; half++) {
-    size_t i = (size_t)(form.parts == 2 ? half : 0) * PANEL_ROWS + r;
-    out->scale[half] = scale_at(at, i, form.scale_bytes);
-    out->minimum[half] = form.minimum ? scale_at(minimums, i, form.scale_bytes) : 0;
-  }
-  for (size_t k = 0; k < BLOCK; k++) {
-    if (form.bits == 8) out->q[k] = q[k / 4 * 64 + k % 4];
-    else out->q[k] = q[k % 16 / 4 * 64 + k % 4] >> (k < 16 ? 0 : 4) & 15;
-  }
-}
-
 /* The activations of one block, whatever their width. */
 struct values {
   int32_t q[BLOCK], sum[2];
@@ -88,13 +67,13 @@ static void values_at(const struct act *a, size_t row, size_t b, bool wide, stru
   for (size_t k = 0; k < BLOCK; k++) out->sum[k / 16] += out->q[k];
 }
 
-static int32_t dot(const int32_t *q, int32_t offset, const int32_t *x, size_t n) {
+static int32_t dot(const uint8_t *q, int32_t offset, const int32_t *x, size_t n) {
   int32_t sum = 0;
   for (size_t k = 0; k < n; k++) sum += (q[k] - offset) * x[k];
   return sum;
 }
 
-static float join(float acc, const struct pack_form *form, const struct block *w, const struct values *x) {
+static float join(float acc, const struct pack_form *form, const struct quants *w, const struct values *x) {
   if (form->parts == 1) {
     acc = fmaf((float)dot(w->q, form->offset, x->q, BLOCK) * x->d, w->scale[0], acc);
     return form->minimum ? fmaf(x->ds, w->minimum[0], acc) : acc;
@@ -116,8 +95,8 @@ static void multiply(const struct product *p, bool wide, size_t panel_begin, siz
         struct values x;
         values_at(p->act, product_row(p, i), b, wide, &x);
         for (size_t r = 0; r < PANEL_ROWS; r++) {
-          struct block block;
-          unpack(w, w->data + panel * w->panel_bytes + b * pack_block_bytes(w->pack), r, &block);
+          struct quants block;
+          pack_get(w->pack, w->data + panel * w->panel_bytes, b, r, &block);
           acc[r] = join(acc[r], &form, &block, &x);
         }
       }
@@ -133,7 +112,7 @@ void ref_linear_i16(const struct product *p, size_t panel_begin, size_t panel_en
 static float unpack_i14(const unsigned char *at, size_t r, int32_t q[BLOCK]) {
   for (size_t k = 0; k < BLOCK; k++) {
     int16_t v;
-    memcpy(&v, at + pack_quants_at(PACK_I14) + k / 2 * 64 + r * 4 + k % 2 * 2, sizeof v);
+    memcpy(&v, at + pack_quants_at(PACK_I14, 0) + k / 2 * 64 + r * 4 + k % 2 * 2, sizeof v);
     q[k] = v;
   }
   return element(at, r, PACK_BF16);
@@ -148,7 +127,7 @@ void ref_linear_i14(const struct product *p, size_t panel_begin, size_t panel_en
       for (size_t b = 0; b < w->n_blocks; b++, x++)
         for (size_t r = 0; r < PANEL_ROWS; r++) {
           int32_t q[BLOCK], sum = 0;
-          float scale = unpack_i14(w->data + panel * w->panel_bytes + b * pack_block_bytes(PACK_I14), r, q);
+          float scale = unpack_i14(w->data + panel * w->panel_bytes + b * pack_unit_bytes(PACK_I14), r, q);
           for (size_t k = 0; k < BLOCK; k++) sum += q[k] * x->q[k];
           acc[r] = fmaf((float)sum * x->d, scale, acc[r]);
         }

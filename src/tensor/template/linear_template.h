@@ -3,6 +3,13 @@
  * The including file defines F32_PANELS and I14_PANELS (1 or 2), F32_COLUMNS and I14_COLUMNS (<= 8): the register tiles. */
 #include "tensor/kernels.h"
 
+/* The line of weights some blocks behind `at` will be read: a product computes between its reads, so that what the processor fetches ahead by
+ * itself is not enough to keep the memory busy. */
+static inline __attribute__((always_inline)) void linear_fetch(const unsigned char *at) {
+  enum { AHEAD_BYTES = 6144 };
+  v16_prefetch(at + AHEAD_BYTES);
+}
+
 /* acc is the whole product of one panel and one row. */
 static inline void linear_put(const struct product *p, size_t panel, size_t i, v16 acc) {
   const struct linear *job = p->job;
@@ -71,8 +78,6 @@ static void linear_f32(const struct product *p, size_t panel_begin, size_t panel
 
 /* ---- 14-bit blocks: the integer sum of a block is exact, so only the blocks have an order ---- */
 
-enum { I14_AHEAD = 4096 };
-
 static inline __attribute__((always_inline)) void linear_i14_tile(const struct product *p, size_t panel, size_t first, int panels,
                                                                   int columns, bool cold) {
   const struct weight *w = p->job->w;
@@ -87,11 +92,11 @@ static inline __attribute__((always_inline)) void linear_i14_tile(const struct p
     v16i_sum sum[I14_PANELS][I14_COLUMNS];
     for (int i = 0; i < panels; i++) {
       for (int c = 0; c < columns; c++) sum[i][c] = v16i_zero();
-      for (size_t line = 0; cold && line < pack_block_bytes(PACK_I14); line += 64) v16_prefetch(m[i] + I14_AHEAD + line);
+      for (size_t line = 0; cold && line < pack_unit_bytes(PACK_I14); line += 64) linear_fetch(m[i] + line);
     }
     for (size_t pair = 0; pair < BLOCK / 2; pair++) {
       v16i row[I14_PANELS];
-      for (int i = 0; i < panels; i++) row[i] = v16i_load(m[i] + pack_quants_at(PACK_I14) + 64 * pair);
+      for (int i = 0; i < panels; i++) row[i] = v16i_load(m[i] + pack_quants_at(PACK_I14, 0) + 64 * pair);
       for (int c = 0; c < columns; c++) {
         int32_t two;
         memcpy(&two, x[c][n].q + 2 * pair, sizeof two);
@@ -102,7 +107,7 @@ static inline __attribute__((always_inline)) void linear_i14_tile(const struct p
     for (int i = 0; i < panels; i++) {
       v16 scale = v16_load_bf16((const uint16_t *)(const void *)m[i]);
       for (int c = 0; c < columns; c++) acc[i][c] = v16_fma(v16_mul(v16i_to_f32(sum[i][c]), v16_set1(x[c][n].d)), scale, acc[i][c]);
-      m[i] += pack_block_bytes(PACK_I14);
+      m[i] += pack_unit_bytes(PACK_I14);
     }
   }
   for (int i = 0; i < panels; i++)

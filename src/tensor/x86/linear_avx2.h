@@ -1,12 +1,12 @@
 /* linear_avx2: products of integer panels with block activations without VNNI. Included by avx2.c. SPDX-License-Identifier: Apache-2.0
  *
- * Weights of types with minimums and 4-bit weights are below 128 (in fact below 32): vpmaddubsw of them with signed bytes within ±127
- * cannot saturate (2 · 127 · 127 < 32,767). Other 8-bit weights: |w| times the activation with w's sign (2 · 128 · 127 < 32,767), so
+ * Weights of types with minimums and weights of 4 to 6 bits are below 128 (in fact below 64): vpmaddubsw of them with signed bytes within
+ * ±127 cannot saturate (2 · 127 · 127 < 32,767). Other 8-bit weights: |w| times the activation with w's sign (2 · 128 · 127 < 32,767), so
  * no offset is needed. 16-bit activations: weights widened to 16 bits and vpmaddwd. Integer sums are exact, so the bits are those of
  * AVX-512 and of ref_linear.c. A panel is two halves of 8 rows; a register tile is 8 rows × 4 columns, whose integer sums of a block
  * stay in registers while each vector of weights is opened once. */
 
-enum { INT_COLUMNS = 4, INT_AHEAD = 4096 };
+enum { INT_COLUMNS = 4 };
 
 /* Integer sums of a block: with 16-bit activations rows 0-1 and 4-5 in pairs in `low`, rows 2-3 and 6-7 in `high`. */
 struct int_sums {
@@ -18,6 +18,20 @@ static inline __attribute__((always_inline)) __m256 int_load_scale(const unsigne
                     : _mm256_loadu_ps((const float *)(const void *)(at + 32 * half));
 }
 
+static inline __attribute__((always_inline)) __m256 int_load_sub(const unsigned char *at, int half) {
+  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(at + 8 * half))));
+}
+
+/* The scales, or the minimums, of 8 rows of a part of the unit's block n. */
+static inline __attribute__((always_inline)) __m256 int_scale(const unsigned char *unit, size_t n, int part, int half, bool minimum,
+                                                              enum pack pack) {
+  const struct pack_form form = pack_form(pack);
+  __m256 scale = int_load_scale(unit + (minimum ? pack_scales_bytes(pack) : 0), half, form.scale_bytes);
+  if (!form.sub) return scale;
+  if (minimum) scale = _mm256_xor_ps(scale, _mm256_set1_ps(-0.0f));
+  return _mm256_mul_ps(scale, int_load_sub(unit + pack_sub_at(pack, minimum, n, (size_t)part), half));
+}
+
 /* Vector i of the quants: k = 4i … 4i+3 of 8 rows; those stored as q + 128 become q again. */
 static inline __attribute__((always_inline)) __m256i int_vector(const unsigned char *quants, int i, enum pack pack) {
   const struct pack_form form = pack_form(pack);
@@ -26,7 +40,12 @@ static inline __attribute__((always_inline)) __m256i int_vector(const unsigned c
     return form.offset == 128 ? _mm256_xor_si256(v, _mm256_set1_epi8((char)0x80)) : v;
   }
   __m256i v = _mm256_loadu_si256((const __m256i *)(const void *)(quants + 64 * (i & 3)));
-  return _mm256_and_si256(i < 4 ? v : _mm256_srli_epi16(v, 4), _mm256_set1_epi8(15));
+  v = _mm256_and_si256(i < 4 ? v : _mm256_srli_epi16(v, 4), _mm256_set1_epi8(15));
+  if (!form.high) return v;
+  __m256i high = _mm256_loadu_si256((const __m256i *)(const void *)(quants + 256 + 64 * (i * form.high / 8)));
+  int from = i * form.high % 8;
+  high = from > 4 ? _mm256_srli_epi16(high, from - 4) : _mm256_slli_epi16(high, 4 - from);
+  return _mm256_or_si256(v, _mm256_and_si256(high, _mm256_set1_epi8((char)(((1 << form.high) - 1) << 4))));
 }
 
 static inline __attribute__((always_inline)) void int_add_i8(struct int_sums *s, __m256i w, const unsigned char *const *x, size_t at, int i,
@@ -54,18 +73,20 @@ static inline __attribute__((always_inline)) void int_add_i16(struct int_sums *s
   }
 }
 
-/* One part of a block of all columns joins the accumulators. */
-static inline __attribute__((always_inline)) void int_join(__m256 *acc, const unsigned char *block, int half, const unsigned char *const *x,
-                                                           size_t at, int columns, int part, enum pack pack, bool wide) {
+/* One part of the unit's block n of all columns joins the accumulators. */
+static inline __attribute__((always_inline)) void int_join(__m256 *acc, const unsigned char *unit, size_t n, int half,
+                                                           const unsigned char *const *x, size_t at, int columns, int part, enum pack pack,
+                                                           bool wide) {
   const struct pack_form form = pack_form(pack);
-  const unsigned char *scales = block + 16 * form.scale_bytes * part, *quants = block + pack_quants_at(pack) + 32 * (size_t)half;
+  const unsigned char *quants = unit + pack_quants_at(pack, n) + 32 * (size_t)half;
   struct int_sums s;
   for (int c = 0; c < columns; c++) s.low[c] = s.high[c] = _mm256_setzero_si256();
   for (int i = 8 / form.parts * part; i < 8 / form.parts * (part + 1); i++) {
     if (wide) int_add_i16(&s, int_vector(quants, i, pack), x, at, i, columns, form.offset == 128);
     else int_add_i8(&s, int_vector(quants, i, pack), x, at, i, columns, form.offset == 128);
   }
-  __m256 scale = int_load_scale(scales, half, form.scale_bytes);
+  const __m256 scale = int_scale(unit, n, part, half, false, pack);
+  const __m256 minimum = form.minimum ? int_scale(unit, n, part, half, true, pack) : scale;
   for (int c = 0; c < columns; c++) {
     const struct act8 *narrow = (const void *)(x[c] + at);
     const struct act16 *a = (const void *)(x[c] + at);
@@ -74,18 +95,18 @@ static inline __attribute__((always_inline)) void int_join(__m256 *acc, const un
     const float d = wide ? a->d : narrow->d;
     if (form.parts == 2) bias = part ? bias - first : first;
     __m256i sum = wide ? _mm256_hadd_epi32(s.low[c], s.high[c]) : s.low[c];
-    if (form.offset == 8) sum = _mm256_add_epi32(sum, _mm256_set1_epi32(bias / 16));
+    if (form.offset && form.offset < 128) sum = _mm256_add_epi32(sum, _mm256_set1_epi32(bias / (128 / form.offset)));
     acc[c] = _mm256_fmadd_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(sum), _mm256_set1_ps(d)), scale, acc[c]);
     if (!form.minimum) continue;
     float ds = form.parts == 2 ? d * (float)(bias / -128) : wide ? a->ds : narrow->ds;
-    acc[c] = _mm256_fmadd_ps(_mm256_set1_ps(ds), int_load_scale(scales + pack_scales_bytes(pack), half, form.scale_bytes), acc[c]);
+    acc[c] = _mm256_fmadd_ps(_mm256_set1_ps(ds), minimum, acc[c]);
   }
 }
 
 static inline __attribute__((always_inline)) void int_tile(const struct product *p, size_t panel, size_t first, int columns, bool cold,
                                                            enum pack pack, bool wide) {
   const struct weight *w = p->job->w;
-  const size_t size = wide ? sizeof(struct act16) : sizeof(struct act8);
+  const size_t size = wide ? sizeof(struct act16) : sizeof(struct act8), lines = (pack_unit_bytes(pack) / pack_unit_blocks(pack) + 63) / 64;
   const unsigned char *x[INT_COLUMNS];
   v16 all[INT_COLUMNS];
   for (int c = 0; c < columns; c++) {
@@ -93,14 +114,15 @@ static inline __attribute__((always_inline)) void int_tile(const struct product 
     x[c] = (wide ? (const unsigned char *)p->act->i16 : (const unsigned char *)p->act->i8) + block * size;
   }
   for (int half = 0; half < 2; half++) {
-    const unsigned char *at = w->data + panel * w->panel_bytes;
+    const unsigned char *unit = w->data + panel * w->panel_bytes;
     __m256 acc[INT_COLUMNS];
     for (int c = 0; c < columns; c++) acc[c] = _mm256_setzero_ps();
-    for (size_t n = 0; n < w->n_blocks; n++, at += pack_block_bytes(pack)) {
-      if (cold && half == 0)
-        for (size_t line = 0; line < pack_block_bytes(pack); line += 64) _mm_prefetch((const char *)at + INT_AHEAD + line, _MM_HINT_T0);
-      for (int part = 0; part < pack_form(pack).parts; part++) int_join(acc, at, half, x, n * size, columns, part, pack, wide);
-    }
+    for (size_t n = 0; n < w->n_blocks; unit += pack_unit_bytes(pack))
+      for (size_t i = 0; i < pack_unit_blocks(pack) && n < w->n_blocks; i++, n++) {
+        if (cold && half == 0)
+          for (size_t line = 0; line < lines; line++) linear_fetch(unit + (i * lines + line) * 64);
+        for (int part = 0; part < pack_form(pack).parts; part++) int_join(acc, unit, i, half, x, n * size, columns, part, pack, wide);
+      }
     for (int c = 0; c < columns; c++) {
       if (half == 0) all[c].a = acc[c];
       else all[c].b = acc[c];
@@ -123,11 +145,14 @@ static inline __attribute__((always_inline)) void linear_int(const struct produc
     case PACK_Q8: int_panels(p, panel_begin, panel_end, PACK_Q8, wide); break;
     case PACK_Q4: int_panels(p, panel_begin, panel_end, PACK_Q4, wide); break;
     case PACK_Q4M: int_panels(p, panel_begin, panel_end, PACK_Q4M, wide); break;
+    case PACK_Q5: int_panels(p, panel_begin, panel_end, PACK_Q5, wide); break;
+    case PACK_Q5M: int_panels(p, panel_begin, panel_end, PACK_Q5M, wide); break;
     case PACK_S8: int_panels(p, panel_begin, panel_end, PACK_S8, wide); break;
-    case PACK_S8M: int_panels(p, panel_begin, panel_end, PACK_S8M, wide); break;
-    case PACK_S4M: int_panels(p, panel_begin, panel_end, PACK_S4M, wide); break;
-    case PACK_H8: int_panels(p, panel_begin, panel_end, PACK_H8, wide); break;
-    case PACK_H8M: int_panels(p, panel_begin, panel_end, PACK_H8M, wide); break;
+    case PACK_K2M: int_panels(p, panel_begin, panel_end, PACK_K2M, wide); break;
+    case PACK_K3: int_panels(p, panel_begin, panel_end, PACK_K3, wide); break;
+    case PACK_K4M: int_panels(p, panel_begin, panel_end, PACK_K4M, wide); break;
+    case PACK_K5M: int_panels(p, panel_begin, panel_end, PACK_K5M, wide); break;
+    case PACK_K6: int_panels(p, panel_begin, panel_end, PACK_K6, wide); break;
     default: break;
   }
 }
@@ -155,8 +180,8 @@ static uint64_t read_all(const void *memory, size_t bytes) {
   const unsigned char *p = memory;
   __m256i lanes[4] = {_mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256()};
   for (size_t i = 0; i + 128 <= bytes; i += 128) {
-    _mm_prefetch((const char *)p + i + INT_AHEAD, _MM_HINT_T0);
-    _mm_prefetch((const char *)p + i + INT_AHEAD + 64, _MM_HINT_T0);
+    linear_fetch(p + i);
+    linear_fetch(p + i + 64);
     for (size_t k = 0; k < 4; k++)
       lanes[k] = _mm256_xor_si256(lanes[k], _mm256_loadu_si256((const __m256i *)(const void *)(p + i + 32 * k)));
   }

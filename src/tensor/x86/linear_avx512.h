@@ -6,9 +6,10 @@
  *
  * A register tile is 16 rows × 8 columns (4 with 16-bit activations). Tiles go column by column through the panels of a call, whose
  * weights then come from the second cache; the first column fetches them from memory, which the processor alone does not foresee
- * far enough when a tile is wide: hence the prefetch. */
+ * far enough when a tile is wide: hence linear_fetch. Each tile opens packs of 4 to 6 bits for itself: opening a panel once for 64 columns,
+ * with the accumulators in memory meanwhile, was a tenth slower. */
 
-enum { INT_COLUMNS = 8, WIDE_COLUMNS = 4, INT_AHEAD = 4096 };
+enum { INT_COLUMNS = 8, WIDE_COLUMNS = 4 };
 
 struct int_block {
   __m512i q[8];
@@ -19,14 +20,35 @@ static inline __attribute__((always_inline)) __m512 int_load_scale(const unsigne
   return bytes == 2 ? _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)at)) : _mm512_loadu_ps(at);
 }
 
-static inline __attribute__((always_inline)) void int_load(struct int_block *b, const unsigned char *at, enum pack pack) {
+static inline __attribute__((always_inline)) __m512 int_load_sub(const unsigned char *at) {
+  return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)at)));
+}
+
+static inline __attribute__((always_inline)) void int_load_scales(struct int_block *b, const unsigned char *unit, size_t n,
+                                                                  enum pack pack) {
   const struct pack_form form = pack_form(pack);
-  for (int part = 0; part < form.parts; part++) {
-    b->scale[part] = int_load_scale(at + 16 * form.scale_bytes * part, form.scale_bytes);
-    if (form.minimum)
-      b->minimum[part] = int_load_scale(at + pack_scales_bytes(pack) + 16 * (size_t)(form.scale_bytes * part), form.scale_bytes);
+  const __m512 sign = _mm512_set1_ps(-0.0f);
+  b->scale[0] = int_load_scale(unit, form.scale_bytes);
+  if (form.minimum) b->minimum[0] = int_load_scale(unit + pack_scales_bytes(pack), form.scale_bytes);
+  if (!form.sub) return;
+  const __m512 scale = b->scale[0], minimum = form.minimum ? _mm512_xor_ps(b->minimum[0], sign) : sign;
+  for (size_t part = 0; part < (size_t)form.parts; part++) {
+    b->scale[part] = _mm512_mul_ps(scale, int_load_sub(unit + pack_sub_at(pack, false, n, part)));
+    if (form.minimum) b->minimum[part] = _mm512_mul_ps(minimum, int_load_sub(unit + pack_sub_at(pack, true, n, part)));
   }
-  at += pack_quants_at(pack);
+}
+
+/* v with the bits at `to` of the bytes taken from those at `from` of high. */
+static inline __attribute__((always_inline)) __m512i int_high(__m512i v, __m512i high, int from, int to, int bits) {
+  __m512i moved = from > to ? _mm512_srli_epi16(high, (unsigned)(from - to)) : _mm512_slli_epi16(high, (unsigned)(to - from));
+  return _mm512_ternarylogic_epi64(v, moved, _mm512_set1_epi8((char)(((1 << bits) - 1) << to)), 0xF8); /* v | (moved & mask) */
+}
+
+/* Block n of the unit. */
+static inline __attribute__((always_inline)) void int_load(struct int_block *b, const unsigned char *unit, size_t n, enum pack pack) {
+  const struct pack_form form = pack_form(pack);
+  const unsigned char *at = unit + pack_quants_at(pack, n), *high = at + 256;
+  int_load_scales(b, unit, n, pack);
   if (form.bits == 8) {
     for (int i = 0; i < 8; i++) b->q[i] = _mm512_loadu_si512(at + 64 * i);
     return;
@@ -37,6 +59,14 @@ static inline __attribute__((always_inline)) void int_load(struct int_block *b, 
     b->q[i] = _mm512_and_si512(v, mask);
     b->q[4 + i] = _mm512_and_si512(_mm512_srli_epi16(v, 4), mask);
   }
+  for (int i = 0; form.high && i < 8; i++)
+    b->q[i] = int_high(b->q[i], _mm512_loadu_si512(high + 64 * (i * form.high / 8)), i * form.high % 8, 4, form.high);
+}
+
+/* The part of the unit one block's time ahead. */
+static inline __attribute__((always_inline)) void int_prefetch(const unsigned char *unit, size_t n, enum pack pack) {
+  size_t lines = (pack_unit_bytes(pack) / pack_unit_blocks(pack) + 63) / 64;
+  for (size_t line = 0; line < lines; line++) linear_fetch(unit + (n * lines + line) * 64);
 }
 
 /* sum plus the products of k = 4·from … 4·to − 1. */
@@ -49,13 +79,13 @@ static inline __attribute__((always_inline)) __m512i int_dot(__m512i sum, const 
   return sum;
 }
 
-static inline __attribute__((always_inline)) __m512i int_start(int32_t bias, int offset) {
+/* bias is −128 · Σq. */
+static inline __attribute__((always_inline)) __m512i int_start(__m512i bias, int offset) {
   if (offset == 0) return _mm512_setzero_si512();
-  __m512i start = _mm512_set1_epi32(bias);
-  return offset == 128 ? start : _mm512_srai_epi32(start, 4); /* 4-bit weights: an offset of 8 */
+  return offset == 128 ? bias : _mm512_srai_epi32(bias, (unsigned)__builtin_ctz(128 / (unsigned)offset));
 }
 
-static inline __attribute__((always_inline)) __m512i int_sum(const struct int_block *b, const void *x, int32_t bias, int from, int to,
+static inline __attribute__((always_inline)) __m512i int_sum(const struct int_block *b, const void *x, __m512i bias, int from, int to,
                                                              int offset, bool wide) {
   if (!wide) return int_dot(int_start(bias, offset), b, ((const struct act8 *)x)->q, from, to);
   const struct act16 *a = x;
@@ -70,40 +100,46 @@ static inline __attribute__((always_inline)) __m512 int_join(__m512 acc, const s
   const struct act8 *narrow = x;
   const struct act16 *a = x;
   const int32_t *bias = wide ? &a->bias : &narrow->bias, *bias_half = wide ? &a->bias_half : &narrow->bias_half;
+  const __m512i all = _mm512_set1_epi32(*bias), first = _mm512_set1_epi32(*bias_half);
   const float d = wide ? a->d : narrow->d;
   if (form.parts == 1) {
-    __m512i sum = int_sum(b, x, *bias, 0, 8, form.offset, wide);
+    __m512i sum = int_sum(b, x, all, 0, 8, form.offset, wide);
     acc = _mm512_fmadd_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), _mm512_set1_ps(d)), b->scale[0], acc);
     return form.minimum ? _mm512_fmadd_ps(_mm512_set1_ps(wide ? a->ds : narrow->ds), b->minimum[0], acc) : acc;
   }
   for (int part = 0; part < 2; part++) {
-    int32_t own = part ? *bias - *bias_half : *bias_half;
+    __m512i own = part ? _mm512_sub_epi32(all, first) : first;
     __m512i sum = int_sum(b, x, own, 4 * part, 4 * part + 4, form.offset, wide);
     acc = _mm512_fmadd_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), _mm512_set1_ps(d)), b->scale[part], acc);
-    if (form.minimum) acc = _mm512_fmadd_ps(_mm512_set1_ps(d * (float)(own / -128)), b->minimum[part], acc);
+    float sum_q = (float)((part ? *bias - *bias_half : *bias_half) / -128);
+    if (form.minimum) acc = _mm512_fmadd_ps(_mm512_set1_ps(d * sum_q), b->minimum[part], acc);
   }
   return acc;
+}
+
+static inline __attribute__((always_inline)) const unsigned char *int_row(const struct product *p, size_t i, bool wide) {
+  size_t block = product_row(p, i) * (p->act->ld / BLOCK);
+  return wide ? (const unsigned char *)(p->act->i16 + block) : (const unsigned char *)(p->act->i8 + block);
 }
 
 static inline __attribute__((always_inline)) void int_tile(const struct product *p, size_t panel, size_t first, int columns, bool cold,
                                                            enum pack pack, bool wide) {
   const struct weight *w = p->job->w;
-  const unsigned char *at = w->data + panel * w->panel_bytes;
+  const unsigned char *unit = w->data + panel * w->panel_bytes;
   const size_t size = wide ? sizeof(struct act16) : sizeof(struct act8);
   const unsigned char *x[INT_COLUMNS];
   __m512 acc[INT_COLUMNS];
   for (int c = 0; c < columns; c++) {
-    size_t block = product_row(p, first + (size_t)c) * (p->act->ld / BLOCK);
-    x[c] = (wide ? (const unsigned char *)p->act->i16 : (const unsigned char *)p->act->i8) + block * size;
+    x[c] = int_row(p, first + (size_t)c, wide);
     acc[c] = _mm512_setzero_ps();
   }
-  for (size_t n = 0; n < w->n_blocks; n++, at += pack_block_bytes(pack)) {
-    struct int_block b;
-    if (cold)
-      for (size_t line = 0; line < pack_block_bytes(pack); line += 64) _mm_prefetch((const char *)at + INT_AHEAD + line, _MM_HINT_T0);
-    int_load(&b, at, pack);
-    for (int c = 0; c < columns; c++) acc[c] = int_join(acc[c], &b, x[c] + n * size, pack, wide);
-  }
+  for (size_t n = 0; n < w->n_blocks; unit += pack_unit_bytes(pack))
+    for (size_t i = 0; i < pack_unit_blocks(pack) && n < w->n_blocks; i++, n++) {
+      struct int_block b;
+      if (cold) int_prefetch(unit, i, pack);
+      int_load(&b, unit, i, pack);
+      for (int c = 0; c < columns; c++) acc[c] = int_join(acc[c], &b, x[c] + n * size, pack, wide);
+    }
   for (int c = 0; c < columns; c++) linear_put(p, panel, first + (size_t)c, acc[c]);
 }
 
@@ -126,11 +162,14 @@ static inline __attribute__((always_inline)) void linear_int(const struct produc
     case PACK_Q8: int_panels(p, panel_begin, panel_end, PACK_Q8, wide); break;
     case PACK_Q4: int_panels(p, panel_begin, panel_end, PACK_Q4, wide); break;
     case PACK_Q4M: int_panels(p, panel_begin, panel_end, PACK_Q4M, wide); break;
+    case PACK_Q5: int_panels(p, panel_begin, panel_end, PACK_Q5, wide); break;
+    case PACK_Q5M: int_panels(p, panel_begin, panel_end, PACK_Q5M, wide); break;
     case PACK_S8: int_panels(p, panel_begin, panel_end, PACK_S8, wide); break;
-    case PACK_S8M: int_panels(p, panel_begin, panel_end, PACK_S8M, wide); break;
-    case PACK_S4M: int_panels(p, panel_begin, panel_end, PACK_S4M, wide); break;
-    case PACK_H8: int_panels(p, panel_begin, panel_end, PACK_H8, wide); break;
-    case PACK_H8M: int_panels(p, panel_begin, panel_end, PACK_H8M, wide); break;
+    case PACK_K2M: int_panels(p, panel_begin, panel_end, PACK_K2M, wide); break;
+    case PACK_K3: int_panels(p, panel_begin, panel_end, PACK_K3, wide); break;
+    case PACK_K4M: int_panels(p, panel_begin, panel_end, PACK_K4M, wide); break;
+    case PACK_K5M: int_panels(p, panel_begin, panel_end, PACK_K5M, wide); break;
+    case PACK_K6: int_panels(p, panel_begin, panel_end, PACK_K6, wide); break;
     default: break;
   }
 }
@@ -157,7 +196,7 @@ static uint64_t read_all(const void *memory, size_t bytes) {
   __m512i lanes[4] = {_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512()};
   for (size_t i = 0; i + 256 <= bytes; i += 256)
     for (size_t k = 0; k < 4; k++) {
-      _mm_prefetch((const char *)p + i + 64 * k + INT_AHEAD, _MM_HINT_T0);
+      linear_fetch(p + i + 64 * k);
       lanes[k] = _mm512_xor_si512(lanes[k], _mm512_loadu_si512(p + i + 64 * k));
     }
   __m512i all = _mm512_xor_si512(_mm512_xor_si512(lanes[0], lanes[1]), _mm512_xor_si512(lanes[2], lanes[3]));

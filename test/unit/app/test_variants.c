@@ -77,17 +77,17 @@ static void a_record_decides(void **state) {
   struct compute *first = make(f), *next = make(f);
   assert_true(compute_choice_set(first, "rows", "ref"));
   assert_true(compute_choice_set(first, "attention", "ref"));
-  assert_true(compute_choice_set(first, "tile", "96 KiB"));
+  assert_true(compute_choice_set(first, "tile", "64 KiB"));
   variants_settle(first, f->folder);
   assert_true(variants_read(next, f->folder));
   for (size_t i = 0; compute_choice_family(i); i++) {
     const char *family = compute_choice_family(i);
     if (strcmp(family, "rows") == 0 || strcmp(family, "attention") == 0) assert_string_equal(compute_choice_name(next, i), "ref");
-    if (strcmp(family, "tile") == 0) assert_string_equal(compute_choice_name(next, i), "96 KiB");
+    if (strcmp(family, "tile") == 0) assert_string_equal(compute_choice_name(next, i), "64 KiB");
   }
   struct buf told = {0};
   compute_choice_tell(next, &told);
-  assert_non_null(strstr(told.data, "tile 96 KiB"));
+  assert_non_null(strstr(told.data, "tile 64 KiB"));
   buf_free(&told);
   compute_destroy(first), compute_destroy(next);
 }
