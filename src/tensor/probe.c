@@ -6,7 +6,7 @@
 #include "base/mem.h"
 #include "tensor/compute.h"
 
-/* Runs are short, so that among many some are not disturbed; a region is read again only when the others have pushed it out of every cache. */
+/* A region is read again only when the others have pushed it out of every cache. */
 enum { PROBE_BYTES = 192 << 20, REGIONS = 12, TILES = 32 };
 
 /* A page that was never written may be the one page of zeros. */
@@ -43,21 +43,19 @@ void tensor_read(struct pool *p, struct slice memory) {
   pool_run(p, read_tile, &j, j.tile_bytes ? TILES : 0);
 }
 
-double tensor_read_bandwidth(struct pool *p, double seconds_max) {
+double tensor_read_bandwidth(struct pool *p, double seconds) {
   unsigned char *memory = mem_aligned(2 << 20, PROBE_BYTES);
   madvise(memory, PROBE_BYTES, MADV_HUGEPAGE); /* as weights are kept */
   pool_run(p, touch_tile, &(struct touch_job){.memory = memory}, TILES);
-  double best = 0;
-  uint64_t begin = clock_ns();
   size_t region = 0;
+  double passed;
+  uint64_t begin = clock_ns();
   do {
-    uint64_t start = clock_ns();
     tensor_read(p, slice_make(memory + region++ % REGIONS * (PROBE_BYTES / REGIONS), PROBE_BYTES / REGIONS));
-    double rate = PROBE_BYTES / REGIONS / ((double)(clock_ns() - start) * 1e-9);
-    if (rate > best) best = rate;
-  } while ((double)(clock_ns() - begin) * 1e-9 < seconds_max);
+    passed = (double)(clock_ns() - begin) * 1e-9;
+  } while (passed < seconds);
   free(memory);
-  return best;
+  return (double)region * (PROBE_BYTES / REGIONS) / passed;
 }
 
 struct dot_job {

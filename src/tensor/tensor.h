@@ -238,7 +238,8 @@ float tensor_log(float x);
 void tensor_sincos(float x, float *sin, float *cos); /* full range reduction up to 2^20 */
 
 /* ---- figures of this machine, measured (for `plinth bench`) ---- */
-double tensor_read_bandwidth(struct pool *p, double seconds_max); /* bytes/s, all threads reading memory that no cache holds */
+/* Bytes/s, all threads reading memory that no cache holds, over the whole time: what neighbours on the memory bus leave just then. */
+double tensor_read_bandwidth(struct pool *p, double seconds);
 void tensor_read(struct pool *p, struct slice memory); /* all threads read it once, as products read weights, and do nothing else */
 double tensor_dot_peak(struct compute *c,
                        double seconds_max); /* operations/s of the dot instruction that `fast` uses; 1 product + 1 sum = 2 */
