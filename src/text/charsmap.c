@@ -7,6 +7,7 @@
 
 #include "base/mem.h"
 #include "base/utf8.h"
+#include "text/charsmap_newer.h"
 #include "text/uclass.h"
 
 enum { TABLE_BYTES_MAX = 64 << 20, WHOLE_BYTES = 6 };
@@ -86,6 +87,14 @@ static void apply_chars(const struct charsmap *m, struct slice text, struct buf 
   }
 }
 
+/* utf8proc has Unicode 14; a mark that is newer stands for an older one. */
+static uint32_t known_mark(uint32_t c) {
+  enum { ACUTE = 0x301, N = sizeof newer_marks / sizeof newer_marks[0] };
+  for (size_t i = 0; i < N && c >= newer_marks[i].first; i++)
+    if (c <= newer_marks[i].last) return ACUTE;
+  return c;
+}
+
 /* The length of the first stretch of text that a reader sees as one character. */
 static size_t grapheme(struct slice text) {
   uint32_t before, c;
@@ -93,6 +102,7 @@ static size_t grapheme(struct slice text) {
   size_t len = uclass_get(text, &before), n;
   for (; len < text.len; len += n) {
     n = uclass_get(slice_from(text, len), &c);
+    c = known_mark(c);
     if (utf8proc_grapheme_break_stateful((utf8proc_int32_t)before, (utf8proc_int32_t)c, &state)) break;
     before = c;
   }

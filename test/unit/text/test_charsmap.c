@@ -51,6 +51,16 @@ static void characters_are_replaced_and_others_stay(void **state) {
   buf_free(&table);
 }
 
+static void marks_newer_than_the_unicode_library_join_the_letter_too(void **state) {
+  (void)state;
+  struct buf table = {0};
+  write_table(&table, 4, SLICE("xyz\0\xC3\xA9!\0"));
+  expect(&table, "a\xE1\xAB\xA2z", "\xC3\xA9!z");           /* U+1AE2, of Unicode 17 */
+  expect(&table, "a\xF0\x96\x84\xAF", "\xC3\xA9!");         /* U+1612F, of Unicode 16 */
+  expect(&table, "a\xE1\xAB\xB1", "\xC3\xA9!\xE1\xAB\xB1"); /* U+1AF1, not assigned */
+  buf_free(&table);
+}
+
 static void a_leaf_that_points_outside_or_into_a_character_replaces_nothing(void **state) {
   (void)state;
   struct buf table = {0};
@@ -102,6 +112,7 @@ static void base64_takes_whole_text_only(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(characters_are_replaced_and_others_stay),
+      cmocka_unit_test(marks_newer_than_the_unicode_library_join_the_letter_too),
       cmocka_unit_test(a_leaf_that_points_outside_or_into_a_character_replaces_nothing),
       cmocka_unit_test(broken_tables_are_refused),
       cmocka_unit_test(base64_takes_whole_text_only),
