@@ -81,7 +81,7 @@ static int dbrx_inspect(const struct file_model *file, struct model_info *info, 
   if (refuse_unsupported(&c, err) < 0 || read_sizes(&c, info, err) < 0 || rope_read_theta(&c, &info->rope_theta, err) < 0 ||
       config_epsilon(&c, "%s.attention.layer_norm_epsilon", NULL, &info->norm_epsilon, err) < 0)
     return -1;
-  info->tied_head = decoder_ties_head(&c, &NAMES.head, false);
+  info->tied_head = decoder_ties_head(&c, hf_prefix(file), &NAMES, false);
   return decoder_count_vocab(file, hf_prefix(file), &NAMES.embedding, info, err);
 }
 

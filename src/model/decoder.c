@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/mem.h"
 
@@ -40,12 +41,31 @@ int decoder_count_vocab(const struct file_model *file, const char *hf_prefix, co
   return config_check_vocab(&(struct config){.file = file}, info->n_vocab, err);
 }
 
-bool decoder_ties_head(const struct config *c, const struct weight_name *head, bool otherwise) {
+/* Whether the head holds other values than the embedding. Of block types, and of outlines without data, that is not asked. */
+static bool is_other_head(const struct file_tensor *e, const struct file_tensor *h) {
+  enum { AT_ONCE = 256 };
+  float a[AT_ONCE], b[AT_ONCE];
+  if (e == h || !e->data || !h->data || dtype_info(e->dtype)->block_elements != 1 || dtype_info(h->dtype)->block_elements != 1)
+    return false;
+  if (e->n_elements != h->n_elements) return true;
+  if (e->dtype == h->dtype) return memcmp(e->data, h->data, (size_t)e->n_bytes) != 0;
+  size_t e_bytes = dtype_info(e->dtype)->block_bytes, h_bytes = dtype_info(h->dtype)->block_bytes;
+  for (uint64_t i = 0; i < e->n_elements; i += AT_ONCE) {
+    size_t n = e->n_elements - i < AT_ONCE ? (size_t)(e->n_elements - i) : AT_ONCE;
+    dtype_to_f32(e->dtype, (const char *)e->data + i * e_bytes, a, n);
+    dtype_to_f32(h->dtype, (const char *)h->data + i * h_bytes, b, n);
+    if (memcmp(a, b, n * sizeof *a) != 0) return true;
+  }
+  return false;
+}
+
+bool decoder_ties_head(const struct config *c, const char *hf_prefix, const struct decoder_names *names, bool otherwise) {
   bool tied = otherwise;
-  struct weights top = {.file = c->file, .hf_prefix = ""};
+  struct weights top = {.file = c->file, .hf_prefix = ""}, inner = {.file = c->file, .hf_prefix = hf_prefix};
+  const struct file_tensor *head = weights_find(&top, &names->head, 0), *embedding = weights_find(&inner, &names->embedding, 0);
   if (c->file->container == FILE_GGUF) tied = false; /* a head in the file is meant */
   else config_bool_or(c, NULL, "tie_word_embeddings", &tied, NULL);
-  return tied || !weights_find(&top, head, 0);
+  return !head || (tied && !(embedding && is_other_head(embedding, head)));
 }
 
 /* ---- loading ---- */

@@ -96,8 +96,9 @@ int decoder_check_sizes(const struct config *c, struct model_info *info, bool ro
 /* The vocabulary from the embedding's rows. */
 int decoder_count_vocab(const struct file_model *file, const char *hf_prefix, const struct weight_name *embedding, struct model_info *info,
                         struct error *err);
-/* Whether the head is the embedding: by tie_word_embeddings where the file has it, else `otherwise`; and when there is no head. */
-bool decoder_ties_head(const struct config *c, const struct weight_name *head, bool otherwise);
+/* Whether the head is the embedding: by tie_word_embeddings where the file has it, else `otherwise`; and when there is no head. A head whose
+ * values are not the embedding's goes before that word, as transformers 5 has it. */
+bool decoder_ties_head(const struct config *c, const char *hf_prefix, const struct decoder_names *names, bool otherwise);
 
 /* Loads everything into m, whose info, rules, inv_freq and slopes are set. On failure m is freed, and NULL is returned. */
 struct model *decoder_load(struct decoder *m, const struct decoder_names *names, struct weights *w, const struct model_options *options,

@@ -176,7 +176,7 @@ static int llama_inspect(const struct file_model *file, struct model_info *info,
       rope_read_theta(&c, &info->rope_theta, err) < 0 || check_biases(&c, info->n_layers, err) < 0)
     return -1;
   if (info->n_experts) strcpy(info->architecture, "mixtral");
-  info->tied_head = decoder_ties_head(&c, &NAMES.head, false);
+  info->tied_head = decoder_ties_head(&c, hf_prefix(file), &NAMES, false);
   return decoder_count_vocab(file, hf_prefix(file), &NAMES.embedding, info, err);
 }
 

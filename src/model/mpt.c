@@ -136,7 +136,7 @@ static int mpt_inspect(const struct file_model *file, struct model_info *info, s
   if (decoder_check_sizes(&c, info, false, err) < 0 ||
       config_epsilon(&c, "%s.attention.layer_norm_epsilon", "layer_norm_epsilon", &info->norm_epsilon, err) < 0)
     return -1;
-  info->tied_head = decoder_ties_head(&c, &NAMES.head, true);
+  info->tied_head = decoder_ties_head(&c, hf_prefix(file), &NAMES, true);
   return decoder_count_vocab(file, hf_prefix(file), &NAMES.embedding, info, err);
 }
 

@@ -428,6 +428,28 @@ static void a_70b_and_a_405b_shape_are_planned(void **state) {
   assert_int_equal(info.kv_bytes_per_token, 516096);
 }
 
+/* As transformers 5 takes a file whose config.json says tied. */
+static void a_head_with_values_of_its_own_is_not_tied(void **state) {
+  (void)state;
+  static const char *const names[] = {"llama-llama3-rope", "mpt-untied"};
+  struct error err;
+  struct model_info info;
+  for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+    char *folder = changed(names[i], "\"tie_word_embeddings\": false", "\"tie_word_embeddings\": true");
+    struct file_model *file = file_model_open(folder, &err);
+    if (!file || model_inspect(file, &info, &err) < 0) fail_msg("%s", err.message);
+    assert_false(info.tied_head);
+    file_model_close(file);
+    remove_folder(folder);
+  }
+  struct shape same = {0};
+  add_llama(&same, 1, 64, 64, 64, 100, 0); /* all of it zeros */
+  info = plan(&same,
+              "{\"model_type\":\"llama\",\"hidden_size\":64,\"intermediate_size\":64,\"num_hidden_layers\":1,"
+              "\"num_attention_heads\":4,\"max_position_embeddings\":64,\"tie_word_embeddings\":true}");
+  assert_true(info.tied_head);
+}
+
 static void mixtral_shapes_are_planned(void **state) {
   (void)state;
   struct shape s = {0}, t = {0};
@@ -616,6 +638,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(too_few_positions_are_refused),
       cmocka_unit_test(inspect_tells_sizes_without_loading),
       cmocka_unit_test(a_70b_and_a_405b_shape_are_planned),
+      cmocka_unit_test(a_head_with_values_of_its_own_is_not_tied),
       cmocka_unit_test(mixtral_shapes_are_planned),
       cmocka_unit_test(the_dbrx_shape_is_planned),
       cmocka_unit_test(mpt_settings_that_change_the_arithmetic_are_refused),
