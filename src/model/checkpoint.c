@@ -154,6 +154,23 @@ static int read_scheme(struct checkpoint *c, const struct js *weights, struct er
   return 0;
 }
 
+/* Rotations that are part of the stored weights need nothing; those of inputs and outputs would have to be computed with every product. */
+static int check_transforms(const struct checkpoint *c, struct error *err) {
+  const struct js *groups = js_get(js_get(c->config, "transform_config"), "config_groups");
+  for (void *it = js_iter(groups); it; it = js_iter_next(groups, it)) {
+    struct slice key, place;
+    const struct js *group, *uses;
+    js_iter_get(it, &key, &group);
+    uses = js_get(group, "apply");
+    for (size_t i = 0; i < js_len(uses); i++) {
+      const struct js *location = js_get(js_at(uses, i), "location");
+      if (js_str(location, &place) && (slice_eq(place, SLICE("weight_input")) || slice_eq(place, SLICE("weight_output")))) continue;
+      return refuse(c, "transform_config: location", location, "\"weight_input\" and \"weight_output\"", err);
+    }
+  }
+  return 0;
+}
+
 static int read_compressed(struct checkpoint *c, struct error *err) {
   static const char *const formats[] = {"dense", "pack-quantized", "int-quantized", "naive-quantized", "float-quantized", NULL};
   static const char known[] = "\"pack-quantized\", \"int-quantized\", \"naive-quantized\" and \"float-quantized\"";
@@ -162,7 +179,7 @@ static int read_compressed(struct checkpoint *c, struct error *err) {
   size_t format, n = 0;
   if (present(sparsity) && !(js_str(sparsity, &text) && slice_eq(text, SLICE("dense"))))
     return refuse(c, "sparsity_config.format", sparsity, "\"dense\"", err);
-  if (read_word(c, c->config, "format", formats, known, &format, err) < 0) return -1;
+  if (check_transforms(c, err) < 0 || read_word(c, c->config, "format", formats, known, &format, err) < 0) return -1;
   c->pack = format == 1;
   for (void *it = js_iter(groups); it; it = js_iter_next(groups, it)) {
     struct slice key;

@@ -83,6 +83,9 @@ static void unknown_methods_and_values_are_refused_by_key_and_value(void **state
       {"{\"quant_method\":\"compressed-tensors\",\"config_groups\":{\"a\":{\"weights\":{\"num_bits\":4}},\"b\":{\"weights\":{\"num_bits\":"
        "8}}}}",
        "config_groups", "different ways"},
+      {"{\"quant_method\":\"compressed-tensors\",\"config_groups\":{\"a\":{\"weights\":{\"num_bits\":4}}},\"transform_config\":{"
+       "\"config_groups\":{\"R1\":{\"type\":\"hadamard\",\"apply\":[{\"location\":\"weight_output\"},{\"location\":\"input\"}]}}}}",
+       "transform_config", "\"input\""},
   };
   for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
     struct opened o = make(cases[i].settings, NULL, 0);
