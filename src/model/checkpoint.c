@@ -1,6 +1,6 @@
 /* checkpoint: tensors of quantized checkpoints; see model.h, layouts in doc/format/checkpoints.md. SPDX-License-Identifier: Apache-2.0
  *
- * config.json says how (quantization_config, or the older compression_config), or quantize_config.json does. Whether a certain matrix is
+ * config.json says how (quantization_config, or the older compression_config), or a file beside it. Whether a certain matrix is
  * quantized shows in the tensors that stand in place of X.weight or beside it, so the lists of exempted modules are not needed. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +15,7 @@ enum method { METHOD_NONE, METHOD_GPTQ, METHOD_AWQ, METHOD_FP8, METHOD_COMPRESSE
 
 struct checkpoint {
   const struct file_model *file; /* borrowed */
-  struct js *own;                /* quantize_config.json, when it came from there */
+  struct js *own;                /* quantize_config.json or quant_config.json, when it came from there */
   const struct js *config;
   const char *where; /* the keys' place, for messages */
   enum method method;
@@ -74,10 +74,10 @@ static int read_bits(struct checkpoint *c, const struct js *from, const char *ke
 }
 
 /* −1 and absence mean the whole input. */
-static int read_group(struct checkpoint *c, const struct js *from, struct error *err) {
-  const struct js *v = js_get(from, "group_size");
+static int read_group(struct checkpoint *c, const struct js *from, const char *key, struct error *err) {
+  const struct js *v = js_get(from, key);
   int64_t n = -1;
-  if (present(v) && (!js_int(v, &n) || n == 0 || n < -1 || n > 1 << 24)) return refuse(c, "group_size", v, "-1 and positive counts", err);
+  if (present(v) && (!js_int(v, &n) || n == 0 || n < -1 || n > 1 << 24)) return refuse(c, key, v, "-1 and positive counts", err);
   c->group_size = n < 0 ? 0 : (size_t)n;
   return 0;
 }
@@ -106,7 +106,7 @@ static int read_gptq(struct checkpoint *c, struct error *err) {
   bool marlin = false;
   const struct js *dynamic = js_get(c->config, "dynamic");
   if (read_bits(c, c->config, "bits", 0, 1 << 2 | 1 << 3 | 1 << 4 | 1 << 8, "2, 3, 4 and 8", err) < 0 ||
-      read_group(c, c->config, err) < 0 ||
+      read_group(c, c->config, "group_size", err) < 0 ||
       read_word(c, c->config, "checkpoint_format", formats, "\"gptq\" and \"gptq_v2\"", &format, err) < 0 ||
       read_word(c, c->config, "pack_dtype", packs, "\"int32\"", &pack, err) < 0 ||
       read_flag(c, c->config, "is_marlin_format", &marlin, err) < 0)
@@ -121,7 +121,9 @@ static int read_awq(struct checkpoint *c, struct error *err) {
   static const char *const versions[] = {"gemm", NULL};
   size_t version;
   bool zero_point = true;
-  if (read_bits(c, c->config, "bits", 4, 1 << 4, "4", err) < 0 || read_group(c, c->config, err) < 0 ||
+  bool old = present(js_get(c->config, "w_bit")) || present(js_get(c->config, "q_group_size")); /* the names of its first tools */
+  if (read_bits(c, c->config, old ? "w_bit" : "bits", 4, 1 << 4, "4", err) < 0 ||
+      read_group(c, c->config, old ? "q_group_size" : "group_size", err) < 0 ||
       read_word(c, c->config, "version", versions, "\"gemm\"", &version, err) < 0 ||
       read_flag(c, c->config, "zero_point", &zero_point, err) < 0)
     return -1;
@@ -148,7 +150,7 @@ static int read_scheme(struct checkpoint *c, const struct js *weights, struct er
     return -1;
   c->is_float = type == 1;
   if (read_bits(c, weights, "num_bits", 8, type ? 1 << 8 : 0x1FC, type ? "8 for floats" : "2 to 8 for integers", err) < 0) return -1;
-  if (strategy == 2 && read_group(c, weights, err) < 0) return -1;
+  if (strategy == 2 && read_group(c, weights, "group_size", err) < 0) return -1;
   if (strategy == 3 && read_blocks(c, weights, "block_structure", err) < 0) return -1;
   if (strategy == 3 && !c->block_rows) return refuse(c, "block_structure", js_get(weights, "block_structure"), "two positive counts", err);
   return 0;
@@ -204,7 +206,7 @@ static int read_compressed(struct checkpoint *c, struct error *err) {
 static int read_method(struct checkpoint *c, struct error *err) {
   const struct js *v = js_get(c->config, "quant_method");
   struct slice name = {0};
-  if (!present(v) && c->own) name = SLICE("gptq"); /* quantize_config.json is AutoGPTQ's file */
+  if (!present(v) && c->own) name = present(js_get(c->config, "w_bit")) ? SLICE("awq") : SLICE("gptq");
   else if (!js_str(v, &name)) return refuse(c, "quant_method", v, "gptq, awq, fp8, fbgemm_fp8 and compressed-tensors", err);
   if (slice_eq(name, SLICE("bitsandbytes")))
     return error_set(
@@ -235,8 +237,9 @@ static int find_config(struct checkpoint *c, struct error *err) {
   c->config = js_get(c->file->config, c->where);
   if (!present(c->config)) c->config = js_get(c->file->config, c->where = "compression_config");
   if (!present(c->config)) {
-    c->where = "quantize_config.json";
-    if (file_model_json(c->file, c->where, &c->own, err) < 0) return -1;
+    static const char *const files[] = {"quantize_config.json", "quant_config.json"}; /* of AutoGPTQ, of the first AWQ tools */
+    for (size_t i = 0; !c->own && i < sizeof files / sizeof files[0]; i++)
+      if (file_model_json(c->file, c->where = files[i], &c->own, err) < 0) return -1;
     c->config = c->own;
   }
   if (!present(c->config)) return 0;
@@ -431,8 +434,12 @@ static int take_bytes(struct taking *t, const struct file_tensor *w) {
   if (take_scales_beside(t, last, s) < 0) return -1;
   if (t->c->symmetric || t->c->method != METHOD_COMPRESSED || w->dtype != DTYPE_I8) return 0;
   if (t->c->block_rows) return tensor_error(t, "weight", "has zero points by blocks, which Plinth cannot load");
-  const struct file_tensor *z = take(t, "weight_zero_point", DTYPE_I8, t->m.n_out, t->m.n_groups);
-  if (!z) return -1;
+  const struct file_tensor *z = beside(t->c, t->base, "weight_zero_point");
+  if (z && s->n_elements == 1 && z->n_elements == 1 && z->dtype == DTYPE_I8) {
+    t->m.zero = *(const int8_t *)z->data;
+    return 0;
+  }
+  if (!(z = take(t, "weight_zero_point", DTYPE_I8, t->m.n_out, t->m.n_groups))) return -1;
   t->m.zeros = CHECKPOINT_ZERO_BYTES, t->m.z = z->data;
   return 0;
 }

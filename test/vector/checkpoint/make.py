@@ -88,6 +88,13 @@ def int8(rng, out, n, sym=True):
     return tensors, sf * (q - z)
 
 
+def int8_tensor(rng, out, n):
+    """One scale and one zero for the whole matrix."""
+    q, z = rng.integers(-128, 128, (out, n)), 11
+    s, sf = scales_of(rng, (1,), 8, torch.bfloat16)
+    return {"weight": torch.from_numpy(q.astype(np.int8)), "weight_scale": s, "weight_zero_point": torch.tensor([z], dtype=torch.int8)}, sf[0] * (q - z)
+
+
 def fp8(rng, out, n, kind, how, name="weight_scale"):
     w = torch.from_numpy(rng.normal(size=(out, n)).astype(np.float32) * 3).to(F8[kind])
     if how == "block":
@@ -222,6 +229,7 @@ make("gptq-8bit-whole-input", {"bits": 8, "group_size": -1, "desc_act": False, "
 make("gptq-3bit", G | {"bits": 3, "sym": False}, lambda r, o, n: gptq(r, o, n, 3, 32, sym=False))
 make("gptq-2bit-g16", G | {"bits": 2, "group_size": 16}, lambda r, o, n: gptq(r, o, n, 2, 16))
 make("awq", {"quant_method": "awq", "bits": 4, "group_size": 32, "version": "gemm", "zero_point": True, "modules_to_not_convert": None}, lambda r, o, n: awq(r, o, n, 32))
+make("awq-first-tools", {"zero_point": True, "q_group_size": 32, "w_bit": 4, "version": "GEMM"}, lambda r, o, n: awq(r, o, n, 32), beside="quant_config.json")
 make("packed-int4", compressed("pack-quantized"), lambda r, o, n: packed(r, o, n, 4, 32))
 make("packed-int4-asymmetric", compressed("pack-quantized", symmetric=False), lambda r, o, n: packed(r, o, n, 4, 32, sym=False))
 make("packed-int4-act-order", compressed("pack-quantized", actorder="group"), lambda r, o, n: packed(r, o, n, 4, 32, order=True))
@@ -229,6 +237,7 @@ make("packed-int8-channel", compressed("pack-quantized", num_bits=8, strategy="c
 make("packed-int5", compressed("pack-quantized", num_bits=5), lambda r, o, n: packed(r, o, n, 5, 32, dtype=torch.float16))
 make("int8-channel", compressed("int-quantized", num_bits=8, strategy="channel", group_size=None), lambda r, o, n: int8(r, o, n))
 make("int8-channel-asymmetric", compressed("int-quantized", num_bits=8, strategy="channel", group_size=None, symmetric=False), lambda r, o, n: int8(r, o, n, False))
+make("int8-tensor-asymmetric", compressed("int-quantized", num_bits=8, strategy="tensor", group_size=None, symmetric=False), int8_tensor)
 make("float8-tensor", compressed("float-quantized", num_bits=8, type="float", strategy="tensor", group_size=None), lambda r, o, n: fp8(r, o, n, "e4m3", "tensor"))
 make("float8-channel", compressed("float-quantized", num_bits=8, type="float", strategy="channel", group_size=None), lambda r, o, n: fp8(r, o, n, "e4m3", "channel"))
 make("fp8-block", {"quant_method": "fp8", "fmt": "e4m3", "activation_scheme": "dynamic", "weight_block_size": [32, 48]}, lambda r, o, n: fp8(r, o, n, "e4m3", "block", "weight_scale_inv"))

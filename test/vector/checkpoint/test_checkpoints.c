@@ -84,6 +84,7 @@ static void the_form_gptq_8bit_whole_input_gives_the_formulas_logits(void **stat
 static void the_form_gptq_3bit_gives_the_formulas_logits(void **state) { (void)state, check("gptq-3bit"); }
 static void the_form_gptq_2bit_g16_gives_the_formulas_logits(void **state) { (void)state, check("gptq-2bit-g16"); }
 static void the_form_awq_gives_the_formulas_logits(void **state) { (void)state, check("awq"); }
+static void the_form_awq_first_tools_gives_the_formulas_logits(void **state) { (void)state, check("awq-first-tools"); }
 static void the_form_packed_int4_gives_the_formulas_logits(void **state) { (void)state, check("packed-int4"); }
 static void the_form_packed_int4_asymmetric_gives_the_formulas_logits(void **state) { (void)state, check("packed-int4-asymmetric"); }
 static void the_form_packed_int4_act_order_gives_the_formulas_logits(void **state) { (void)state, check("packed-int4-act-order"); }
@@ -91,6 +92,7 @@ static void the_form_packed_int8_channel_gives_the_formulas_logits(void **state)
 static void the_form_packed_int5_gives_the_formulas_logits(void **state) { (void)state, check("packed-int5"); }
 static void the_form_int8_channel_gives_the_formulas_logits(void **state) { (void)state, check("int8-channel"); }
 static void the_form_int8_channel_asymmetric_gives_the_formulas_logits(void **state) { (void)state, check("int8-channel-asymmetric"); }
+static void the_form_int8_tensor_asymmetric_gives_the_formulas_logits(void **state) { (void)state, check("int8-tensor-asymmetric"); }
 static void the_form_float8_tensor_gives_the_formulas_logits(void **state) { (void)state, check("float8-tensor"); }
 static void the_form_float8_channel_gives_the_formulas_logits(void **state) { (void)state, check("float8-channel"); }
 static void the_form_fp8_block_gives_the_formulas_logits(void **state) { (void)state, check("fp8-block"); }
@@ -115,6 +117,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(the_form_gptq_3bit_gives_the_formulas_logits),
       cmocka_unit_test(the_form_gptq_2bit_g16_gives_the_formulas_logits),
       cmocka_unit_test(the_form_awq_gives_the_formulas_logits),
+      cmocka_unit_test(the_form_awq_first_tools_gives_the_formulas_logits),
       cmocka_unit_test(the_form_packed_int4_gives_the_formulas_logits),
       cmocka_unit_test(the_form_packed_int4_asymmetric_gives_the_formulas_logits),
       cmocka_unit_test(the_form_packed_int4_act_order_gives_the_formulas_logits),
@@ -122,6 +125,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(the_form_packed_int5_gives_the_formulas_logits),
       cmocka_unit_test(the_form_int8_channel_gives_the_formulas_logits),
       cmocka_unit_test(the_form_int8_channel_asymmetric_gives_the_formulas_logits),
+      cmocka_unit_test(the_form_int8_tensor_asymmetric_gives_the_formulas_logits),
       cmocka_unit_test(the_form_float8_tensor_gives_the_formulas_logits),
       cmocka_unit_test(the_form_float8_channel_gives_the_formulas_logits),
       cmocka_unit_test(the_form_fp8_block_gives_the_formulas_logits),
