@@ -2,7 +2,7 @@
  *
  * Sources: GGUF (tokenizer.chat_template, and tokenizer.chat_template.NAME for more); beside safetensors the first of these that has any:
  * the files chat_template.jinja and additional_chat_templates/NAME.jinja, the member chat_template of tokenizer_config.json, that of
- * chat_template.json. A member is a string or a list of {"name", "template"}. With tools the template "tool_use" is taken where there
+ * chat_template.json. A member is a string, a list of {"name", "template"} or an object of strings by name. With tools the template "tool_use" is taken where there
  * is one, else the default; without them the default, which must be there then. */
 #include <stdlib.h>
 #include <string.h>
@@ -35,15 +35,22 @@ static void add_token(struct chat_template *c, struct slice name, struct slice t
   c->tokens[c->n_tokens++] = (struct jinja_default){arena_copy(&c->arena, name), arena_copy(&c->arena, text)};
 }
 
-/* Every member NAME_token that is a string or {"content": string}. */
-static void add_tokens_from_json(struct chat_template *c, const struct js *config) {
-  for (void *it = js_iter(config); it; it = js_iter_next(config, it)) {
+/* Every member whose name ends so and that is a string or {"content": string}. */
+static void add_members(struct chat_template *c, const struct js *object, struct slice end) {
+  for (void *it = js_iter(object); it; it = js_iter_next(object, it)) {
     struct slice name, text;
     const struct js *v;
     js_iter_get(it, &name, &v);
     if (js_type(v) == JS_OBJECT) v = js_get(v, "content");
-    if (slice_ends(name, SLICE("_token")) && js_str(v, &text)) add_token(c, name, text);
+    if (slice_ends(name, end) && js_str(v, &text)) add_token(c, name, text);
   }
+}
+
+/* NAME_token beside the other settings, and tokens of any name where a model declares its own. */
+static void add_tokens_from_json(struct chat_template *c, const struct js *config) {
+  add_members(c, config, SLICE("_token"));
+  add_members(c, js_get(config, "extra_special_tokens"), SLICE(""));
+  add_members(c, js_get(config, "model_specific_special_tokens"), SLICE(""));
 }
 
 static void add_tokens_from_gguf(struct chat_template *c, const struct gguf *g) {
@@ -82,18 +89,26 @@ static int load_file(struct chat_template *c, const struct file_model *model, co
 
 static bool any(const struct chat_template *c) { return c->source.len || c->tool_source.len; }
 
-/* The member chat_template: a string, or a list of named ones. */
+static void take_named(struct chat_template *c, struct slice name, struct slice text) {
+  if (slice_eq(name, SLICE("default"))) c->source = arena_copy(&c->arena, text);
+  else if (slice_eq(name, SLICE("tool_use"))) c->tool_source = arena_copy(&c->arena, text);
+  else c->others = true;
+}
+
+/* The member chat_template: a string, or several by name. */
 static int load_member(struct chat_template *c, const struct js *v, const char *file, struct error *err) {
   struct slice text, name;
-  if (v && js_type(v) != JS_NULL && js_type(v) != JS_STRING && js_type(v) != JS_ARRAY)
+  const struct js *one;
+  if (v && js_type(v) != JS_NULL && js_type(v) != JS_STRING && js_type(v) != JS_ARRAY && js_type(v) != JS_OBJECT)
     return error_set(err, ERROR_CORRUPT, "%s: 'chat_template' must be a text, or a list of named ones.", file);
   if (js_str(v, &text)) c->source = arena_copy(&c->arena, text);
   for (size_t i = 0; i < js_len(v) && js_type(v) == JS_ARRAY; i++) {
     const struct js *entry = js_at(v, i);
-    if (!js_str(js_get(entry, "template"), &text) || !js_str(js_get(entry, "name"), &name)) continue;
-    if (slice_eq(name, SLICE("default"))) c->source = arena_copy(&c->arena, text);
-    else if (slice_eq(name, SLICE("tool_use"))) c->tool_source = arena_copy(&c->arena, text);
-    else c->others = true;
+    if (js_str(js_get(entry, "template"), &text) && js_str(js_get(entry, "name"), &name)) take_named(c, name, text);
+  }
+  for (void *it = js_type(v) == JS_OBJECT ? js_iter(v) : NULL; it; it = js_iter_next(v, it)) {
+    js_iter_get(it, &name, &one);
+    if (js_str(one, &text)) take_named(c, name, text);
   }
   return 0;
 }

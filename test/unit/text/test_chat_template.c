@@ -105,6 +105,16 @@ static void special_tokens_are_variables_unless_the_context_has_them(void **stat
   check("{\"bos_token\": \"own\"}", "own|</s>|False|False");
 }
 
+static void tokens_that_a_model_declares_as_its_own_are_variables(void **state) {
+  (void)state;
+  put("tokenizer_config.json",
+      "{\"extra_special_tokens\": {\"image_token\": \"<s>\"}, \"model_specific_special_tokens\": {\"begin\": \"</s>\"}, "
+      "\"chat_template\": \"{{ image_token }}|{{ begin }}\"}");
+  check("{}", "<s>|</s>");
+  put("tokenizer_config.json", "{\"extra_special_tokens\": [\"<s>\"], \"chat_template\": \"x\"}");
+  check("{}", "x");
+}
+
 static void chat_variables_are_always_there(void **state) {
   (void)state;
   put("tokenizer_config.json", "{\"chat_template\": \"{{ tools }} {{ documents }} {{ add_generation_prompt }}\"}");
@@ -118,6 +128,13 @@ static void a_list_of_templates_has_one_for_tools(void **state) {
       "\"{{ tools|length }} tools\"}]}");
   check("{}", "plain");
   check("{\"tools\": null}", "plain");
+  check("{\"tools\": [1, 2]}", "2 tools");
+}
+
+static void an_object_of_templates_has_one_for_tools(void **state) {
+  (void)state;
+  put("tokenizer_config.json", "{\"chat_template\": {\"default\": \"plain\", \"tool_use\": \"{{ tools|length }} tools\"}}");
+  check("{}", "plain");
   check("{\"tools\": [1, 2]}", "2 tools");
 }
 
@@ -314,6 +331,8 @@ int main(void) {
       cmocka_unit_test(special_tokens_are_variables_unless_the_context_has_them),
       cmocka_unit_test(chat_variables_are_always_there),
       cmocka_unit_test(a_list_of_templates_has_one_for_tools),
+      cmocka_unit_test(an_object_of_templates_has_one_for_tools),
+      cmocka_unit_test(tokens_that_a_model_declares_as_its_own_are_variables),
       cmocka_unit_test(reasoning_has_all_its_names),
       cmocka_unit_test(a_template_in_a_file_of_its_own_wins),
       cmocka_unit_test(files_replace_what_the_config_has),
