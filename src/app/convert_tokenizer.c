@@ -4,7 +4,6 @@
 #include <stdlib.h>
 
 #include "app/convert.h"
-#include "base/fs.h"
 #include "base/js.h"
 #include "base/mem.h"
 
@@ -361,28 +360,17 @@ static int write_kind(struct vocabulary *v, const struct tokenizer *t, struct gg
 
 /* ---- the chat template ---- */
 
-static int write_template(const struct file_model *file, struct gguf_writer *w, struct error *err) {
-  struct js *config = NULL;
-  if (file_model_json(file, "tokenizer_config.json", &config, err) < 0) return -1;
-  const struct js *v = js_get(config, "chat_template");
-  struct slice text = {0};
-  if (js_str(v, &text)) gguf_writer_str(w, "tokenizer.chat_template", text);
-  for (size_t i = 0; i < js_len(v); i++) { /* several by name */
-    struct slice name = text_of(js_at(v, i), "name"), one = text_of(js_at(v, i), "template");
-    char key[128];
-    if (slice_eq(name, SLICE("default"))) snprintf(key, sizeof key, "tokenizer.chat_template");
-    else snprintf(key, sizeof key, "tokenizer.chat_template.%.*s", (int)(name.len < 80 ? name.len : 80), name.data);
-    if (one.len) gguf_writer_str(w, key, one);
-  }
-  bool has = v != NULL && js_type(v) != JS_NULL;
-  js_free(config);
-  struct buf own = {0};
-  char *path = fs_join(file->path, "chat_template.jinja");
-  int result = has || !fs_exists(path) ? 0 : fs_read(path, 1 << 22, &own, err);
-  if (result == 0 && own.len) gguf_writer_str(w, "tokenizer.chat_template", buf_view(&own));
-  buf_free(&own);
-  free(path);
-  return result;
+/* Those that are rendered out of the folder, under the names that GGUF has for them. */
+static int write_template(const struct file_model *file, const struct tokenizer *tokenizer, struct gguf_writer *w, struct error *err) {
+  struct error why = {0};
+  struct chat_template *c = chat_template_open(file, tokenizer, &why);
+  if (!c && why.code == ERROR_NOT_FOUND) return 0;
+  if (!c) return error_set(err, why.code, "%s", why.message);
+  struct slice text = chat_template_text(c, false), for_tools = chat_template_text(c, true);
+  if (text.len) gguf_writer_str(w, "tokenizer.chat_template", text);
+  if (for_tools.len) gguf_writer_str(w, "tokenizer.chat_template.tool_use", for_tools);
+  chat_template_close(c);
+  return 0;
 }
 
 int convert_tokenizer(const struct file_model *file, const struct tokenizer *tokenizer, size_t n_vocab, struct gguf_writer *w,
@@ -404,7 +392,7 @@ int convert_tokenizer(const struct file_model *file, const struct tokenizer *tok
     result = write_kind(&v, tokenizer, w, err);
   }
   if (result == 0) warn_of_odd_tokens(tokenizer);
-  if (result == 0) result = write_template(file, w, err);
+  if (result == 0) result = write_template(file, tokenizer, w, err);
   free(v.tokens);
   free(v.types);
   free(v.scores);

@@ -178,6 +178,8 @@ void chat_template_close(struct chat_template *c) {
 
 struct slice chat_template_source(const struct chat_template *c) { return c->source.len ? c->source : c->tool_source; }
 
+struct slice chat_template_text(const struct chat_template *c, bool for_tools) { return for_tools ? c->tool_source : c->source; }
+
 static int render(const struct chat_template *c, const struct js *context, unsigned flags, struct buf *out, struct jinja_marks *marks,
                   struct error *err) {
   enum js_type tools = js_type(js_get(context, "tools"));

@@ -162,6 +162,8 @@ struct chat_template;
 struct chat_template *chat_template_open(const struct file_model *model, const struct tokenizer *t, struct error *err);
 void chat_template_close(struct chat_template *c); /* NULL is fine */
 struct slice chat_template_source(const struct chat_template *c);
+/* The template as it was read: the default, or that for calls with tools; empty when there is none. */
+struct slice chat_template_text(const struct chat_template *c, bool for_tools);
 /* context: object with "messages", optionally "tools", "add_generation_prompt", and the caller's extra variables; the special
  * tokens (bos_token, eos_token, …) are added where the context does not set them. Appends the text. */
 int chat_template_render(const struct chat_template *c, const struct js *context, struct buf *out, struct error *err);

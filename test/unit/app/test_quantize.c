@@ -409,6 +409,21 @@ static void a_sentencepiece_model_alone_is_enough(void **state) {
   unload(&l);
 }
 
+static void the_templates_that_are_rendered_are_written(void **state) {
+  (void)state;
+  struct slice text = {0}, tools = {0};
+  write_bare_model("gpt2.json", "tokenizer.json", 700);
+  write_config("{\"chat_template\": \"of the config\"}");
+  assert_int_equal(system("cd \"$T/bare\" && printf 'of the file' > chat_template.jinja && mkdir additional_chat_templates && "
+                          "printf 'with tools' > additional_chat_templates/tool_use.jinja"),
+                   0);
+  check_ids("templates");
+  struct loaded l = load();
+  assert_true(gguf_str(l.file->gguf, "tokenizer.chat_template", &text) && slice_eq(text, SLICE("of the file")));
+  assert_true(gguf_str(l.file->gguf, "tokenizer.chat_template.tool_use", &tools) && slice_eq(tools, SLICE("with tools")));
+  unload(&l);
+}
+
 static void a_tiktoken_file_alone_is_enough(void **state) {
   (void)state;
   struct slice model = {0};
@@ -493,6 +508,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(all_end_of_generation_ids_are_kept),
       cmocka_unit_test(rows_of_the_embedding_without_a_token_are_no_text),
       cmocka_unit_test(a_sentencepiece_model_alone_is_enough),
+      cmocka_unit_test(the_templates_that_are_rendered_are_written),
       cmocka_unit_test(a_tiktoken_file_alone_is_enough),
       cmocka_unit_test(a_tokenizer_without_a_form_in_gguf_is_refused),
       cmocka_unit_test(a_file_that_is_there_stays_without_force),
