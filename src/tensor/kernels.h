@@ -113,18 +113,20 @@ static inline unsigned pack_act_form(const struct weight *w) {
 }
 
 /* Activations of one row and block: x ≈ d · q. What a kernel needs beside q stands next to it. */
-struct act8 {
-  int8_t q[BLOCK];
+struct act_terms {
   float d;
   float ds;          /* d · Σ q, rounded once */
   int32_t bias;      /* −128 · Σ q: where the sum of products with quants of offset 128 starts */
   int32_t bias_half; /* the same of the first 16 */
 };
+struct act8 {
+  int8_t q[BLOCK];
+  struct act_terms terms;
+};
 struct act16 {
   int8_t high[BLOCK], low[BLOCK]; /* q = 256 · high + low */
   int16_t q[BLOCK];
-  float d, ds;
-  int32_t bias, bias_half;
+  struct act_terms terms;
 };
 
 /* Activations for 14-bit weights: |q| <= I14_LARGEST. */

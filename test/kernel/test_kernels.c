@@ -141,8 +141,8 @@ static void quantized_blocks_stand_for_their_values(void **unused) {
       assert_true(fabs((double)m->d * m->q[i % BLOCK] - (double)x[i]) <= 0.5101 * (double)m->d);
       assert_in_range(m->q[i % BLOCK] + I14_LARGEST, 0, 2 * I14_LARGEST);
       size_t k = i % BLOCK;
-      assert_true(fabs((double)a->d * a->q[k] - (double)x[i]) <= 0.5001 * (double)a->d);
-      assert_true(fabs((double)b->d * b->q[k] - (double)x[i]) <= 0.5101 * (double)b->d);
+      assert_true(fabs((double)a->terms.d * a->q[k] - (double)x[i]) <= 0.5001 * (double)a->terms.d);
+      assert_true(fabs((double)b->terms.d * b->q[k] - (double)x[i]) <= 0.5101 * (double)b->terms.d);
       assert_int_equal(256 * b->high[k] + b->low[k], b->q[k]);
     }
     free(x);

@@ -2,5 +2,5 @@
 #if defined(__ARM_FEATURE_DOTPROD)
 #include "tensor/arm/neon.h"
 
-void dotprod_fill(struct kernels *k) { fill(k, "dotprod"); }
+void dotprod_fill(struct kernels *k) { template_fill(k, "dotprod"); }
 #endif

@@ -5,7 +5,7 @@
  * whose sums are joined as 256 · high + low. Integer sums are exact, so the bits are those of ref_linear.c. A panel is two halves of
  * 8 rows; a register tile is 8 rows × INT_COLUMNS columns (half of that with 16-bit activations). */
 
-enum { INT_COLUMNS = 4, INT_AHEAD = 2048 };
+enum { INT_COLUMNS = 4, INT_WIDE_COLUMNS = 2, INT_HALVES = false, INT_AHEAD = 2048 };
 
 #if defined(__ARM_FEATURE_DOTPROD)
 #define int_dot(sum, w, x, lane) vdotq_laneq_s32(sum, w, x, lane)
@@ -117,22 +117,18 @@ static inline __attribute__((always_inline)) void int_join(struct int_acc *acc, 
   const struct int_acc scale = int_scale(unit, n, part, half, false, pack);
   const struct int_acc minimum = form.minimum ? int_scale(unit, n, part, half, true, pack) : scale;
   for (int c = 0; c < columns; c++) {
-    const struct act8 *narrow = (const void *)(x[c] + at);
-    const struct act16 *a = (const void *)(x[c] + at);
-    int32_t bias = wide ? a->bias : narrow->bias;
-    const int32_t first = wide ? a->bias_half : narrow->bias_half;
-    const float d = wide ? a->d : narrow->d;
-    if (form.parts == 2) bias = part ? bias - first : first;
+    const struct act_terms *terms = linear_terms(x[c] + at, wide);
+    const int32_t bias = linear_bias(terms, part, form.parts);
     int32x4_t sum_a = wide ? vaddq_s32(vshlq_n_s32(s[c].a, 8), s[c].low_a) : s[c].a;
     int32x4_t sum_b = wide ? vaddq_s32(vshlq_n_s32(s[c].b, 8), s[c].low_b) : s[c].b;
     if (form.offset && form.offset < 128) {
       int32x4_t start = vdupq_n_s32(bias / (128 / form.offset));
       sum_a = vaddq_s32(sum_a, start), sum_b = vaddq_s32(sum_b, start);
     }
-    acc[c].a = vfmaq_f32(acc[c].a, vmulq_n_f32(vcvtq_f32_s32(sum_a), d), scale.a);
-    acc[c].b = vfmaq_f32(acc[c].b, vmulq_n_f32(vcvtq_f32_s32(sum_b), d), scale.b);
+    acc[c].a = vfmaq_f32(acc[c].a, vmulq_n_f32(vcvtq_f32_s32(sum_a), terms->d), scale.a);
+    acc[c].b = vfmaq_f32(acc[c].b, vmulq_n_f32(vcvtq_f32_s32(sum_b), terms->d), scale.b);
     if (!form.minimum) continue;
-    float ds = form.parts == 2 ? d * (float)(bias / -128) : wide ? a->ds : narrow->ds;
+    const float ds = linear_ds(terms, part, form.parts);
     acc[c].a = vfmaq_n_f32(acc[c].a, minimum.a, ds);
     acc[c].b = vfmaq_n_f32(acc[c].b, minimum.b, ds);
   }
@@ -141,12 +137,11 @@ static inline __attribute__((always_inline)) void int_join(struct int_acc *acc, 
 static inline __attribute__((always_inline)) void int_tile(const struct product *p, size_t panel, size_t first, int columns, bool cold,
                                                            enum pack pack, bool wide) {
   const struct weight *w = p->job->w;
-  const size_t size = wide ? sizeof(struct act16) : sizeof(struct act8), lines = (pack_unit_bytes(pack) / pack_unit_blocks(pack) + 63) / 64;
+  const size_t size = linear_block_bytes(wide), lines = (pack_unit_bytes(pack) / pack_unit_blocks(pack) + 63) / 64;
   const unsigned char *x[INT_COLUMNS];
   struct int_acc acc[2][INT_COLUMNS];
   for (int c = 0; c < columns; c++) {
-    size_t block = product_row(p, first + (size_t)c) * (p->act->ld / BLOCK);
-    x[c] = (wide ? (const unsigned char *)p->act->i16 : (const unsigned char *)p->act->i8) + block * size;
+    x[c] = linear_blocks(p, first + (size_t)c, wide);
     acc[0][c].a = acc[0][c].b = acc[1][c].a = acc[1][c].b = vdupq_n_f32(0);
   }
   for (int half = 0; half < 2; half++) {
@@ -160,36 +155,6 @@ static inline __attribute__((always_inline)) void int_tile(const struct product 
   }
   for (int c = 0; c < columns; c++) linear_put(p, panel, first + (size_t)c, (v16){acc[0][c].a, acc[0][c].b, acc[1][c].a, acc[1][c].b});
 }
-
-static inline __attribute__((always_inline)) void int_panels(const struct product *p, size_t panel_begin, size_t panel_end, enum pack pack,
-                                                             bool wide) {
-  const size_t columns = wide ? INT_COLUMNS / 2 : INT_COLUMNS;
-  size_t i = 0;
-  for (; i + columns <= p->n_rows; i += columns)
-    for (size_t panel = panel_begin; panel < panel_end; panel++) int_tile(p, panel, i, (int)columns, i == 0, pack, wide);
-  for (; i < p->n_rows; i++)
-    for (size_t panel = panel_begin; panel < panel_end; panel++) int_tile(p, panel, i, 1, i == 0, pack, wide);
-}
-
-static inline __attribute__((always_inline)) void linear_int(const struct product *p, size_t panel_begin, size_t panel_end, bool wide) {
-  switch (p->job->w->pack) {
-    case PACK_Q8: int_panels(p, panel_begin, panel_end, PACK_Q8, wide); break;
-    case PACK_Q4: int_panels(p, panel_begin, panel_end, PACK_Q4, wide); break;
-    case PACK_Q4M: int_panels(p, panel_begin, panel_end, PACK_Q4M, wide); break;
-    case PACK_Q5: int_panels(p, panel_begin, panel_end, PACK_Q5, wide); break;
-    case PACK_Q5M: int_panels(p, panel_begin, panel_end, PACK_Q5M, wide); break;
-    case PACK_S8: int_panels(p, panel_begin, panel_end, PACK_S8, wide); break;
-    case PACK_K2M: int_panels(p, panel_begin, panel_end, PACK_K2M, wide); break;
-    case PACK_K3: int_panels(p, panel_begin, panel_end, PACK_K3, wide); break;
-    case PACK_K4M: int_panels(p, panel_begin, panel_end, PACK_K4M, wide); break;
-    case PACK_K5M: int_panels(p, panel_begin, panel_end, PACK_K5M, wide); break;
-    case PACK_K6: int_panels(p, panel_begin, panel_end, PACK_K6, wide); break;
-    default: (wide ? ref_linear_i16 : ref_linear_i8)(p, panel_begin, panel_end); break;
-  }
-}
-
-static void linear_i8(const struct product *p, size_t panel_begin, size_t panel_end) { linear_int(p, panel_begin, panel_end, false); }
-static void linear_i16(const struct product *p, size_t panel_begin, size_t panel_end) { linear_int(p, panel_begin, panel_end, true); }
 
 /* ---- the limits of the machine ---- */
 

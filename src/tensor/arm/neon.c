@@ -2,5 +2,5 @@
 #if defined(__aarch64__)
 #include "tensor/arm/neon.h"
 
-void neon_fill(struct kernels *k) { fill(k, "neon"); }
+void neon_fill(struct kernels *k) { template_fill(k, "neon"); }
 #endif

@@ -19,14 +19,6 @@
 
 #include "tensor/arm/linear_neon.h"
 
-static void fill(struct kernels *k, const char *name) {
-  rows_fill(k);
-  k->name = name;
-  k->attention = attention_run;
-  k->linear_f32 = linear_f32;
-  k->linear_i8 = linear_i8;
-  k->linear_i16 = linear_i16;
-  k->linear_i14 = linear_i14;
-  k->dot_rounds = dot_rounds;
-  k->read_all = read_all;
-}
+#include "tensor/template/int_template.h"
+
+#include "tensor/template/fill_template.h"

@@ -61,8 +61,9 @@ struct values {
 static void values_at(const struct act *a, size_t row, size_t b, bool wide, struct values *out) {
   size_t at = row * (a->ld / BLOCK) + b;
   for (size_t k = 0; k < BLOCK; k++) out->q[k] = wide ? a->i16[at].q[k] : a->i8[at].q[k];
-  out->d = wide ? a->i16[at].d : a->i8[at].d;
-  out->ds = wide ? a->i16[at].ds : a->i8[at].ds;
+  const struct act_terms *terms = wide ? &a->i16[at].terms : &a->i8[at].terms;
+  out->d = terms->d;
+  out->ds = terms->ds;
   out->sum[0] = out->sum[1] = 0;
   for (size_t k = 0; k < BLOCK; k++) out->sum[k / 16] += out->q[k];
 }

@@ -116,35 +116,32 @@ static float to_integers(const float *x, size_t n, float limit, int32_t q[BLOCK]
   return inverse > 0 ? max / limit : 0;
 }
 
-static int32_t bias_of(const int32_t *q, int n) {
-  int32_t sum = 0;
-  for (int i = 0; i < n; i++) sum += q[i];
-  return -128 * sum;
+static struct act_terms terms_of(float d, const int32_t q[BLOCK]) {
+  int32_t sum[2] = {0};
+  for (int i = 0; i < BLOCK; i++) sum[i / 16] += q[i];
+  int32_t both = sum[0] + sum[1];
+  return (struct act_terms){.d = d, .ds = d * (float)both, .bias = -128 * both, .bias_half = -128 * sum[0]};
 }
 
 void ref_quantize_i8(struct act8 *to, const float *x, size_t n) {
   for (size_t begin = 0; begin < n; begin += BLOCK, to++) {
     int32_t q[BLOCK];
-    to->d = to_integers(x + begin, n - begin < BLOCK ? n - begin : BLOCK, 127, q);
+    float d = to_integers(x + begin, n - begin < BLOCK ? n - begin : BLOCK, 127, q);
+    to->terms = terms_of(d, q);
     for (int i = 0; i < BLOCK; i++) to->q[i] = (int8_t)q[i];
-    to->bias = bias_of(q, BLOCK);
-    to->bias_half = bias_of(q, BLOCK / 2);
-    to->ds = to->d * (float)(to->bias / -128);
   }
 }
 
 void ref_quantize_i16(struct act16 *to, const float *x, size_t n) {
   for (size_t begin = 0; begin < n; begin += BLOCK, to++) {
     int32_t q[BLOCK];
-    to->d = to_integers(x + begin, n - begin < BLOCK ? n - begin : BLOCK, 32639, q);
+    float d = to_integers(x + begin, n - begin < BLOCK ? n - begin : BLOCK, 32639, q);
+    to->terms = terms_of(d, q);
     for (int i = 0; i < BLOCK; i++) {
       to->q[i] = (int16_t)q[i];
       to->low[i] = (int8_t)(uint8_t)(q[i] & 0xFF);
       to->high[i] = (int8_t)((q[i] - to->low[i]) / 256);
     }
-    to->bias = bias_of(q, BLOCK);
-    to->bias_half = bias_of(q, BLOCK / 2);
-    to->ds = to->d * (float)(to->bias / -128);
   }
 }
 

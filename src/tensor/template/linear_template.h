@@ -24,6 +24,30 @@ static inline void linear_put(const struct product *p, size_t panel, size_t i, v
   v16_store_n(y, job->add ? v16_add(v16_load_n(y, left), acc) : acc, left);
 }
 
+/* The blocks of output row i's activations, of 8 or 16 bits. */
+static inline __attribute__((always_inline)) const unsigned char *linear_blocks(const struct product *p, size_t i, bool wide) {
+  size_t block = product_row(p, i) * (p->act->ld / BLOCK);
+  return wide ? (const unsigned char *)(p->act->i16 + block) : (const unsigned char *)(p->act->i8 + block);
+}
+
+static inline __attribute__((always_inline)) size_t linear_block_bytes(bool wide) {
+  return wide ? sizeof(struct act16) : sizeof(struct act8);
+}
+
+/* What stands beside the q of one of those blocks. */
+static inline __attribute__((always_inline)) const struct act_terms *linear_terms(const void *block, bool wide) {
+  return wide ? &((const struct act16 *)block)->terms : &((const struct act8 *)block)->terms;
+}
+
+/* bias and ds of one of the block's parts. */
+static inline __attribute__((always_inline)) int32_t linear_bias(const struct act_terms *terms, int part, int parts) {
+  if (parts == 1) return terms->bias;
+  return part ? terms->bias - terms->bias_half : terms->bias_half;
+}
+static inline __attribute__((always_inline)) float linear_ds(const struct act_terms *terms, int part, int parts) {
+  return parts == 1 ? terms->ds : terms->d * (float)(linear_bias(terms, part, parts) / -128);
+}
+
 /* Elements k of the panel's 16 rows, widened without loss. */
 static inline __attribute__((always_inline)) v16 linear_elements(const unsigned char *panel, size_t k, enum pack pack) {
   const unsigned char *at = panel + k * (size_t)(PANEL_ROWS * pack_form(pack).bits / 8);

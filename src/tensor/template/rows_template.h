@@ -198,17 +198,18 @@ static inline float rows_to_integers(const float *x, size_t n, float limit, v16 
   return inverse > 0 ? max / limit : 0;
 }
 
+static inline struct act_terms rows_terms(float d, v16s a, v16s b) {
+  int32_t first = v16s_sum(a), sum = first + v16s_sum(b);
+  return (struct act_terms){.d = d, .ds = d * (float)sum, .bias = -128 * sum, .bias_half = -128 * first};
+}
+
 static void rows_quantize_i8(struct act8 *to, const float *x, size_t n) {
   for (size_t begin = 0; begin < n; begin += BLOCK, to++) {
     v16 q[2];
     float d = rows_to_integers(x + begin, n - begin < BLOCK ? n - begin : BLOCK, 127, q);
     v16s a = v16_to_i16(q[0]), b = v16_to_i16(q[1]);
     v16s_store_i8(to->q, a, b);
-    int32_t first = v16s_sum(a), sum = first + v16s_sum(b);
-    to->d = d;
-    to->ds = d * (float)sum;
-    to->bias = -128 * sum;
-    to->bias_half = -128 * first;
+    to->terms = rows_terms(d, a, b);
   }
 }
 
@@ -221,11 +222,7 @@ static void rows_quantize_i16(struct act16 *to, const float *x, size_t n) {
     v16s_store(to->q + 16, b);
     v16s_store_i8(to->low, v16s_low(a), v16s_low(b));
     v16s_store_i8(to->high, v16s_high(a), v16s_high(b));
-    int32_t first = v16s_sum(a), sum = first + v16s_sum(b);
-    to->d = d;
-    to->ds = d * (float)sum;
-    to->bias = -128 * sum;
-    to->bias_half = -128 * first;
+    to->terms = rows_terms(d, a, b);
   }
 }
 

@@ -20,15 +20,9 @@
 
 #include "tensor/x86/linear_avx512.h"
 
-void avx512_fill(struct kernels *k) {
-  rows_fill(k);
-  k->name = "avx512";
-  k->attention = attention_run;
-  k->linear_f32 = linear_f32;
-  k->linear_i8 = linear_i8;
-  k->linear_i16 = linear_i16;
-  k->linear_i14 = linear_i14;
-  k->dot_rounds = dot_rounds;
-  k->read_all = read_all;
-}
+#include "tensor/template/int_template.h"
+
+#include "tensor/template/fill_template.h"
+
+void avx512_fill(struct kernels *k) { template_fill(k, "avx512"); }
 #endif

@@ -6,7 +6,7 @@
  * AVX-512 and of ref_linear.c. A panel is two halves of 8 rows; a register tile is 8 rows × 4 columns, whose integer sums of a block
  * stay in registers while each vector of weights is opened once. */
 
-enum { INT_COLUMNS = 4 };
+enum { INT_COLUMNS = 4, INT_WIDE_COLUMNS = 4, INT_HALVES = false };
 
 /* Integer sums of a block: with 16-bit activations rows 0-1 and 4-5 in pairs in `low`, rows 2-3 and 6-7 in `high`. */
 struct int_sums {
@@ -88,31 +88,22 @@ static inline __attribute__((always_inline)) void int_join(__m256 *acc, const un
   const __m256 scale = int_scale(unit, n, part, half, false, pack);
   const __m256 minimum = form.minimum ? int_scale(unit, n, part, half, true, pack) : scale;
   for (int c = 0; c < columns; c++) {
-    const struct act8 *narrow = (const void *)(x[c] + at);
-    const struct act16 *a = (const void *)(x[c] + at);
-    int32_t bias = wide ? a->bias : narrow->bias;
-    const int32_t first = wide ? a->bias_half : narrow->bias_half;
-    const float d = wide ? a->d : narrow->d;
-    if (form.parts == 2) bias = part ? bias - first : first;
+    const struct act_terms *terms = linear_terms(x[c] + at, wide);
+    const int32_t bias = linear_bias(terms, part, form.parts);
     __m256i sum = wide ? _mm256_hadd_epi32(s.low[c], s.high[c]) : s.low[c];
     if (form.offset && form.offset < 128) sum = _mm256_add_epi32(sum, _mm256_set1_epi32(bias / (128 / form.offset)));
-    acc[c] = _mm256_fmadd_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(sum), _mm256_set1_ps(d)), scale, acc[c]);
-    if (!form.minimum) continue;
-    float ds = form.parts == 2 ? d * (float)(bias / -128) : wide ? a->ds : narrow->ds;
-    acc[c] = _mm256_fmadd_ps(_mm256_set1_ps(ds), minimum, acc[c]);
+    acc[c] = _mm256_fmadd_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(sum), _mm256_set1_ps(terms->d)), scale, acc[c]);
+    if (form.minimum) acc[c] = _mm256_fmadd_ps(_mm256_set1_ps(linear_ds(terms, part, form.parts)), minimum, acc[c]);
   }
 }
 
 static inline __attribute__((always_inline)) void int_tile(const struct product *p, size_t panel, size_t first, int columns, bool cold,
                                                            enum pack pack, bool wide) {
   const struct weight *w = p->job->w;
-  const size_t size = wide ? sizeof(struct act16) : sizeof(struct act8), lines = (pack_unit_bytes(pack) / pack_unit_blocks(pack) + 63) / 64;
+  const size_t size = linear_block_bytes(wide), lines = (pack_unit_bytes(pack) / pack_unit_blocks(pack) + 63) / 64;
   const unsigned char *x[INT_COLUMNS];
   v16 all[INT_COLUMNS];
-  for (int c = 0; c < columns; c++) {
-    size_t block = product_row(p, first + (size_t)c) * (p->act->ld / BLOCK);
-    x[c] = (wide ? (const unsigned char *)p->act->i16 : (const unsigned char *)p->act->i8) + block * size;
-  }
+  for (int c = 0; c < columns; c++) x[c] = linear_blocks(p, first + (size_t)c, wide);
   for (int half = 0; half < 2; half++) {
     const unsigned char *unit = w->data + panel * w->panel_bytes;
     __m256 acc[INT_COLUMNS];
@@ -130,35 +121,6 @@ static inline __attribute__((always_inline)) void int_tile(const struct product 
   }
   for (int c = 0; c < columns; c++) linear_put(p, panel, first + (size_t)c, all[c]);
 }
-
-static inline __attribute__((always_inline)) void int_panels(const struct product *p, size_t panel_begin, size_t panel_end, enum pack pack,
-                                                             bool wide) {
-  size_t i = 0;
-  for (; i + 4 <= p->n_rows; i += 4)
-    for (size_t panel = panel_begin; panel < panel_end; panel++) int_tile(p, panel, i, 4, i == 0, pack, wide);
-  for (; i < p->n_rows; i++)
-    for (size_t panel = panel_begin; panel < panel_end; panel++) int_tile(p, panel, i, 1, i == 0, pack, wide);
-}
-
-static inline __attribute__((always_inline)) void linear_int(const struct product *p, size_t panel_begin, size_t panel_end, bool wide) {
-  switch (p->job->w->pack) {
-    case PACK_Q8: int_panels(p, panel_begin, panel_end, PACK_Q8, wide); break;
-    case PACK_Q4: int_panels(p, panel_begin, panel_end, PACK_Q4, wide); break;
-    case PACK_Q4M: int_panels(p, panel_begin, panel_end, PACK_Q4M, wide); break;
-    case PACK_Q5: int_panels(p, panel_begin, panel_end, PACK_Q5, wide); break;
-    case PACK_Q5M: int_panels(p, panel_begin, panel_end, PACK_Q5M, wide); break;
-    case PACK_S8: int_panels(p, panel_begin, panel_end, PACK_S8, wide); break;
-    case PACK_K2M: int_panels(p, panel_begin, panel_end, PACK_K2M, wide); break;
-    case PACK_K3: int_panels(p, panel_begin, panel_end, PACK_K3, wide); break;
-    case PACK_K4M: int_panels(p, panel_begin, panel_end, PACK_K4M, wide); break;
-    case PACK_K5M: int_panels(p, panel_begin, panel_end, PACK_K5M, wide); break;
-    case PACK_K6: int_panels(p, panel_begin, panel_end, PACK_K6, wide); break;
-    default: break;
-  }
-}
-
-static void linear_i8(const struct product *p, size_t panel_begin, size_t panel_end) { linear_int(p, panel_begin, panel_end, false); }
-static void linear_i16(const struct product *p, size_t panel_begin, size_t panel_end) { linear_int(p, panel_begin, panel_end, true); }
 
 /* ---- the limits of the machine ---- */
 

@@ -9,7 +9,7 @@
  * far enough when a tile is wide: hence linear_fetch. Each tile opens packs of 4 to 6 bits for itself: opening a panel once for 64 columns,
  * with the accumulators in memory meanwhile, was a tenth slower. */
 
-enum { INT_COLUMNS = 8, WIDE_COLUMNS = 4 };
+enum { INT_COLUMNS = 8, INT_WIDE_COLUMNS = 4, INT_HALVES = true };
 
 struct int_block {
   __m512i q[8];
@@ -97,40 +97,32 @@ static inline __attribute__((always_inline)) __m512i int_sum(const struct int_bl
 static inline __attribute__((always_inline)) __m512 int_join(__m512 acc, const struct int_block *b, const void *x, enum pack pack,
                                                              bool wide) {
   const struct pack_form form = pack_form(pack);
-  const struct act8 *narrow = x;
-  const struct act16 *a = x;
-  const int32_t *bias = wide ? &a->bias : &narrow->bias, *bias_half = wide ? &a->bias_half : &narrow->bias_half;
-  const __m512i all = _mm512_set1_epi32(*bias), first = _mm512_set1_epi32(*bias_half);
-  const float d = wide ? a->d : narrow->d;
+  const struct act_terms *terms = linear_terms(x, wide);
+  const __m512i all = _mm512_set1_epi32(terms->bias), first = _mm512_set1_epi32(terms->bias_half);
+  const __m512 d = _mm512_set1_ps(terms->d);
   if (form.parts == 1) {
     __m512i sum = int_sum(b, x, all, 0, 8, form.offset, wide);
-    acc = _mm512_fmadd_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), _mm512_set1_ps(d)), b->scale[0], acc);
-    return form.minimum ? _mm512_fmadd_ps(_mm512_set1_ps(wide ? a->ds : narrow->ds), b->minimum[0], acc) : acc;
+    acc = _mm512_fmadd_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), d), b->scale[0], acc);
+    return form.minimum ? _mm512_fmadd_ps(_mm512_set1_ps(terms->ds), b->minimum[0], acc) : acc;
   }
   for (int part = 0; part < 2; part++) {
     __m512i own = part ? _mm512_sub_epi32(all, first) : first;
     __m512i sum = int_sum(b, x, own, 4 * part, 4 * part + 4, form.offset, wide);
-    acc = _mm512_fmadd_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), _mm512_set1_ps(d)), b->scale[part], acc);
-    float sum_q = (float)((part ? *bias - *bias_half : *bias_half) / -128);
-    if (form.minimum) acc = _mm512_fmadd_ps(_mm512_set1_ps(d * sum_q), b->minimum[part], acc);
+    acc = _mm512_fmadd_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), d), b->scale[part], acc);
+    if (form.minimum) acc = _mm512_fmadd_ps(_mm512_set1_ps(linear_ds(terms, part, 2)), b->minimum[part], acc);
   }
   return acc;
-}
-
-static inline __attribute__((always_inline)) const unsigned char *int_row(const struct product *p, size_t i, bool wide) {
-  size_t block = product_row(p, i) * (p->act->ld / BLOCK);
-  return wide ? (const unsigned char *)(p->act->i16 + block) : (const unsigned char *)(p->act->i8 + block);
 }
 
 static inline __attribute__((always_inline)) void int_tile(const struct product *p, size_t panel, size_t first, int columns, bool cold,
                                                            enum pack pack, bool wide) {
   const struct weight *w = p->job->w;
   const unsigned char *unit = w->data + panel * w->panel_bytes;
-  const size_t size = wide ? sizeof(struct act16) : sizeof(struct act8);
+  const size_t size = linear_block_bytes(wide);
   const unsigned char *x[INT_COLUMNS];
   __m512 acc[INT_COLUMNS];
   for (int c = 0; c < columns; c++) {
-    x[c] = int_row(p, first + (size_t)c, wide);
+    x[c] = linear_blocks(p, first + (size_t)c, wide);
     acc[c] = _mm512_setzero_ps();
   }
   for (size_t n = 0; n < w->n_blocks; unit += pack_unit_bytes(pack))
@@ -142,40 +134,6 @@ static inline __attribute__((always_inline)) void int_tile(const struct product 
     }
   for (int c = 0; c < columns; c++) linear_put(p, panel, first + (size_t)c, acc[c]);
 }
-
-static inline __attribute__((always_inline)) void int_column(const struct product *p, size_t panel_begin, size_t panel_end, size_t first,
-                                                             int columns, enum pack pack, bool wide) {
-  for (size_t panel = panel_begin; panel < panel_end; panel++) int_tile(p, panel, first, columns, first == 0, pack, wide);
-}
-
-static inline __attribute__((always_inline)) void int_panels(const struct product *p, size_t panel_begin, size_t panel_end, enum pack pack,
-                                                             bool wide) {
-  size_t i = 0;
-  for (; !wide && i + 8 <= p->n_rows; i += 8) int_column(p, panel_begin, panel_end, i, 8, pack, wide);
-  for (; i + 4 <= p->n_rows; i += 4) int_column(p, panel_begin, panel_end, i, 4, pack, wide);
-  for (; i + 2 <= p->n_rows; i += 2) int_column(p, panel_begin, panel_end, i, 2, pack, wide);
-  if (i < p->n_rows) int_column(p, panel_begin, panel_end, i, 1, pack, wide);
-}
-
-static inline __attribute__((always_inline)) void linear_int(const struct product *p, size_t panel_begin, size_t panel_end, bool wide) {
-  switch (p->job->w->pack) {
-    case PACK_Q8: int_panels(p, panel_begin, panel_end, PACK_Q8, wide); break;
-    case PACK_Q4: int_panels(p, panel_begin, panel_end, PACK_Q4, wide); break;
-    case PACK_Q4M: int_panels(p, panel_begin, panel_end, PACK_Q4M, wide); break;
-    case PACK_Q5: int_panels(p, panel_begin, panel_end, PACK_Q5, wide); break;
-    case PACK_Q5M: int_panels(p, panel_begin, panel_end, PACK_Q5M, wide); break;
-    case PACK_S8: int_panels(p, panel_begin, panel_end, PACK_S8, wide); break;
-    case PACK_K2M: int_panels(p, panel_begin, panel_end, PACK_K2M, wide); break;
-    case PACK_K3: int_panels(p, panel_begin, panel_end, PACK_K3, wide); break;
-    case PACK_K4M: int_panels(p, panel_begin, panel_end, PACK_K4M, wide); break;
-    case PACK_K5M: int_panels(p, panel_begin, panel_end, PACK_K5M, wide); break;
-    case PACK_K6: int_panels(p, panel_begin, panel_end, PACK_K6, wide); break;
-    default: break;
-  }
-}
-
-static void linear_i8(const struct product *p, size_t panel_begin, size_t panel_end) { linear_int(p, panel_begin, panel_end, false); }
-static void linear_i16(const struct product *p, size_t panel_begin, size_t panel_end) { linear_int(p, panel_begin, panel_end, true); }
 
 /* ---- the limits of the machine ---- */
 
