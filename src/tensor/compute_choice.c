@@ -108,14 +108,18 @@ struct sample {
   float *scratch;
 };
 
+static struct weight sample_weight(const struct sample *s, enum pack pack, size_t n_out) {
+  return (struct weight){.pack = pack,
+                         .n_out = n_out,
+                         .n_in = N_IN,
+                         .n_panels = n_out / PANEL_ROWS,
+                         .n_blocks = N_IN / BLOCK,
+                         .panel_bytes = pack_panel_bytes(pack, N_IN),
+                         .data = s->panels};
+}
+
 static void product_sample(const struct sample *s, const struct kernels *k, enum pack pack, size_t n_rows) {
-  struct weight w = {.pack = pack,
-                     .n_out = N_OUT,
-                     .n_in = N_IN,
-                     .n_panels = N_OUT / PANEL_ROWS,
-                     .n_blocks = N_IN / BLOCK,
-                     .panel_bytes = pack_panel_bytes(pack, N_IN),
-                     .data = s->panels};
+  struct weight w = sample_weight(s, pack, N_OUT);
   struct act act = {.rows = ROWS, .n = N_IN, .ld = N_IN, .f32 = s->x, .i8 = s->i8, .i16 = s->i16, .i14 = s->i14};
   struct linear job = {.w = &w, .y = s->y, .ldy = N_OUT};
   struct product p = {.job = &job, .act = &act, .n_rows = n_rows};
@@ -173,13 +177,7 @@ static void run_sample(const struct sample *s, const struct kernels *k) {
 
 /* Weights beyond the first caches through the pool, one row: what tiles are for. */
 static void run_tile_sample(struct sample *s) {
-  struct weight w = {.pack = PACK_Q8,
-                     .n_out = TILE_OUT,
-                     .n_in = N_IN,
-                     .n_panels = TILE_OUT / PANEL_ROWS,
-                     .n_blocks = N_IN / BLOCK,
-                     .panel_bytes = pack_panel_bytes(PACK_Q8, N_IN),
-                     .data = s->panels};
+  struct weight w = sample_weight(s, PACK_Q8, TILE_OUT);
   struct act act = {.rows_max = ROWS, .in_max = N_IN, .rows = 1, .n = N_IN, .ld = N_IN, .forms = ACT_I8, .i8 = s->i8};
   op_linear(s->c, &act, &(struct linear){.w = &w, .y = s->y, .ldy = TILE_OUT}, 1, NULL, 1);
 }
