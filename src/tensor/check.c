@@ -7,7 +7,7 @@
 
 #include "base/mem.h"
 
-enum { N = 96, ROWS = 3, OUT = 40 };
+enum { N = 96, ROWS = 3, OUT = 40, Y_ROWS = ROWS + KERNELS_OPEN_ROWS };
 
 /* A fixed sequence of values in (-2, 2): a linear congruential generator. */
 static void fill(float *x, size_t n, uint32_t seed) {
@@ -37,6 +37,7 @@ static void sample_rows(const struct kernels *k, struct sample *s) {
   }
 }
 
+/* y: [Y_ROWS][OUT], for a few rows and for many. */
 static void sample_linear(const struct kernels *k, struct sample *s, enum pack pack, unsigned char *panels, float *y) {
   struct weight w = {.pack = pack,
                      .n_out = OUT,
@@ -64,6 +65,13 @@ static void sample_linear(const struct kernels *k, struct sample *s, enum pack p
   k->linear_i8(&p, 0, w.n_panels);
   job.add = true;
   k->linear_i16(&p, 0, w.n_panels);
+  job.add = false;
+  int32_t rows[KERNELS_OPEN_ROWS];
+  for (int i = 0; i < KERNELS_OPEN_ROWS; i++) rows[i] = i % ROWS;
+  _Alignas(64) unsigned char opened[3 * N / BLOCK * OPEN_BLOCK_BYTES_MAX];
+  job.y = y + (size_t)(ROWS * OUT);
+  p.row_index = rows, p.n_rows = KERNELS_OPEN_ROWS, p.scratch = opened, p.scratch_bytes = sizeof opened;
+  k->linear_i8(&p, 0, w.n_panels);
 }
 
 /* Finite values of a moderate size, in every type. Quants of types with minimums are small. */
@@ -117,7 +125,7 @@ static bool same_attention(const struct kernels *k, const struct kernels *truth,
 static bool same_linear(const struct kernels *k, const struct kernels *truth, struct sample *a, struct sample *b, enum pack pack) {
   unsigned char *panels = mem_aligned(64, 3 * (size_t)N * PANEL_ROWS * sizeof(float));
   fill_panels(panels, pack);
-  float ya[ROWS * OUT] = {0}, yb[ROWS * OUT] = {0};
+  float ya[Y_ROWS * OUT] = {0}, yb[Y_ROWS * OUT] = {0};
   sample_linear(k, a, pack, panels, ya);
   sample_linear(truth, b, pack, panels, yb);
   free(panels);

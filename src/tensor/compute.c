@@ -128,6 +128,7 @@ struct compute *compute_create(enum compute_mode mode, struct pool *pool, unsign
   c->kernels = &c->chosen;
   compute_choice_init(c);
   c->attention_scratch = mem_zalloc((size_t)pool_threads(pool), sizeof *c->attention_scratch);
+  c->product_scratch = mem_zalloc((size_t)pool_threads(pool), sizeof *c->product_scratch);
   return c;
 }
 
@@ -135,6 +136,8 @@ void compute_destroy(struct compute *c) {
   if (!c) return;
   for (int i = 0; i < pool_threads(c->pool); i++) free(c->attention_scratch[i]);
   free(c->attention_scratch);
+  for (int i = 0; i < pool_threads(c->pool); i++) free(c->product_scratch[i]);
+  free(c->product_scratch);
   act_free(c->ordered);
   free(c->ordered_rows);
   free(c);

@@ -17,6 +17,8 @@ struct compute {
   bool settled[CHOICE_FAMILIES];       /* set or measured */
   float **attention_scratch;           /* one per thread, grown as needed */
   size_t attention_floats;             /* the size of each */
+  unsigned char **product_scratch;     /* one per thread, for opened panels */
+  size_t product_scratch_bytes;        /* the size of each, grown as needed */
   struct act *ordered;                 /* rows in the order of a weight, grown as needed; or NULL */
   float *ordered_rows;                 /* [ordered.rows_max][ordered.ld] */
 };

@@ -154,7 +154,12 @@ struct product {
   const struct act *act;
   const int32_t *row_index; /* or NULL */
   size_t n_rows;
+  unsigned char *scratch; /* of the calling thread, 64-byte aligned: room for opened panels, or none */
+  size_t scratch_bytes;
 };
+
+/* From so many rows on a kernel may open a panel into the scratch, bytes and fp32 scales, before its rows read it. */
+enum { KERNELS_OPEN_ROWS = 64, OPEN_BLOCK_BYTES_MAX = 4 * PANEL_ROWS * 4 + PANEL_ROWS * BLOCK };
 
 /* A query tile of one kv head of one segment. */
 struct attention_tile {

@@ -13,6 +13,7 @@ enum {
   ROWS_PER_TILE = 8,
   TILE_BYTES = 48 * 1024, /* weights of a tile that stay in the second cache for the next columns */
   TILES_PER_THREAD = 6,
+  PRODUCT_SCRATCH_BYTES = 128 * 1024,
 };
 
 /* ---- activations ---- */
@@ -258,7 +259,7 @@ void op_embed(struct compute *c, float *y, const struct weight *w, const int32_t
 enum { JOBS_MAX = 8 };
 
 struct linear_run {
-  const struct kernels *kernels;
+  const struct compute *c;
   struct product products[JOBS_MAX];
   size_t first_tile[JOBS_MAX + 1]; /* tiles of job i: first_tile[i] … first_tile[i + 1] */
   size_t panels_per_tile[JOBS_MAX];
@@ -273,16 +274,37 @@ static void multiply_panels(const struct kernels *k, const struct product *p, si
   else k->linear_i8(p, begin, end);
 }
 
+/* What the thread `worker` of a run may open panels into. */
+static struct product with_scratch(struct product p, const struct compute *c, int worker) {
+  p.scratch = c->product_scratch[worker];
+  p.scratch_bytes = c->product_scratch_bytes;
+  return p;
+}
+
+/* Room for two opened panels of every weight, so that rows which are in the first cache serve both. */
+static void grow_product_scratch(struct compute *c, const struct linear *jobs, size_t n_jobs) {
+  size_t need = PRODUCT_SCRATCH_BYTES;
+  for (size_t i = 0; i < n_jobs; i++) {
+    size_t two = 2 * jobs[i].w->n_blocks * OPEN_BLOCK_BYTES_MAX;
+    if (two > need) need = two;
+  }
+  if (need <= c->product_scratch_bytes) return;
+  for (int i = 0; i < pool_threads(c->pool); i++) {
+    free(c->product_scratch[i]);
+    c->product_scratch[i] = mem_aligned(64, need);
+  }
+  c->product_scratch_bytes = need;
+}
+
 static void run_linear_tile(void *job, int tile, int worker) {
-  (void)worker;
   const struct linear_run *run = job;
   size_t i = 0;
   while ((size_t)tile >= run->first_tile[i + 1]) i++;
-  const struct product *p = &run->products[i];
-  const struct weight *w = p->job->w;
+  const struct product p = with_scratch(run->products[i], run->c, worker);
+  const struct weight *w = p.job->w;
   size_t begin = ((size_t)tile - run->first_tile[i]) * run->panels_per_tile[i], end = begin + run->panels_per_tile[i];
   if (end > w->n_panels) end = w->n_panels;
-  multiply_panels(run->kernels, p, begin, end);
+  multiply_panels(run->c->kernels, &p, begin, end);
 }
 
 /* Few rows stream the weights: long runs, but enough of them that no thread waits long for the last. Many rows: tiles that a cache keeps. */
@@ -298,8 +320,9 @@ static size_t panels_per_tile(const struct compute *c, const struct weight *w, s
 
 static void multiply(struct compute *c, const struct act *act, const struct linear *jobs, size_t n_jobs, const int32_t *row_index,
                      size_t n_rows) {
-  struct linear_run run = {.kernels = c->kernels, .n_jobs = n_jobs};
+  struct linear_run run = {.c = c, .n_jobs = n_jobs};
   size_t n_panels = 0, work = 0;
+  if (n_rows >= KERNELS_OPEN_ROWS) grow_product_scratch(c, jobs, n_jobs);
   for (size_t i = 0; i < n_jobs; i++) n_panels += jobs[i].w->n_panels;
   for (size_t i = 0; i < n_jobs; i++) {
     const struct weight *w = jobs[i].w;
@@ -366,7 +389,7 @@ void op_linear(struct compute *c, const struct act *act, const struct linear *jo
 }
 
 struct then_run {
-  const struct kernels *kernels;
+  const struct compute *c;
   struct product up, gate; /* gate.job NULL: none */
   enum linear_then then;
   struct act *out;
@@ -374,14 +397,14 @@ struct then_run {
 };
 
 static void run_then_tile(void *job, int tile, int worker) {
-  (void)worker;
   const struct then_run *run = job;
-  const struct kernels *k = run->kernels;
+  const struct kernels *k = run->c->kernels;
+  const struct product up_panels = with_scratch(run->up, run->c, worker), gate_panels = with_scratch(run->gate, run->c, worker);
   const struct weight *w = run->up.job->w;
   size_t begin = (size_t)tile * run->panels_per_tile, end = begin + run->panels_per_tile;
   if (end > w->n_panels) end = w->n_panels;
-  multiply_panels(k, &run->up, begin, end);
-  if (run->gate.job) multiply_panels(k, &run->gate, begin, end);
+  multiply_panels(k, &up_panels, begin, end);
+  if (run->gate.job) multiply_panels(k, &gate_panels, begin, end);
   size_t from = begin * PANEL_ROWS, n = (end * PANEL_ROWS < w->n_out ? end * PANEL_ROWS : w->n_out) - from;
   for (size_t r = 0; r < run->up.n_rows; r++) {
     float *up = run->up.job->y + r * run->up.job->ldy + from, *y = up;
@@ -406,7 +429,7 @@ static void linear_then_apart(struct compute *c, const struct act *act, const st
 void op_linear_then(struct compute *c, const struct act *act, const struct linear *jobs, enum linear_then then, struct act *out,
                     unsigned forms, size_t n_rows) {
   size_t n_jobs = then == LINEAR_GELU ? 1 : 2, n_panels = jobs[0].w->n_panels;
-  struct then_run run = {.kernels = c->kernels, .then = then, .out = out};
+  struct then_run run = {.c = c, .then = then, .out = out};
   for (size_t i = 0; i < n_jobs; i++) {
     const struct weight *w = jobs[i].w;
     assert(w->n_in == act->n && (act->forms & weight_act_form(w)) && out != act);
@@ -418,6 +441,7 @@ void op_linear_then(struct compute *c, const struct act *act, const struct linea
     *(i == 0 ? &run.up : &run.gate) = (struct product){.job = &jobs[i], .act = act, .n_rows = n_rows};
   }
   begin_act(out, forms, n_rows, jobs[0].w->n_out);
+  if (n_rows >= KERNELS_OPEN_ROWS) grow_product_scratch(c, jobs, n_jobs);
   run.panels_per_tile = panels_per_tile(c, jobs[0].w, n_rows, n_panels); /* even: whole blocks */
   size_t n_tiles = (n_panels + run.panels_per_tile - 1) / run.panels_per_tile;
   run_tiles(c, run_then_tile, &run, n_tiles, jobs[0].w->n_out * act->n * n_rows * n_jobs < 32 * 1024);

@@ -203,16 +203,19 @@ static void check_product(enum pack pack, bool wide, size_t n_out, size_t n_in, 
   float *bias = values(n_out + 16), *want = values(rows * n_out), *got = mem_dup(want, rows * n_out * 4),
         *before = mem_dup(want, rows * n_out * 4);
   bool add = next() % 2;
+  size_t scratch_bytes = next() % 3 * between(0, 2 * n_in / BLOCK) * OPEN_BLOCK_BYTES_MAX; /* none, too little, for a panel or more */
+  unsigned char *scratch = mem_aligned(64, scratch_bytes + 64);
   for (size_t v = 0; v < n_variants; v++) {
     struct linear job = {.w = &w, .bias = next() % 2 ? bias : NULL, .y = want, .ldy = n_out, .add = add};
     struct product p = {.job = &job, .act = &act, .row_index = next() % 2 ? index : NULL, .n_rows = rows};
+    p.scratch = scratch, p.scratch_bytes = scratch_bytes;
     memcpy(want, before, rows * n_out * 4), memcpy(got, before, rows * n_out * 4);
     run_product(truth, &p, wide);
     job.y = got;
     run_product(variants[v], &p, wide);
     same(wide ? "16-bit product" : pack_is_float(pack) ? "float product" : "8-bit product", variants[v]->name, got, want, rows * n_out * 4);
   }
-  free(w.data), free_act(&act), free(index), free(bias), free(want), free(got), free(before);
+  free(w.data), free_act(&act), free(index), free(bias), free(want), free(got), free(before), free(scratch);
 }
 
 static void products_equal_the_truth(void **unused) {
@@ -220,7 +223,7 @@ static void products_equal_the_truth(void **unused) {
   for (int round = 0; round < 60; round++)
     for (int pack = PACK_F32; pack < PACK_COUNT; pack++) {
       size_t n_in = pack_is_float((enum pack)pack) ? between(1, 200) : BLOCK * between(1, 12);
-      size_t rows = round % 6 == 5 ? between(60, 150) : between(1, 21); /* many: weights are opened once for some tens of them */
+      size_t rows = round % 6 == 5 ? between(60, 150) : between(1, 21); /* many: from KERNELS_OPEN_ROWS on weights may be opened once */
       check_product((enum pack)pack, round % 2, between(1, 100), n_in, rows);
     }
 }
@@ -228,7 +231,8 @@ static void products_equal_the_truth(void **unused) {
 /* One column alone and among others: the same bits. */
 static void a_row_gets_the_same_bits_alone_and_in_a_batch(void **unused) {
   (void)unused;
-  enum { ROWS = 23, OUT = 50, IN = 96 };
+  enum { ROWS = KERNELS_OPEN_ROWS + 3, OUT = 50, IN = 96 };
+  _Alignas(64) static unsigned char scratch[2 * IN / BLOCK * OPEN_BLOCK_BYTES_MAX];
   for (int pack = PACK_F32; pack < PACK_COUNT; pack++)
     for (size_t v = 0; v < n_variants; v++) {
       struct weight w = random_weight((enum pack)pack, OUT, IN);
@@ -237,7 +241,7 @@ static void a_row_gets_the_same_bits_alone_and_in_a_batch(void **unused) {
       struct linear job = {.w = &w, .y = all, .ldy = OUT};
       for (int wide = 0; wide < 2; wide++) {
         job.y = all;
-        run_product(variants[v], &(struct product){.job = &job, .act = &act, .n_rows = ROWS}, wide);
+        run_product(variants[v], &(struct product){&job, &act, NULL, ROWS, scratch, sizeof scratch}, wide);
         job.y = alone;
         for (int32_t r = 0; r < ROWS; r++) {
           run_product(variants[v], &(struct product){.job = &job, .act = &act, .row_index = &r, .n_rows = 1}, wide);

@@ -6,10 +6,11 @@
  *
  * A register tile is 16 rows × 8 columns (4 with 16-bit activations). Tiles go column by column through the panels of a call, whose
  * weights then come from the second cache; the first column fetches them from memory, which the processor alone does not foresee
- * far enough when a tile is wide: hence linear_fetch. Each tile opens packs of 4 to 6 bits for itself: opening a panel once for 64 columns,
- * with the accumulators in memory meanwhile, was a tenth slower. */
+ * far enough when a tile is wide: hence linear_fetch. Packs of 4 to 6 bits are opened by each tile for itself; many rows of K packs
+ * read panels opened once into the thread's scratch, which lies in the second cache. */
 
-enum { INT_COLUMNS = 8, INT_WIDE_COLUMNS = 4, INT_HALVES = true };
+#define INT_OPENS
+enum { INT_COLUMNS = 8, INT_WIDE_COLUMNS = 4, INT_HALVES = true, INT_FEW = 4, INT_NEAR_BYTES = 4096 };
 
 struct int_block {
   __m512i q[8];
@@ -63,10 +64,14 @@ static inline __attribute__((always_inline)) void int_load(struct int_block *b, 
     b->q[i] = int_high(b->q[i], _mm512_loadu_si512(high + 64 * (i * form.high / 8)), i * form.high % 8, 4, form.high);
 }
 
-/* The part of the unit one block's time ahead. */
-static inline __attribute__((always_inline)) void int_prefetch(const unsigned char *unit, size_t n, enum pack pack) {
+/* The part of the unit one block's time ahead. Many columns take their time between two blocks: the first cache is soon enough. */
+static inline __attribute__((always_inline)) void int_prefetch(const unsigned char *unit, size_t n, int columns, enum pack pack) {
   size_t lines = (pack_unit_bytes(pack) / pack_unit_blocks(pack) + 63) / 64;
-  for (size_t line = 0; line < lines; line++) linear_fetch(unit + (n * lines + line) * 64);
+  for (size_t line = 0; line < lines; line++) {
+    const unsigned char *at = unit + (n * lines + line) * 64;
+    if (columns <= INT_FEW) linear_fetch(at);
+    else _mm_prefetch((const char *)at + INT_NEAR_BYTES, _MM_HINT_T0);
+  }
 }
 
 /* sum plus the products of k = 4·from … 4·to − 1. */
@@ -128,10 +133,60 @@ static inline __attribute__((always_inline)) void int_tile(const struct product 
   for (size_t n = 0; n < w->n_blocks; unit += pack_unit_bytes(pack))
     for (size_t i = 0; i < pack_unit_blocks(pack) && n < w->n_blocks; i++, n++) {
       struct int_block b;
-      if (cold) int_prefetch(unit, i, pack);
+      if (cold) int_prefetch(unit, i, columns, pack);
       int_load(&b, unit, i, pack);
       for (int c = 0; c < columns; c++) acc[c] = int_join(acc[c], &b, x[c] + n * size, pack, wide);
     }
+  for (int c = 0; c < columns; c++) linear_put(p, panel, first + (size_t)c, acc[c]);
+}
+
+/* ---- opened panels: what many rows read, once for all ---- */
+
+/* A block: scales and minimums in fp32, part by part, and 32 · 16 quants as bytes. */
+static inline __attribute__((always_inline)) size_t int_opened_bytes(enum pack pack) {
+  const struct pack_form form = pack_form(pack);
+  return (size_t)(64 * form.parts * (form.minimum ? 2 : 1) + 512);
+}
+
+static inline __attribute__((always_inline)) void int_open_block(unsigned char *to, const struct int_block *b, enum pack pack) {
+  const struct pack_form form = pack_form(pack);
+  for (int part = 0; part < form.parts; part++, to += 64) _mm512_store_ps(to, b->scale[part]);
+  for (int part = 0; form.minimum && part < form.parts; part++, to += 64) _mm512_store_ps(to, b->minimum[part]);
+  for (int i = 0; i < 8; i++) _mm512_store_si512(to + 64 * i, b->q[i]);
+}
+
+static inline __attribute__((always_inline)) void int_load_opened(struct int_block *b, const unsigned char *at, enum pack pack) {
+  const struct pack_form form = pack_form(pack);
+  for (int part = 0; part < form.parts; part++, at += 64) b->scale[part] = _mm512_load_ps(at);
+  for (int part = 0; form.minimum && part < form.parts; part++, at += 64) b->minimum[part] = _mm512_load_ps(at);
+  for (int i = 0; i < 8; i++) b->q[i] = _mm512_load_si512(at + 64 * i);
+}
+
+static inline __attribute__((always_inline)) void int_open(unsigned char *to, const struct weight *w, size_t panel, enum pack pack) {
+  const unsigned char *unit = w->data + panel * w->panel_bytes;
+  for (size_t n = 0; n < w->n_blocks; unit += pack_unit_bytes(pack))
+    for (size_t i = 0; i < pack_unit_blocks(pack) && n < w->n_blocks; i++, n++, to += int_opened_bytes(pack)) {
+      struct int_block b;
+      int_prefetch(unit, i, 1, pack);
+      int_load(&b, unit, i, pack);
+      int_open_block(to, &b, pack);
+    }
+}
+
+static inline __attribute__((always_inline)) void int_tile_opened(const struct product *p, size_t panel, const unsigned char *at,
+                                                                  size_t first, int columns, enum pack pack, bool wide) {
+  const size_t size = linear_block_bytes(wide);
+  const unsigned char *x[INT_COLUMNS];
+  __m512 acc[INT_COLUMNS];
+  for (int c = 0; c < columns; c++) {
+    x[c] = linear_blocks(p, first + (size_t)c, wide);
+    acc[c] = _mm512_setzero_ps();
+  }
+  for (size_t n = 0; n < p->job->w->n_blocks; n++, at += int_opened_bytes(pack)) {
+    struct int_block b;
+    int_load_opened(&b, at, pack);
+    for (int c = 0; c < columns; c++) acc[c] = int_join(acc[c], &b, x[c] + n * size, pack, wide);
+  }
   for (int c = 0; c < columns; c++) linear_put(p, panel, first + (size_t)c, acc[c]);
 }
 
