@@ -7,8 +7,9 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
+
+#include "base/groups.h"
 
 static int cores_by_affinity(void) {
   for (int n_cpus = 1024; n_cpus <= 1 << 20; n_cpus *= 2) {
@@ -51,50 +52,14 @@ static double quota_of(const char *dir, bool v2) {
   return quota > 0 && period > 0 ? (double)quota / (double)period : 0;
 }
 
-/* The smallest quota from mount/group up to mount; 0 when none is set. */
-static double quota_up(const char *mount, const char *group, bool v2) {
-  char dir[PATH_MAX];
-  if (snprintf(dir, sizeof dir, "%s%s", mount, group) >= (int)sizeof dir) return 0;
-  double least = 0;
-  for (size_t floor = strlen(mount);;) {
-    double quota = quota_of(dir, v2);
-    if (quota > 0 && (least == 0 || quota < least)) least = quota;
-    char *slash = strrchr(dir + floor, '/');
-    if (!slash) return least;
-    *slash = '\0';
-  }
-}
-
-/* True when the comma-separated list holds the word. */
-static bool list_has(const char *list, const char *word) {
-  size_t len = strlen(word);
-  for (const char *at = list; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL) {
-    if (strncmp(at, word, len) == 0 && (at[len] == ',' || at[len] == '\0')) return true;
-  }
-  return false;
+static void take_least(void *ctx, const char *dir, bool v2) {
+  double *least = ctx, quota = quota_of(dir, v2);
+  if (quota > 0 && (*least == 0 || quota < *least)) *least = quota;
 }
 
 double cores_quota(const char *root) {
-  char path[PATH_MAX], v1[PATH_MAX], v2[PATH_MAX];
-  snprintf(path, sizeof path, "%s/proc/self/cgroup", root);
-  FILE *f = fopen(path, "re");
-  if (!f) return 0;
-  snprintf(v1, sizeof v1, "%s/sys/fs/cgroup/cpu", root);
-  snprintf(v2, sizeof v2, "%s/sys/fs/cgroup", root);
-  char line[PATH_MAX + 128];
   double least = 0;
-  while (fgets(line, sizeof line, f)) { /* hierarchy:controllers:/path */
-    line[strcspn(line, "\n")] = '\0';
-    char *controllers = strchr(line, ':'), *group = controllers ? strchr(controllers + 1, ':') : NULL;
-    if (!group) continue;
-    *group++ = '\0';
-    controllers++;
-    double quota = 0;
-    if (*controllers == '\0') quota = quota_up(v2, group, true);
-    else if (list_has(controllers, "cpu")) quota = quota_up(v1, group, false);
-    if (quota > 0 && (least == 0 || quota < least)) least = quota;
-  }
-  fclose(f);
+  groups_visit(root, "cpu", take_least, &least);
   return least;
 }
 

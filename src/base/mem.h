@@ -15,7 +15,9 @@ void *mem_dup(const void *data, size_t len);             /* copy with a NUL behi
 char *mem_strdup(const char *text);
 void *mem_aligned(size_t alignment, size_t size); /* free() releases; contents undefined; never NULL */
 
-/* Memory that the system could give now (MemAvailable, and the cgroup's limit where it is lower): what large memory is admitted against. */
+/* Memory that the system could give now (MemAvailable, and what limits of control groups leave where that is less): what large memory is
+ * admitted against. Pages of mapped files count as free. */
 uint64_t mem_available_bytes(void);
+uint64_t mem_available_in(const char *root); /* with root in front of /proc and /sys; for tests */
 
 #endif

@@ -1,42 +1,12 @@
 /* Tests of base/cores. SPDX-License-Identifier: Apache-2.0 */
 #include "base/cores.h"
 
-#include <ftw.h>
 #include <math.h>
 #include <sched.h>
 #include <unistd.h>
 
-#include "base/fs.h"
 #include "base/pool.h"
-#include "check.h"
-
-static char root[64];
-
-static int set_up(void **state) {
-  (void)state;
-  strcpy(root, "/tmp/plinth-cores-XXXXXX");
-  return mkdtemp(root) ? 0 : -1;
-}
-
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *at) {
-  (void)st, (void)type, (void)at;
-  return remove(path);
-}
-
-static int tear_down(void **state) {
-  (void)state;
-  return nftw(root, remove_one, 8, FTW_DEPTH | FTW_PHYS);
-}
-
-/* A file of a made-up system, with its folders. */
-static void put(const char *path, const char *text) {
-  char whole[512], folder[512];
-  snprintf(whole, sizeof whole, "%s/%s", root, path);
-  snprintf(folder, sizeof folder, "%s", whole);
-  *strrchr(folder, '/') = '\0';
-  assert_int_equal(fs_mkdirs(folder, 0700, NULL), 0);
-  assert_int_equal(fs_write_atomic(whole, (struct slice){text, strlen(text)}, 0600, NULL), 0);
-}
+#include "made_up.h"
 
 static void assert_quota(double cores) {
   double quota = cores_quota(root);
