@@ -53,7 +53,7 @@ typedef double figure(const struct line *l);
   static double name(const struct line *l) { return (double)(value); }
 FIGURE(get_running, l->stats.running)
 FIGURE(get_waiting, l->stats.waiting + l->stats.waiting_here)
-FIGURE(get_usage, l->stats.pages_total ? (double)l->stats.pages_used / (double)l->stats.pages_total : 0)
+FIGURE(get_usage, l->stats.kv_usage)
 FIGURE(get_prefix_queries, l->stats.prefix_query_tokens)
 FIGURE(get_prefix_hits, l->stats.prefix_hit_tokens)
 FIGURE(get_preemptions, l->stats.preemptions)

@@ -59,26 +59,38 @@ static void add_all(struct ids *out, const int32_t *ids, size_t n) {
 
 /* ---- does it fit ---- */
 
-static int too_long(const struct request *q, size_t n_prompt, size_t max_tokens, size_t context, enum dialect dialect, struct fault *f) {
+/* " …" behind a refusal where the server, not the model, sets the limit; else "". */
+static void tell_cut(const struct endpoint *e, char *note, size_t size) {
+  *note = '\0';
+  if (e->context_tokens < e->whole_context_tokens)
+    snprintf(note, size, " The model itself takes %zu tokens; the KV memory of this server (--kv-mib) holds %zu.", e->whole_context_tokens,
+             e->context_tokens);
+}
+
+static int too_long(const struct request *q, const struct endpoint *e, const struct prompt *p, enum dialect dialect, struct fault *f) {
   const char *param = q->kind == REQUEST_CHAT ? "messages" : "prompt", *code = "context_length_exceeded";
+  size_t n_prompt = p->ids.len, max_tokens = p->max_tokens, context = e->context_tokens;
+  char note[192];
+  tell_cut(e, note, sizeof note);
   if (dialect == DIALECT_OPENAI && max_tokens > 0)
     return fault_field(f, code, param,
                        "This model's maximum context length is %zu tokens. However, you requested %zu tokens (%zu in the %s, %zu in the "
                        "completion). Please "
-                       "reduce the length of the %s or completion.",
-                       context, n_prompt + max_tokens, n_prompt, param, max_tokens, param);
+                       "reduce the length of the %s or completion.%s",
+                       context, n_prompt + max_tokens, n_prompt, param, max_tokens, param, note);
   if (dialect == DIALECT_OPENAI)
     return fault_field(f, code, param,
                        "This model's maximum context length is %zu tokens, one of them for the reply. However, your %s resulted in %zu "
                        "tokens. Please reduce the "
-                       "length of the %s.",
-                       context, param, n_prompt, param);
+                       "length of the %s.%s",
+                       context, param, n_prompt, param, note);
   if (n_prompt < context)
     return fault_field(f, code, param,
-                       "Bad request: prompt token count (%zu) plus max_tokens (%zu) cannot exceed %zu. Please reduce the length of either.",
-                       n_prompt, max_tokens, context);
-  return fault_field(f, code, param, "Bad request: prompt token count (%zu) cannot exceed %zu. Please reduce the length of the prompt.",
-                     n_prompt, context - 1);
+                       "Bad request: prompt token count (%zu) plus max_tokens (%zu) cannot exceed %zu. Please reduce the length of "
+                       "either.%s",
+                       n_prompt, max_tokens, context, note);
+  return fault_field(f, code, param, "Bad request: prompt token count (%zu) cannot exceed %zu. Please reduce the length of the prompt.%s",
+                     n_prompt, context - 1, note);
 }
 
 /* Drops tokens from the front until n are left; a BOS stays where it is. */
@@ -114,7 +126,7 @@ static int fit(const struct request *q, const struct endpoint *e, enum dialect d
   p->max_tokens = q->prompt_only ? 1 : q->max_tokens;
   size_t needed = p->ids.len + (p->max_tokens ? p->max_tokens : 1);
   if (needed <= e->context_tokens) return q->truncate ? 0 : fit_min_tokens(q, e, p, f);
-  if (!q->truncate) return too_long(q, p->ids.len, p->max_tokens, e->context_tokens, dialect, f);
+  if (!q->truncate) return too_long(q, e, p, dialect, f);
   truncate_to_fit(e, p);
   return 0;
 }

@@ -99,9 +99,11 @@ static int encode(struct chat *c, struct ids *ids, struct error *err) {
   jsonw_object_end(&w);
   struct js *context = js_parse(buf_view(&json), err);
   int rc = context ? chat_template_encode(c->local.chat_template, context, 0, ids, err) : -1;
-  if (rc == 0 && ids->len >= c->local.info->context_tokens)
-    rc = error_set(err, ERROR_TOO_LARGE, "The conversation has %zu tokens and the model's context %zu; begin a new one with /clear.",
-                   ids->len, c->local.info->context_tokens);
+  if (rc == 0 && ids->len >= c->local.context_tokens)
+    rc = error_set(
+        err, ERROR_TOO_LARGE,
+        "The conversation has %zu tokens; the model's context of %zu%s leaves no room for an answer. Begin a new one with /clear.",
+        ids->len, c->local.context_tokens, local_context_note(&c->local));
   js_free(context);
   buf_free(&json);
   return rc;

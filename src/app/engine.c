@@ -72,7 +72,7 @@ static const struct options_row rows[] = {
      .ranged = true,
      .min = 0,
      .max = 1 << 30,
-     .help = "Memory for the KV cache of all models; 0: a quarter of the free memory."},
+     .help = "Memory for the KV cache of all models; 0: a quarter of the free memory, or what one context needs."},
     {.name = "speculate",
      OPTION_STRING_TO(struct engine_args, speculate),
      .metavar = "on|off",
@@ -99,8 +99,10 @@ struct loaded {
   struct model *draft;     /* its draft model; NULL: none */
   struct adapter *adapter; /* or NULL */
   uint64_t begin_ns;
-  struct buf bytes; /* of all tokens, one after the other; none for a special token */
-  uint32_t *begin;  /* [n_vocab + 1] offsets into bytes */
+  size_t context_tokens;     /* of a model: what is served of its context */
+  const struct loaded *base; /* of an adapter */
+  struct buf bytes;          /* of all tokens, one after the other; none for a special token */
+  uint32_t *begin;           /* [n_vocab + 1] offsets into bytes */
   int32_t n_vocab;
   int32_t *stop_ids;
   size_t n_stop_ids;
@@ -113,6 +115,7 @@ struct host {
   enum engine_speculation speculation;
   struct engine_memory *memory; /* the loop's */
   atomic_ullong kv_unheld;      /* bytes of it that no page holds yet, for the loader */
+  atomic_ullong mapped;         /* weights in mapped files, of all that is loaded */
 };
 
 /* ---- what stop strings need of a tokenizer ---- */
@@ -164,16 +167,47 @@ static void warn_of_growth(const char *path, const struct model *m) {
            path, model_info(m)->quantization, (unsigned long long)(taken >> 20), (unsigned long long)(stored >> 20));
 }
 
-/* Pages of mapped files, which the system calls free although kept weights are read from them all the time. */
-static uint64_t mapped_bytes(void) {
+/* Pages of mapped files, which the system calls free although kept weights are read from them all the time; those of weights that nobody has
+ * read yet too. */
+static uint64_t mapped_bytes(const struct host *h) {
   FILE *f = fopen("/proc/self/status", "re");
   char line[128];
   unsigned long long kib = 0;
   while (f && fgets(line, sizeof line, f))
     if (sscanf(line, "RssFile: %llu", &kib) == 1) break;
   if (f) fclose(f);
-  return kib << 10;
+  uint64_t resident = kib << 10, weights = atomic_load(&h->mapped);
+  return resident > weights ? resident : weights;
 }
+
+static uint64_t mapped_weights(const struct loaded *l) {
+  return (l->model ? model_mapped_bytes(l->model) : 0) + (l->draft ? model_mapped_bytes(l->draft) : 0);
+}
+
+/* ---- how much memory a load will take ---- */
+
+static int add_model(const struct host *h, struct slice at, struct engine_job *job) {
+  if (at.len == 0) return 0;
+  char *path = mem_dup(at.data, at.len);
+  struct file_model *file = file_model_open(path, &job->error);
+  struct model_info info;
+  uint64_t bytes = 0;
+  int result = file ? model_inspect(file, &info, &job->error) : -1;
+  if (result == 0) result = model_memory(file, &info, compute_mode_of(h->compute), &bytes, &job->error);
+  if (__builtin_add_overflow(job->bytes, bytes, &job->bytes)) job->bytes = UINT64_MAX;
+  file_model_close(file);
+  free(path);
+  return result;
+}
+
+/* On the loader's thread. What is wrong with the files is told here already; an adapter takes little. */
+static void plan(void *ctx, struct engine_job *job) {
+  const struct host *h = ctx;
+  if (job->load.is_adapter || add_model(h, job->load.path, job) < 0) return;
+  if (add_model(h, job->load.draft, job) < 0) error_prefix(&job->error, "The draft model");
+}
+
+/* ---- a load ---- */
 
 /* Beside models that are served a load takes half of the cores, at a low priority (engine_loader.c); its threads end with it. */
 static struct compute *packer_create(const struct host *h, const struct engine_job *job, struct error *err) {
@@ -191,7 +225,7 @@ static void packer_destroy(struct compute *packer) {
 static struct model *load_weights(struct host *h, struct engine_job *job, const struct file_model *file, const char *kept_dir,
                                   struct compute *packer) {
   struct model_options options = {
-      .kept_dir = kept_dir, .packer = packer, .cancelled = &job->cancelled, .reserved_bytes = atomic_load(&h->kv_unheld) + mapped_bytes()};
+      .kept_dir = kept_dir, .packer = packer, .cancelled = &job->cancelled, .reserved_bytes = atomic_load(&h->kv_unheld) + mapped_bytes(h)};
   return model_load(file, h->compute, &options, &job->error);
 }
 
@@ -219,7 +253,7 @@ static int open_model(struct loaded *l, struct host *h, struct engine_job *job, 
 }
 
 static int open_adapter(struct loaded *l, struct engine_job *job, const char *path, struct compute *packer) {
-  const struct loaded *base = job->base;
+  const struct loaded *base = l->base = job->base;
   struct file_adapter *file = file_adapter_open(path, &job->error);
   l->adapter = file ? adapter_load(file, base->model, packer, &job->error) : NULL;
   file_adapter_close(file);
@@ -239,11 +273,13 @@ static void load(void *ctx, struct engine_job *job) {
   free(path);
   if (result < 0) loaded_free(l);
   else job->loaded = l;
+  if (result == 0) atomic_fetch_add(&h->mapped, mapped_weights(l));
   malloc_trim(0); /* the tokenizer's and the repacking's memory goes back to the system */
 }
 
 static void unload(void *ctx, void *loaded) {
-  (void)ctx;
+  struct host *h = ctx;
+  atomic_fetch_sub(&h->mapped, mapped_weights(loaded));
   loaded_free(loaded);
   malloc_trim(0);
 }
@@ -253,7 +289,15 @@ static void unload(void *ctx, void *loaded) {
 static void note_memory(struct host *h) {
   struct engine_memory_stats stats;
   engine_memory_stats(h->memory, &stats);
-  atomic_store(&h->kv_unheld, stats.bytes_max - stats.bytes_held);
+  atomic_store(&h->kv_unheld, stats.bytes_max > stats.bytes_held ? stats.bytes_max - stats.bytes_held : 0);
+}
+
+static void fit(void *ctx, uint64_t still_to_load) {
+  struct host *h = ctx;
+  uint64_t free_bytes = mem_available_bytes(), taken = mapped_bytes(h);
+  if (__builtin_add_overflow(taken, still_to_load, &taken)) taken = UINT64_MAX;
+  engine_memory_fit(h->memory, free_bytes > taken ? free_bytes - taken : 0);
+  note_memory(h);
 }
 
 static unsigned tidy(void *ctx) {
@@ -275,22 +319,16 @@ static struct engine *make_engine(const struct host *h, struct loaded *l, struct
   return engine_create(&config, err);
 }
 
-static uint64_t kv_bytes(const struct model *m, const struct engine *e) {
-  if (model_info(m)->task != MODEL_GENERATE) return 0;
-  struct engine_stats stats;
-  engine_stats(e, &stats);
-  return stats.pages_total * (uint64_t)stats.page_bytes;
-}
-
 static uint64_t all_weight_bytes(const struct loaded *l) {
   if (l->adapter) return adapter_weight_bytes(l->adapter);
   return model_weight_bytes(l->model) + (l->draft ? model_weight_bytes(l->draft) : 0);
 }
 
-static void tell(const struct loaded *l, const struct model *m, uint64_t kv_bytes, struct wire_model *out) {
+static void tell(const struct loaded *l, const struct model *m, size_t context_tokens, uint64_t kv_bytes, struct wire_model *out) {
   const struct model_info *info = model_info(m);
   *out = (struct wire_model){.embeds = info->task == MODEL_EMBED,
-                             .context_tokens = (uint32_t)info->context_tokens,
+                             .context_tokens = (uint32_t)context_tokens,
+                             .whole_context_tokens = (uint32_t)info->context_tokens,
                              .n_embd = (uint32_t)info->n_embd,
                              .n_vocab = (uint32_t)info->n_vocab,
                              .n_parameters = info->n_parameters,
@@ -307,12 +345,15 @@ static int begin(void *ctx, const struct wire_load *request, void *loaded, struc
   (void)request;
   if (l->adapter) {
     ret->adapter = l->adapter;
-    tell(l, adapter_model(l->adapter), 0, &ret->figures);
+    tell(l, adapter_model(l->adapter), l->base->context_tokens, 0, &ret->figures);
     return 0;
   }
   ret->engine = make_engine(h, l, err);
   if (!ret->engine) return -1;
-  tell(l, l->model, kv_bytes(l->model, ret->engine), &ret->figures);
+  struct engine_stats stats;
+  engine_stats(ret->engine, &stats);
+  l->context_tokens = engine_context_tokens(ret->engine);
+  tell(l, l->model, l->context_tokens, stats.kv_bytes, &ret->figures);
   note_memory(h);
   return 0;
 }
@@ -369,8 +410,15 @@ static int run_host(struct host *h, const struct engine_args *a, struct error *e
     tell_kernels(h, a->compute);
     h->memory = engine_memory_create((uint64_t)a->kv_mib << 20);
     note_memory(h);
-    struct engine_loop_config config = {
-        .fd = (int)a->fd, .load = load, .begin = begin, .unload = unload, .tidy = tidy, .measure = measure, .ctx = h};
+    struct engine_loop_config config = {.fd = (int)a->fd,
+                                        .plan = plan,
+                                        .fit = fit,
+                                        .load = load,
+                                        .begin = begin,
+                                        .unload = unload,
+                                        .tidy = tidy,
+                                        .measure = measure,
+                                        .ctx = h};
     result = engine_loop_run(&config, err);
     engine_memory_destroy(h->memory);
   }

@@ -11,7 +11,9 @@
 
 struct engine_job {
   struct engine_job *next; /* of whoever holds it */
-  bool unloads;            /* else it loads */
+  bool unloads;            /* else it loads, or first: */
+  bool plans;              /* it finds out how much memory the load will take */
+  uint64_t bytes;          /* so much, once that is known */
   struct wire_load load;   /* owns its paths; of one that unloads only the model counts */
   void *base;              /* of an adapter: what was loaded for its base */
   bool beside;             /* other models are served meanwhile: it takes little of the machine */

@@ -16,6 +16,10 @@ struct engine_loop_model {
 
 struct engine_loop_config {
   int fd; /* the socket to the gateway; the caller closes it */
+  /* On a thread beside the loop, as load, and some time before it: how much memory it will take, into job->bytes; or job->error. NULL: none. */
+  void (*plan)(void *ctx, struct engine_job *job);
+  /* On the loop's thread, between steps, when loads begin or end: so much memory is still to be taken by models that were asked for. Or NULL. */
+  void (*fit)(void *ctx, uint64_t bytes);
   /* On a thread beside the loop, one call at a time: what job->load asks for, into job->loaded; or NULL there and job->error. It looks at
    * job->cancelled now and then. */
   void (*load)(void *ctx, struct engine_job *job);

@@ -10,12 +10,14 @@
 static void do_job(void *ctx, struct engine_job *job) {
   const struct engine_slots *s = ctx;
   if (job->unloads) s->config->unload(s->config->ctx, job->loaded);
+  else if (job->plans) s->config->plan(s->config->ctx, job);
   else s->config->load(s->config->ctx, job);
 }
 
 int engine_slots_init(struct engine_slots *s, const struct engine_loop_config *config, struct buf *out, struct error *err) {
   *s = (struct engine_slots){.config = config, .out = out};
-  s->jobs_end = &s->jobs;
+  s->asked.end = &s->asked.first;
+  s->jobs.end = &s->jobs.first;
   return engine_loader_init(&s->loader, do_job, s, err);
 }
 
@@ -26,38 +28,46 @@ struct engine *engine_slots_find(struct engine_slots *s, uint32_t model, struct 
   return slot ? slot->engine : NULL;
 }
 
-bool engine_slots_loading(const struct engine_slots *s) { return s->jobs || s->loader.job; }
+bool engine_slots_loading(const struct engine_slots *s) { return s->asked.first || s->jobs.first || s->loader.job; }
 
 /* ---- the queue ---- */
 
-static void push_last(struct engine_slots *s, struct engine_job *job) {
+static void push_last(struct engine_jobs *q, struct engine_job *job) {
   job->next = NULL;
-  *s->jobs_end = job;
-  s->jobs_end = &job->next;
+  *q->end = job;
+  q->end = &job->next;
 }
 
-static void push_first(struct engine_slots *s, struct engine_job *job) {
-  job->next = s->jobs;
-  s->jobs = job;
-  if (!job->next) s->jobs_end = &job->next;
+static void push_first(struct engine_jobs *q, struct engine_job *job) {
+  job->next = q->first;
+  q->first = job;
+  if (!job->next) q->end = &job->next;
 }
 
-static struct engine_job *pop(struct engine_slots *s) {
-  struct engine_job *job = s->jobs;
-  s->jobs = job->next;
-  if (!s->jobs) s->jobs_end = &s->jobs;
+static struct engine_job *pop(struct engine_jobs *q) {
+  struct engine_job *job = q->first;
+  if (!job) return NULL;
+  q->first = job->next;
+  if (!q->first) q->end = &q->first;
   return job;
 }
 
-/* Takes the waiting load of a model out; NULL: it does not wait any more. */
-static struct engine_job *pop_load(struct engine_slots *s, uint32_t model) {
-  struct engine_job **at = &s->jobs;
+/* Takes the waiting load of a model out; NULL: it does not wait there. */
+static struct engine_job *pop_load(struct engine_jobs *q, uint32_t model) {
+  struct engine_job **at = &q->first;
   while (*at && ((*at)->unloads || (*at)->load.model != model)) at = &(*at)->next;
   struct engine_job *job = *at;
   if (!job) return NULL;
   *at = job->next;
-  if (s->jobs_end == &job->next) s->jobs_end = at;
+  if (q->end == &job->next) q->end = at;
   return job;
+}
+
+/* What is still to be loaded will take memory that seems free. */
+static void fit(struct engine_slots *s, const struct engine_job *begun) {
+  uint64_t bytes = begun ? begun->bytes : 0;
+  for (const struct engine_job *job = s->jobs.first; job; job = job->next) bytes += job->bytes;
+  if (s->config->fit) s->config->fit(s->config->ctx, bytes);
 }
 
 /* ---- what the gateway asks for ---- */
@@ -72,7 +82,7 @@ void engine_slots_load(struct engine_slots *s, const struct wire_load *load) {
   }
   if (load->model >= s->n) s->n = load->model + 1;
   *slot = (struct engine_slot){.place = SLOT_LOADING, .is_adapter = load->is_adapter, .base = load->base};
-  push_last(s, engine_job_create(load));
+  push_last(&s->asked, engine_job_create(load));
 }
 
 static void free_slot(struct engine_slots *s, struct engine_job *job) {
@@ -108,7 +118,8 @@ int engine_slots_unload(struct engine_slots *s, uint32_t model, struct error *er
     return 0;
   }
   slot->leaves = true;
-  struct engine_job *job = slot->place == SLOT_LOADING ? pop_load(s, model) : NULL;
+  struct engine_job *job = slot->place == SLOT_LOADING ? pop_load(&s->asked, model) : NULL;
+  if (!job && slot->place == SLOT_LOADING) job = pop_load(&s->jobs, model);
   if (job) {
     free_slot(s, job);
   } else if (slot->place == SLOT_LOADING) {
@@ -119,7 +130,7 @@ int engine_slots_unload(struct engine_slots *s, uint32_t model, struct error *er
     job->unloads = true;
     job->loaded = slot->loaded;
     slot->place = SLOT_LEAVING;
-    push_last(s, job);
+    push_last(&s->asked, job);
   }
   return 0;
 }
@@ -130,12 +141,13 @@ int engine_slots_unload(struct engine_slots *s, uint32_t model, struct error *er
 static void discard(struct engine_slots *s, struct engine_job *job) {
   job->unloads = true;
   s->items[job->load.model].place = SLOT_LEAVING;
-  push_first(s, job);
+  push_first(&s->jobs, job);
 }
 
 static void serve(struct engine_slots *s, struct engine_job *job) {
   struct engine_slot *slot = &s->items[job->load.model];
   struct engine_loop_model model = {0};
+  fit(s, NULL);
   if (s->config->begin(s->config->ctx, &job->load, job->loaded, &model, &job->error) < 0) {
     discard(s, job);
     return;
@@ -150,10 +162,24 @@ static void serve(struct engine_slots *s, struct engine_job *job) {
   engine_job_free(job);
 }
 
+/* What it will take is known now, or that it cannot be loaded. */
+static void finish_plan(struct engine_slots *s, struct engine_job *job) {
+  job->plans = false;
+  if (job->error.code || s->items[job->load.model].leaves) free_slot(s, job);
+  else push_last(&s->jobs, job);
+}
+
 static void finish(struct engine_slots *s, struct engine_job *job) {
-  if (job->unloads || !job->loaded) free_slot(s, job);
-  else if (s->items[job->load.model].leaves) discard(s, job);
-  else serve(s, job);
+  if (job->plans) {
+    finish_plan(s, job);
+  } else if (job->unloads || !job->loaded) {
+    free_slot(s, job);
+    fit(s, NULL);
+  } else if (s->items[job->load.model].leaves) {
+    discard(s, job);
+  } else {
+    serve(s, job);
+  }
 }
 
 /* Whether the job can be begun; an adapter needs its base. */
@@ -170,12 +196,28 @@ void engine_slots_take(struct engine_slots *s) {
   if (job) finish(s, job);
 }
 
-void engine_slots_start(struct engine_slots *s) {
-  while (!s->loader.job && s->jobs) {
-    struct engine_job *job = pop(s);
+/* All that was asked for is planned before the next load begins, so that one model does not get the memory of another that is to come. */
+static bool start_plan(struct engine_slots *s) {
+  for (struct engine_job *job; (job = pop(&s->asked));) {
+    job->plans = s->config->plan && !job->unloads;
     job->beside = s->served;
-    if (prepare(s, job)) engine_loader_start(&s->loader, job);
-    else free_slot(s, job);
+    if (!job->plans) push_last(&s->jobs, job);
+    else engine_loader_start(&s->loader, job);
+    if (job->plans) return true;
+  }
+  return false;
+}
+
+void engine_slots_start(struct engine_slots *s) {
+  while (!s->loader.job && !start_plan(s) && s->jobs.first) {
+    struct engine_job *job = pop(&s->jobs);
+    job->beside = s->served;
+    if (!prepare(s, job)) {
+      free_slot(s, job);
+      continue;
+    }
+    if (!job->unloads) fit(s, job);
+    engine_loader_start(&s->loader, job);
   }
   s->served |= s->n > 0 && !engine_slots_loading(s);
 }
@@ -187,8 +229,7 @@ void engine_slots_deinit(struct engine_slots *s) {
   if (job && job->loaded && !job->unloads) c->unload(c->ctx, job->loaded);
   engine_job_free(job);
   for (uint32_t i = 0; i < s->n; i++) engine_destroy(s->items[i].engine); /* their sequences borrow adapters */
-  while (s->jobs) {
-    job = pop(s);
+  while ((job = pop(&s->jobs)) || (job = pop(&s->asked))) {
     if (job->unloads) c->unload(c->ctx, job->loaded);
     engine_job_free(job);
   }

@@ -4,7 +4,7 @@
  *                       |  failed ------------------------------------------^
  *                       +-- UNLOAD: given up, and what came all the same is freed
  *
- * Jobs are done in the order of their frames. Answers (READY, FAILED, GONE) are appended to `out`. */
+ * Jobs are done in the order of their frames; each load is planned before that, when it comes. Answers (READY, FAILED, GONE) are appended to `out`. */
 #ifndef APP_ENGINE_SLOTS_H
 #define APP_ENGINE_SLOTS_H
 #include "app/engine_loop.h"
@@ -22,12 +22,17 @@ struct engine_slot {
   uint64_t n_done; /* tokens that its engine had been through after the last step */
 };
 
+struct engine_jobs {
+  struct engine_job *first, **end;
+};
+
 struct engine_slots {
   const struct engine_loop_config *config;
   struct buf *out;
   struct engine_slot items[WIRE_MODELS_MAX];
-  uint32_t n; /* one past the highest that was ever used */
-  struct engine_job *jobs, **jobs_end;
+  uint32_t n;               /* one past the highest that was ever used */
+  struct engine_jobs asked; /* in the order of their frames */
+  struct engine_jobs jobs;  /* whose need of memory is known; in the same order */
   struct engine_loader loader;
   bool served; /* the first models are loaded: what comes now is loaded beside what is served */
 };

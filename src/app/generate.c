@@ -187,9 +187,9 @@ int generate_run(struct local *l, struct engine *e, const struct ids *prompt, co
                  enum generate_end *ret_end, struct error *err) {
   struct slice stops[ENGINE_STOPS_MAX];
   for (size_t i = 0; i < s->stops.n; i++) stops[i] = slice_cstr(s->stops.items[i]);
-  if (prompt->len >= l->info->context_tokens)
-    return error_set(err, ERROR_TOO_LARGE, "The prompt has %zu tokens; the model's context of %zu leaves no room for an answer.",
-                     prompt->len, l->info->context_tokens);
+  if (prompt->len >= l->context_tokens)
+    return error_set(err, ERROR_TOO_LARGE, "The prompt has %zu tokens; the model's context of %zu%s leaves no room for an answer.",
+                     prompt->len, l->context_tokens, local_context_note(l));
   struct engine_request request = {
       .id = 1,
       .prompt = prompt->data,

@@ -8,6 +8,7 @@
 #include "app/paths.h"
 #include "app/variants.h"
 #include "base/fs.h"
+#include "base/mem.h"
 
 /* With what a server recorded of this machine, if one did. */
 static struct compute *open_compute(enum compute_mode mode, struct pool *pool, const char *kernels, struct error *err) {
@@ -28,6 +29,7 @@ static int load(struct local *l, const struct file_model *file, const struct loc
       !(l->model = model_load(file, l->compute, &options, err)) || !(l->tokenizer = tokenizer_open(file, err)))
     return -1;
   l->info = model_info(l->model);
+  l->context_tokens = l->info->context_tokens;
   l->chat_template = chat_template_open(file, l->tokenizer, &l->no_template);
   return 0;
 }
@@ -89,11 +91,23 @@ static struct slice token_bytes(void *ctx, int32_t id) {
   return tokenizer_is_special(t, id) ? (struct slice){0} : tokenizer_token_bytes(t, id);
 }
 
+/* KV memory for so many whole contexts, as far as the machine has room beside the weights. */
+static uint64_t kv_bytes(const struct local *l, size_t contexts) {
+  size_t pages = (l->info->context_tokens + KV_PAGE_TOKENS - 1) / KV_PAGE_TOKENS;
+  uint64_t wanted = (uint64_t)contexts * pages * model_kv_layout(l->model).page_bytes, room = engine_memory_room(mem_available_bytes());
+  return wanted < room ? wanted : room;
+}
+
 struct engine *local_engine(struct local *l, size_t contexts, struct error *err) {
   struct engine_config config = {
       .model = l->model, .speculation = l->speculation, .token_bytes = token_bytes, .token_bytes_ctx = l->tokenizer};
-  size_t pages = (l->info->context_tokens + KV_PAGE_TOKENS - 1) / KV_PAGE_TOKENS;
-  if (l->info->task == MODEL_GENERATE) config.kv_bytes_max = (uint64_t)contexts * pages * model_kv_layout(l->model).page_bytes;
+  if (l->info->task == MODEL_GENERATE && contexts) config.kv_bytes_max = kv_bytes(l, contexts);
   config.stop_ids = tokenizer_stop_ids(l->tokenizer, &config.n_stop_ids);
-  return engine_create(&config, err);
+  struct engine *e = engine_create(&config, err);
+  if (e) l->context_tokens = engine_context_tokens(e);
+  return e;
+}
+
+const char *local_context_note(const struct local *l) {
+  return l->context_tokens < l->info->context_tokens ? ", all that the free memory has room for," : "";
 }

@@ -21,6 +21,7 @@ struct local {
   enum engine_speculation speculation;
   struct adapter *adapter; /* NULL, or what every sequence goes through */
   const struct model_info *info;
+  size_t context_tokens; /* the model's own; once there is an engine what the free memory has room for */
   struct tokenizer *tokenizer;
   struct chat_template *chat_template; /* NULL when the model has none that can be used … */
   struct error no_template;            /* … for this reason */
@@ -33,5 +34,8 @@ void local_close(struct local *l); /* fine on {0} */
 /* An engine over the loaded model, with its stop ids and token texts. l must stay. It has KV pages for so many
  * sequences of a full context; 0: the engine's default. */
 struct engine *local_engine(struct local *l, size_t contexts, struct error *err);
+
+/* Behind "the context of N" in a sentence: why it is not the model's own; else "". */
+const char *local_context_note(const struct local *l);
 
 #endif

@@ -126,11 +126,13 @@ static const struct options_row rows[] = {
      TO_INT(kv_mib),
      .metavar = "MIB",
      .fallback = "0",
-     .fallback_note = "a quarter of the free memory",
+     .fallback_note = "a quarter of the free memory, or what one context needs",
      .env = "PLINTH_KV_MIB",
      .key = "kv_mib",
      RANGE(0, 1 << 30),
-     .help = "Memory for the KV cache of all models together; at least one full context each. 0: a quarter of the free memory."},
+     .help = "Memory for the KV cache of all models together. A model is served with as much of its context as this can hold. 0: a quarter "
+             "of the "
+             "free memory, more where one context needs it, and never more than there is."},
     {.name = "no-auth",
      OPTION_BOOL_TO(struct serve_args, no_auth),
      .env = "PLINTH_NO_AUTH",

@@ -12,24 +12,41 @@
 #include "engine/state.h"
 
 enum { RUNNING_DEFAULT = 64, PREFILL_ROWS_DEFAULT = 256 };
+enum { CONTEXT_MIN = 128 }; /* tokens of a context that is worth serving */
 static const double SLOWDOWN_DEFAULT = 2;
 
 /* ---- creation ---- */
 
 static size_t held_positions(const struct engine *e, size_t n) { return (size_t)model_kv_positions(e->info, model_rows_max(e->model), n); }
 
+static uint64_t context_bytes(const struct engine *e, size_t n_tokens) {
+  return sequence_pages_for(held_positions(e, n_tokens)) * (uint64_t)e->page_bytes;
+}
+
+static unsigned long long mib_up(uint64_t bytes) { return (unsigned long long)((bytes + (1 << 20) - 1) >> 20); }
+
+/* The model's context is cut to what the memory can hold of one sequence: a longer request is refused when it comes. */
+static int init_context(struct engine *e, uint64_t kv_bytes, struct error *err) {
+  size_t whole = e->info->context_tokens, least = whole < CONTEXT_MIN ? whole : CONTEXT_MIN;
+  if (kv_bytes < context_bytes(e, least))
+    return error_set(err, ERROR_NO_MEMORY,
+                     "The KV memory of %llu MiB is too small: a context of %zu tokens needs %llu MiB, the model's whole context of %zu "
+                     "tokens %llu MiB. Raise --kv-mib, or free memory.",
+                     (unsigned long long)(kv_bytes >> 20), least, mib_up(context_bytes(e, least)), whole, mib_up(context_bytes(e, whole)));
+  uint64_t fits = kv_bytes / e->page_bytes * KV_PAGE_TOKENS;
+  e->context_tokens = context_bytes(e, whole) <= kv_bytes ? whole : (size_t)fits;
+  return 0;
+}
+
 static int init_pages(struct engine *e, struct error *err) {
   struct engine_memory *m = e->config.memory;
   e->kv = model_kv_layout(e->model);
   e->page_bytes = e->kv.page_bytes + (e->config.draft ? model_kv_layout(e->config.draft).page_bytes : 0);
   if (!m) m = e->own_memory = engine_memory_create(e->config.kv_bytes_max);
-  uint64_t context_bytes = sequence_pages_for(held_positions(e, e->info->context_tokens)) * (uint64_t)e->page_bytes;
-  if (m->bytes_max < context_bytes && !m->grows)
-    return error_set(
-        err, ERROR_NO_MEMORY, "The KV memory of %llu MiB is too small: one full context of %zu tokens needs %llu MiB. Raise --kv-mib.",
-        (unsigned long long)(m->bytes_max >> 20), e->info->context_tokens, (unsigned long long)((context_bytes + (1 << 20) - 1) >> 20));
-  if (m->bytes_max < context_bytes) m->bytes_max = context_bytes;
-  return pages_init(&e->pages, m, e->page_bytes, (size_t)(m->bytes_max / e->page_bytes), err);
+  uint64_t kv_bytes = memory_grow(m, context_bytes(e, e->info->context_tokens));
+  if (init_context(e, kv_bytes, err) < 0) return -1;
+  uint64_t range = kv_bytes > m->bytes_usual ? kv_bytes : m->bytes_usual; /* it may grow again */
+  return pages_init(&e->pages, m, e->page_bytes, (size_t)(range / e->page_bytes), err);
 }
 
 static void init_step(struct engine *e) {
@@ -90,6 +107,10 @@ static void init_sched(struct engine *e) {
                                 .window = e->info->window_tokens,
                                 .held_max = held_positions(e, SIZE_MAX),
                                 .speculation = from->speculation};
+  if (e->info->task == MODEL_GENERATE) {
+    config.context_bytes = context_bytes(e, e->context_tokens);
+    config.whole_context_bytes = context_bytes(e, e->info->context_tokens);
+  }
   if (e->drafter) {
     config.guess = guess;
     config.guess_ctx = e;
@@ -107,6 +128,7 @@ struct engine *engine_create(const struct engine_config *config, struct error *e
   e->config = *config;
   e->model = config->model;
   e->info = model_info(config->model);
+  e->context_tokens = e->info->context_tokens;
   copy_stop_ids(e, config);
   if (init_draft(e, err) < 0 || (e->info->task == MODEL_GENERATE && init_pages(e, err) < 0)) {
     engine_destroy(e);
@@ -139,13 +161,24 @@ void engine_destroy(struct engine *e) {
   free(e);
 }
 
+size_t engine_context_tokens(const struct engine *e) { return e->context_tokens; }
+
 /* ---- requests ---- */
 
+static int check_length(const struct engine *e, size_t n, struct error *err) {
+  bool generates = e->info->task == MODEL_GENERATE; /* one more token at least */
+  if (n == 0) return error_set(err, ERROR_INVALID, "The prompt has no tokens; send at least one.");
+  if (n + generates <= e->context_tokens) return 0;
+  if (e->context_tokens == e->info->context_tokens)
+    return error_set(err, ERROR_TOO_LARGE, "The prompt has %zu tokens, but the model's window holds %zu.", n, e->context_tokens);
+  return error_set(err, ERROR_TOO_LARGE,
+                   "The prompt has %zu tokens, but the KV memory holds %zu of the model's context of %zu tokens, which takes %llu MiB in "
+                   "all. Shorten it, or raise --kv-mib.",
+                   n, e->context_tokens, e->info->context_tokens, mib_up(context_bytes(e, e->info->context_tokens)));
+}
+
 static int check_tokens(const struct engine *e, const struct engine_request *r, struct error *err) {
-  size_t window = e->info->context_tokens;
-  if (r->n_prompt == 0) return error_set(err, ERROR_INVALID, "The prompt has no tokens; send at least one.");
-  if (r->n_prompt > window || (e->info->task == MODEL_GENERATE && r->n_prompt >= window))
-    return error_set(err, ERROR_INVALID, "The prompt has %zu tokens, but the model's window holds %zu.", r->n_prompt, window);
+  if (check_length(e, r->n_prompt, err) < 0) return -1;
   for (size_t i = 0; i < r->n_prompt; i++)
     if (r->prompt[i] < 0 || (size_t)r->prompt[i] >= e->info->n_vocab)
       return error_set(err, ERROR_INVALID, "Token %zu of the prompt is %d, but the model's vocabulary has %zu tokens.", i, r->prompt[i],
@@ -191,12 +224,7 @@ static int check_generation(const struct engine *e, const struct engine_request 
     if (r->stops[i].len == 0) return error_set(err, ERROR_INVALID, "A stop string is empty.");
   if (r->top_logprobs > ENGINE_TOP_LOGPROBS_MAX)
     return error_set(err, ERROR_INVALID, "top_logprobs is %d; at most %d are given.", r->top_logprobs, ENGINE_TOP_LOGPROBS_MAX);
-  if (check_sampling(e, r, err) < 0) return -1;
-  size_t need = sequence_pages_for(held_positions(e, r->n_prompt + 1));
-  if (need > e->pages.n_pages)
-    return error_set(err, ERROR_TOO_LARGE, "The prompt needs %zu KV pages, but the engine has %zu; raise --kv-mib.", need,
-                     e->pages.n_pages);
-  return 0;
+  return check_sampling(e, r, err);
 }
 
 /* A resumed sequence's stop strings may have begun in what was generated before. */
@@ -215,7 +243,7 @@ static int check_place(const struct engine *e, const struct engine_request *r, s
 int engine_submit(struct engine *e, const struct engine_request *r, struct error *err) {
   if (check_tokens(e, r, err) < 0 || check_place(e, r, err) < 0) return -1;
   if (e->info->task == MODEL_GENERATE && check_generation(e, r, err) < 0) return -1;
-  struct sequence *s = sequence_create(r, e->info->context_tokens, e->config.stop_ids, e->config.n_stop_ids);
+  struct sequence *s = sequence_create(r, e->context_tokens, e->config.stop_ids, e->config.n_stop_ids);
   replay_tail(e, s);
   sched_add(&e->sched, s, engine__clock_ns(e));
   return 0;
@@ -308,7 +336,7 @@ void engine_stats(const struct engine *e, struct engine_stats *out) {
   *out = c->stats;
   out->waiting = c->fair.n_waiting;
   out->running = c->running.n;
-  out->pages_total = e->pages.n_pages;
+  out->kv_bytes = e->pages.shared ? e->pages.shared->bytes_max : 0;
   out->pages_cached = c->prefix.n_unused;
   out->pages_used = e->pages.n_pages - e->pages.n_free - c->prefix.n_unused;
   out->steps = e->steps;

@@ -31,8 +31,15 @@ struct engine;
 
 struct engine_memory;
 
-/* bytes 0: a quarter of the memory that is free now, and more when a model's full context needs it. */
+/* bytes 0: a quarter of the memory that is free now, more when a model's whole context needs it, and never more than the machine has room for.
+ * A model is served with as much of its context as the memory can hold. */
 struct engine_memory *engine_memory_create(uint64_t bytes);
+/* The system could give so many bytes now, beside all that others are to take (weights that are still to come, mapped files that it calls free).
+ * Where no size was asked for the memory shrinks to that, less a reserve, as far as the models that are served can do with it; or grows
+ * again. Between steps. */
+void engine_memory_fit(struct engine_memory *m, uint64_t free_bytes);
+/* Of so many free bytes those that KV memory may take: all but a reserve. */
+uint64_t engine_memory_room(uint64_t free_bytes);
 void engine_memory_destroy(struct engine_memory *m); /* after its engines; NULL is fine */
 /* Gives memory back to the system that nothing needed for a while (doc/design/engine.md). In how many milliseconds to call again; 0: there is
  * nothing to give back as long as the engines rest. */
@@ -68,6 +75,8 @@ struct engine_config {
 
 struct engine *engine_create(const struct engine_config *config, struct error *err);
 void engine_destroy(struct engine *e); /* NULL is fine */
+/* Tokens of a sequence, prompt and output: the model's own context, or as much of it as the KV memory could hold when the engine was made. */
+size_t engine_context_tokens(const struct engine *e);
 
 struct engine_bias {
   int32_t id;
@@ -114,7 +123,7 @@ struct engine_request {
                                   penalties, min_tokens, max_tokens and stop matching count them; 0 for a new one */
 };
 
-/* ERROR_INVALID: ids out of range or too long; ERROR_TOO_LARGE: can never fit the KV memory, with the numbers. */
+/* ERROR_INVALID: ids out of range; ERROR_TOO_LARGE: longer than the context that is served, so it can never fit, with the numbers. */
 int engine_submit(struct engine *e, const struct engine_request *r, struct error *err);
 /* Takes effect before the next step; no further event of this id follows. Unknown ids are ignored. */
 void engine_cancel(struct engine *e, uint64_t id);
@@ -161,7 +170,7 @@ struct engine_drafts {
 
 struct engine_stats {
   size_t waiting, running;
-  size_t pages_used, pages_cached, pages_total; /* used by what runs; kept for prefixes alone */
+  size_t pages_used, pages_cached; /* by what runs; kept for prefixes alone */
   uint64_t steps, prefill_tokens, decode_tokens, embed_tokens, preemptions, finished;
   uint64_t prefix_query_tokens; /* tokens of prompts that started, counted once */
   uint64_t prefix_hit_tokens;   /* of these not computed, since their pages were there */
@@ -174,6 +183,7 @@ struct engine_stats {
   uint64_t decode_ns, decode_bytes, prefill_ns, prefill_operations;
   size_t step_tokens, step_sequences; /* of the last step: rows, and sequences that had any */
   size_t page_bytes;                  /* of a KV page, with the part of the draft model */
+  uint64_t kv_bytes;                  /* of the memory that the engine shares with others, in all; 0 of an embedding model */
 };
 void engine_stats(const struct engine *e, struct engine_stats *out);
 

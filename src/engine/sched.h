@@ -44,6 +44,8 @@ struct sched_config {
   size_t prefill_rows_max; /* prompt rows beside decode rows */
   size_t window;           /* positions that a row sees; 0: all. Pages behind it are let go */
   size_t held_max;         /* with a window: positions that a sequence holds at once, at most: window + rows_max + a page */
+  /* Of the shared memory: what a sequence of the served context holds, below which it never falls, and one of the model's whole context. */
+  uint64_t context_bytes, whole_context_bytes;
   double slowdown;
   enum engine_speculation speculation;
   /* A draft model: guesses what each ask wants (drafter.h says how). NULL: none. Not with a window. */

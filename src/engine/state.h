@@ -32,6 +32,7 @@ struct engine {
   struct kv_layout kv;
   struct engine_memory *own_memory; /* NULL: it is somebody else's */
   size_t page_bytes;                /* of both models */
+  size_t context_tokens;            /* that are served: the model's own, or what of it the memory can hold */
   struct drafter *drafter;          /* NULL: none */
   struct pages pages;
   struct sched sched;

@@ -32,6 +32,7 @@ struct kept {
   size_t next;              /* tensor of file that is tried first */
   struct entry *entries;    /* what is to be written: every matrix, or none */
   size_t n_entries, cap_entries;
+  uint64_t found_bytes;
   bool added, broken; /* a matrix was packed; the file is there and cannot be read */
   bool writing;       /* the thread was started */
   pthread_t thread;
@@ -110,9 +111,13 @@ struct weight *kept_find(struct kept *k, const char *key, size_t n_out, size_t n
   const struct file_tensor *t = find_tensor(k, key, &form);
   if (!t || t->dtype != DTYPE_U8 || form.n_out != n_out || form.n_in != n_in) return NULL;
   struct weight *w = weight_view(form, slice_make(t->data, (size_t)t->n_bytes));
-  if (w) add_entry(k, key, w); /* should another matrix be missing, the new file holds this one too */
+  if (!w) return NULL;
+  k->found_bytes += t->n_bytes;
+  add_entry(k, key, w); /* should another matrix be missing, the new file holds this one too */
   return w;
 }
+
+uint64_t kept_found_bytes(const struct kept *k) { return k ? k->found_bytes : 0; }
 
 void kept_add(struct kept *k, const char *key, const struct weight *w) {
   if (!k) return;

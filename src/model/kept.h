@@ -14,6 +14,7 @@ struct kept;
 struct kept *kept_begin(const char *dir, const struct file_model *file, enum compute_mode mode);
 /* The matrix under this key with this shape out of the file; NULL: pack it, and tell kept_add. */
 struct weight *kept_find(struct kept *k, const char *key, size_t n_out, size_t n_in);
+uint64_t kept_found_bytes(const struct kept *k); /* of matrices out of the file, which is mapped */
 void kept_add(struct kept *k, const char *key, const struct weight *w);
 /* The model is loaded: where something was added a thread of its own writes the file, from weights that are not changed. */
 void kept_write(struct kept *k);

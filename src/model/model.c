@@ -174,6 +174,7 @@ struct compute *model_compute(const struct model *m) { return m->compute; }
 size_t model_rows_max(const struct model *m) { return m->rows_max; }
 size_t model_out_rows_max(const struct model *m) { return m->out_rows_max; }
 size_t model_weight_bytes(const struct model *m) { return m->weight_bytes; }
+uint64_t model_mapped_bytes(const struct model *m) { return kept_found_bytes(m->kept); }
 size_t model_stream_bytes(const struct model *m) { return m->stream_bytes; }
 
 double model_read_bytes(const struct model *m, size_t n_rows) {

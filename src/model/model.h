@@ -105,8 +105,9 @@ const struct model_info *model_info(const struct model *m);
 struct compute *model_compute(const struct model *m);
 size_t model_rows_max(const struct model *m);
 size_t model_out_rows_max(const struct model *m);
-size_t model_weight_bytes(const struct model *m); /* in memory, as packed */
-size_t model_stream_bytes(const struct model *m); /* weights read to decode one token of one stream */
+size_t model_weight_bytes(const struct model *m);   /* in memory, as packed */
+uint64_t model_mapped_bytes(const struct model *m); /* of these: in a mapped file (kept_dir), which the system calls free memory */
+size_t model_stream_bytes(const struct model *m);   /* weights read to decode one token of one stream */
 /* Weights read by a pass of so many rows; of experts those that so many rows use on the average, if each were as likely. */
 double model_read_bytes(const struct model *m, size_t n_rows);
 /* Operations (two for a product and its sum) of a pass's products with weights. */

@@ -55,6 +55,7 @@ void serving_stats(const struct serving *s, struct serving_stats *out) {
                                 .engine_pid = s->engine.process.pid,
                                 .engine_restarts = s->engine.n_starts ? s->engine.n_starts - 1 : 0,
                                 .generations = s->generations.n,
+                                .kv_bytes = s->kv_bytes,
                                 .read_bytes_s = s->machine.read_bytes_s,
                                 .operations_s = s->machine.operations_s};
 }
@@ -71,6 +72,10 @@ static struct serving_drafts drafts_of(const uint64_t *counts, enum wire_count f
   return (struct serving_drafts){.n = counts[first], .drafted = counts[first + 1], .accepted = counts[first + 2]};
 }
 
+static double kv_usage(const struct wire_stats *now) {
+  return now->kv_bytes ? (double)now->pages_used * (double)now->page_bytes / (double)now->kv_bytes : 0;
+}
+
 void serving_model_stats(const struct serving *s, const struct endpoint *e, struct serving_model_stats *out) {
   const struct model *m = s->models.slots[e->index];
   const struct figures *f = &m->figures;
@@ -82,7 +87,8 @@ void serving_model_stats(const struct serving *s, const struct endpoint *e, stru
                                       .running = f->now.running,
                                       .pages_used = f->now.pages_used,
                                       .pages_cached = f->now.pages_cached,
-                                      .pages_total = f->now.pages_total,
+                                      .page_bytes = f->now.page_bytes,
+                                      .kv_usage = kv_usage(&f->now),
                                       .steps = n[WIRE_COUNT_STEPS],
                                       .prefill_tokens = n[WIRE_COUNT_PREFILL_TOKENS],
                                       .decode_tokens = n[WIRE_COUNT_DECODE_TOKENS],

@@ -217,3 +217,26 @@ void generations_fail_all(struct serving *s, const struct model *model, enum gen
     }
   } while (g);
 }
+
+/* Prompt and reply, as far as it is bounded; one token of a reply at least. */
+static uint64_t longest(const struct wire_submit *ask) {
+  uint64_t with_limit = ask->n_prompt - ask->n_done + (uint64_t)ask->max_tokens, least = ask->n_prompt + (uint64_t)1;
+  return with_limit > least ? with_limit : least;
+}
+
+void generations_refuse_longer(struct serving *s, const struct model *m) {
+  const struct endpoint *door = &m->door;
+  if (door->task == SERVING_EMBEDDINGS || door->context_tokens == door->whole_context_tokens) return;
+  struct error why;
+  struct generation *g;
+  do {
+    g = s->generations.first;
+    while (g && (g->model != m || g->internal || g->state != GENERATION_WAITING || longest(&g->ask) <= door->context_tokens)) g = g->next;
+    if (!g) break;
+    error_set(&why, ERROR_TOO_LARGE,
+              "The request may take %llu tokens, prompt and reply, but %zu of the model's context of %zu are served, since the KV memory "
+              "(--kv-mib) holds no more. Shorten the prompt or lower max_tokens.",
+              (unsigned long long)longest(&g->ask), door->context_tokens, door->whole_context_tokens);
+    generations_fail(g, &why);
+  } while (g);
+}

@@ -329,6 +329,7 @@ void models_take_figures(struct model *m, const struct wire_model *figures) {
   struct endpoint *door = &m->door;
   m->n_vocab = figures->n_vocab;
   door->context_tokens = figures->context_tokens;
+  door->whole_context_tokens = figures->whole_context_tokens;
   door->n_embd = figures->n_embd;
   door->n_parameters = figures->n_parameters;
   set_text(m->architecture, sizeof m->architecture, figures->architecture);

@@ -93,9 +93,11 @@ struct endpoint {
   enum serving_state state; /* READY once the engine decoded or embedded with it */
   const char *failure;      /* a sentence, when SERVING_FAILED */
   const char *architecture, *quantization;
-  size_t context_tokens; /* window; 0 while unknown: some files tell only the engine */
-  size_t n_embd;         /* 0 while unknown */
-  uint64_t n_parameters; /* 0 until the engine has loaded the model; so is quantization "" */
+  size_t
+      context_tokens; /* window; 0 while unknown: some files tell only the engine. Once loaded: what is served of it, as the KV memory allows */
+  size_t whole_context_tokens; /* the model's own; 0 until the engine has loaded it */
+  size_t n_embd;               /* 0 while unknown */
+  uint64_t n_parameters;       /* 0 until the engine has loaded the model; so is quantization "" */
   int64_t created_s;
   const struct tokenizer *tokenizer;
   const struct chat_template *chat_template; /* NULL when it has none */
@@ -212,6 +214,7 @@ struct serving_stats {
   int engine_pid; /* 0 while there is none */
   uint64_t engine_restarts;
   size_t generations;                  /* alive */
+  uint64_t kv_bytes;                   /* that the KV memory of all models may take, last known; 0: none */
   uint64_t read_bytes_s, operations_s; /* what the machine can do at most: reads of memory, dot products; 0: not measured yet */
 };
 void serving_stats(const struct serving *s, struct serving_stats *out);
@@ -225,7 +228,8 @@ struct serving_model_stats {
   bool shares_engine;  /* an adapter: all but waiting_here is counted at its base */
   size_t waiting_here; /* not yet with the engine */
   size_t waiting, running;
-  size_t pages_used, pages_cached, pages_total;
+  size_t pages_used, pages_cached, page_bytes;
+  double kv_usage; /* what its running sequences hold of the KV memory that all models share */
   uint64_t steps, prefill_tokens, decode_tokens, embed_tokens, preemptions;
   uint64_t prefix_query_tokens, prefix_hit_tokens, started, expired, queue_ns;
   struct serving_drafts text_drafts, model_drafts;

@@ -147,6 +147,7 @@ struct serving {
   struct drafts drafts;
   struct supervisor engine;
   struct wire_machine machine; /* 0: not measured yet */
+  uint64_t kv_bytes;           /* that the engine last spoke of */
   struct generations generations;
   size_t n_opening;         /* models that workers read */
   uint64_t passed_over[64]; /* what was read and is no endpoint, the last of them: it is not read again and again */
@@ -259,6 +260,8 @@ void generations_tell_if_idle(struct serving *s);
 /* Ends g with an error. */
 void generations_fail(struct generation *g, const struct error *why);
 /* Ends those of model (NULL: of all), internal ones too, that are in state or an earlier one. */
+/* Those that wait for m and may take more than what is served of its context, which was not known when they came. */
+void generations_refuse_longer(struct serving *s, const struct model *m);
 void generations_fail_all(struct serving *s, const struct model *model, enum generation_state state, const struct error *why);
 
 #endif

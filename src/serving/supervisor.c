@@ -136,16 +136,27 @@ static struct model *asked_model(struct serving *s, uint32_t number) {
   return m && m->asked ? m : NULL;
 }
 
+static void tell_cut(const struct model *m, const struct wire_model *figures) {
+  if (figures->context_tokens == figures->whole_context_tokens || m->base) return;
+  log_line(LOG_WARN, "serving",
+           "%s is served with a context of %u tokens; its own has %u, for which the KV memory of %llu MiB is too small. --kv-mib sets it, "
+           "where memory is free.",
+           m->name, figures->context_tokens, figures->whole_context_tokens, (unsigned long long)(figures->kv_bytes >> 20));
+}
+
 static int on_ready(struct serving *s, const struct wire_model *figures, struct error *err) {
   struct model *m = asked_model(s, figures->model);
   if (!m || m->loaded) return nonsense(err, "figures of a model that it was not asked for");
   m->loaded = true;
   m->load_deaths = 0;
+  if (figures->kv_bytes) s->kv_bytes = figures->kv_bytes;
   if (m->leaving) return 0;
   models_take_figures(m, figures);
   log_line(LOG_INFO, "serving", "%s is loaded: %s, %s, %llu MiB of weights, %llu MiB for KV, %llu ms.", m->name, m->architecture,
            m->quantization, (unsigned long long)(figures->weight_bytes >> 20), (unsigned long long)(figures->kv_bytes >> 20),
            (unsigned long long)figures->load_ms);
+  tell_cut(m, figures);
+  generations_refuse_longer(s, m);
   prove(s, m);
   roster_base_is_loaded(s, m);
   return 0;
@@ -195,6 +206,7 @@ static int on_step(struct serving *s, const struct wire_step *step, struct error
   struct model *m = asked_model(s, step->model);
   if (!m || !m->loaded) return nonsense(err, "a step of a model that is not loaded");
   figures_take(&m->figures, &step->stats);
+  if (step->stats.kv_bytes) s->kv_bytes = step->stats.kv_bytes;
   for (size_t i = 0; i < step->n_events && !s->stopped; i++) {
     struct generation *g = generations_find(s, step->events[i].id);
     if (!g) continue; /* cancelled meanwhile */

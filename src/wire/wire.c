@@ -159,6 +159,7 @@ void wire_put_ready(struct buf *out, const struct wire_model *m) {
   put(out, m->model, 4);
   put(out, m->embeds, 4);
   put(out, m->context_tokens, 4);
+  put(out, m->whole_context_tokens, 4);
   put(out, m->n_embd, 4);
   put(out, m->n_vocab, 4);
   put(out, m->n_parameters, 8);
@@ -202,8 +203,9 @@ static void step_frame_begin(struct wire_step_writer *w) {
   put(w->out, w->model, 4);
   put(w->out, 0, 4);
   const struct wire_stats *s = &w->stats;
-  const uint32_t now[] = {s->waiting, s->running, s->pages_used, s->pages_cached, s->pages_total, s->step_tokens, s->step_sequences};
+  const uint32_t now[] = {s->waiting, s->running, s->pages_used, s->pages_cached, s->page_bytes, s->step_tokens, s->step_sequences};
   for (size_t i = 0; i < sizeof now / sizeof now[0]; i++) put(w->out, now[i], 4);
+  put(w->out, s->kv_bytes, 8);
   for (size_t i = 0; i < WIRE_COUNTS; i++) put(w->out, s->counts[i], 8);
   w->stats.step_tokens = w->stats.step_sequences = 0; /* a further frame is of the same step */
 }
@@ -411,6 +413,7 @@ static int decode_ready(struct reader *r, struct wire_model *m, struct error *er
   uint32_t embeds = get_u32(r);
   m->embeds = embeds;
   m->context_tokens = get_u32(r);
+  m->whole_context_tokens = get_u32(r);
   m->n_embd = get_u32(r);
   m->n_vocab = get_u32(r);
   m->n_parameters = get(r, 8);
@@ -421,7 +424,8 @@ static int decode_ready(struct reader *r, struct wire_model *m, struct error *er
   m->quantization = get_text(r, WIRE_TEXT_MAX);
   if (r->failed) return 0;
   if (embeds > 1) return bad_value("task", embeds, err);
-  if (m->context_tokens == 0 || m->context_tokens > INT32_MAX) return bad_value("context", m->context_tokens, err);
+  if (m->whole_context_tokens > INT32_MAX) return bad_value("whole context", m->whole_context_tokens, err);
+  if (m->context_tokens == 0 || m->context_tokens > m->whole_context_tokens) return bad_value("context", m->context_tokens, err);
   if (m->n_embd == 0 || m->n_embd > WIRE_EMBD_MAX) return bad_value("width", m->n_embd, err);
   if (m->n_vocab == 0 || m->n_vocab > INT32_MAX) return bad_value("vocabulary", m->n_vocab, err);
   return check_model(m->model, err);
@@ -487,9 +491,9 @@ static int decode_step(struct reader *r, struct arena *scratch, struct wire_step
   m->model = get_u32(r);
   uint32_t n_events = get_u32(r);
   struct wire_stats *s = &m->stats;
-  uint32_t *const now[] = {&s->waiting,     &s->running,     &s->pages_used,    &s->pages_cached,
-                           &s->pages_total, &s->step_tokens, &s->step_sequences};
+  uint32_t *const now[] = {&s->waiting, &s->running, &s->pages_used, &s->pages_cached, &s->page_bytes, &s->step_tokens, &s->step_sequences};
   for (size_t i = 0; i < sizeof now / sizeof now[0]; i++) *now[i] = get_u32(r);
+  s->kv_bytes = get(r, 8);
   for (size_t i = 0; i < WIRE_COUNTS; i++) s->counts[i] = get(r, 8);
   if (n_events > r->left.len / EVENT_BYTES) r->failed = true;
   if (r->failed) return 0;

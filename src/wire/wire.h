@@ -21,7 +21,7 @@
 #include "base/slice.h"
 
 enum {
-  WIRE_VERSION = 4,
+  WIRE_VERSION = 5,
   WIRE_HEADER_BYTES = 8,
   WIRE_BODY_BYTES_MAX = 32 << 20,
   WIRE_STEP_BYTES_SOFT = 4 << 20, /* a step with more goes out in several frames */
@@ -108,9 +108,10 @@ struct wire_cancel {
 /* The figures of a model that the engine has loaded. */
 struct wire_model {
   uint32_t model;
-  bool embeds; /* else it generates */
-  uint32_t context_tokens, n_embd, n_vocab;
-  uint64_t n_parameters, weight_bytes, kv_bytes, load_ms;
+  bool embeds;             /* else it generates */
+  uint32_t context_tokens; /* that are served: the model's own, or as many of them as the KV memory can hold */
+  uint32_t whole_context_tokens, n_embd, n_vocab;
+  uint64_t n_parameters, weight_bytes, kv_bytes, load_ms; /* kv_bytes: of the memory that all models share */
   struct slice architecture, quantization;
 };
 
@@ -181,8 +182,9 @@ enum wire_count {
 };
 
 struct wire_stats {
-  uint32_t waiting, running, pages_used, pages_cached, pages_total;
+  uint32_t waiting, running, pages_used, pages_cached, page_bytes;
   uint32_t step_tokens, step_sequences; /* of the step that this frame begins to tell; 0: none */
+  uint64_t kv_bytes;                    /* of the KV memory that all models share */
   uint64_t counts[WIRE_COUNTS];
 };
 

@@ -6,6 +6,7 @@ import resource
 import signal
 import socket
 import stat
+import struct
 import subprocess
 from pathlib import Path
 
@@ -178,7 +179,40 @@ def test_too_little_kv_memory_is_told_with_numbers(start):
     status, _, text = server.complete()
     assert status == 503
     message = json.loads(text)["error"]["message"]
-    assert "--kv-mib" in message and re.search(r"\b1 MiB\b", message) and len(re.findall(r"\d+ MiB", message)) == 2
+    assert "--kv-mib" in message and re.search(r"\b1 MiB\b", message) and len(re.findall(r"\d+ MiB", message)) == 3
+
+
+def test_a_context_that_the_kv_memory_cannot_hold_is_cut_and_says_so_everywhere(start):
+    server = start("--kv-mib", "40").listening()
+    assert server.complete()[0] == 200
+    served = json.loads(server.call("GET", f"/v1/models/{CHAT}")[2])["context_length"]
+    assert 128 <= served < 8192 and served % 32 == 0
+    assert f"a context of {served} tokens; its own has 8192" in server.log
+    status, _, text = server.complete(prompt="word " * served)
+    message = json.loads(text)["error"]["message"]
+    assert status == 400 and "8192" in message and str(served) in message and "--kv-mib" in message
+
+
+def available_bytes():
+    line = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemAvailable"))
+    return int(line.split()[1]) * 1024
+
+
+def test_without_a_given_size_a_context_beyond_the_memory_of_the_machine_is_cut_to_it(start, tmp_path):
+    key, huge = b"llama.context_length" + struct.pack("<I", 4), 1 << 23  # 180 GiB of KV
+    content = GGUF.read_bytes()
+    at = content.index(key) + len(key)
+    models = models_with(tmp_path, "huge", content[:at] + struct.pack("<I", huge) + content[at + 4:])
+    before = available_bytes()
+    server = start(models=models).listening()
+    assert server.complete(model="huge")[0] == 200
+    served = json.loads(server.call("GET", "/v1/models/huge")[2])["context_length"]
+    kv = server.metric("plinth_kv_memory_bytes")
+    assert 8192 < served < huge and served % 32 == 0
+    page = server.metric('plinth_kv_page_bytes{model="huge"}')
+    assert served // 32 * page <= kv < before
+    assert f"a context of {served} tokens" in server.log
+    assert server.complete(model="huge", max_tokens=served)[0] == 400
 
 
 def test_too_little_memory_is_told_and_the_server_stays(start):

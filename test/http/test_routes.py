@@ -22,7 +22,7 @@ def test_health_readiness_and_metrics_need_no_token(plinth):
     assert httpx.get(plinth.url + "/readyz").json()["endpoints"] == {CHAT: "ready", EMBED: "ready"}
     text = httpx.get(plinth.url + "/metrics").text
     for name in ("plinth_http_requests_total", "plinth_time_to_first_token_seconds_bucket", "plinth_inter_token_seconds_count", "plinth_prompt_tokens_total",
-                 "plinth_engine_up 1", "plinth_kv_pages_total", "process_resident_memory_bytes"):
+                 "plinth_engine_up 1", "plinth_kv_memory_bytes", "process_resident_memory_bytes"):
         assert name in text
     names = [line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")]
     assert len(names) == len(set(names))

@@ -225,8 +225,11 @@ const char *serving_task_name(enum serving_task task) {
 bool serving_ready(const struct serving *s) { return s->face.ready; }
 bool serving_engine_alive(const struct serving *s) { return s->face.alive; }
 void serving_stats(const struct serving *s, struct serving_stats *out) {
-  *out = (struct serving_stats){
-      .engine_alive = s->face.alive, .read_bytes_s = (uint64_t)20e9, .operations_s = (uint64_t)900e9, .generations = s->face.n_alive};
+  *out = (struct serving_stats){.engine_alive = s->face.alive,
+                                .read_bytes_s = (uint64_t)20e9,
+                                .operations_s = (uint64_t)900e9,
+                                .kv_bytes = 4096,
+                                .generations = s->face.n_alive};
 }
 
 void serving_model_stats(const struct serving *s, const struct endpoint *e, struct serving_model_stats *out) {
@@ -239,7 +242,8 @@ void serving_model_stats(const struct serving *s, const struct endpoint *e, stru
                                       .waiting = 5,
                                       .waiting_here = 2,
                                       .pages_used = 3,
-                                      .pages_total = 4,
+                                      .page_bytes = 1024,
+                                      .kv_usage = 0.75,
                                       .prefix_query_tokens = 100,
                                       .prefix_hit_tokens = 25,
                                       .text_drafts = {10, 40, 30},

@@ -170,6 +170,9 @@ static void the_engine_is_told_of_by_model_and_under_the_names_of_vllm(void **st
   assert_int_equal(drive_post(d, "/v1/completions", "{\"model\": \"base\", \"prompt\": \"abc\", \"max_tokens\": 4}"), 200);
   assert_int_equal(drive_get(d, "/metrics"), 200);
   expect_line(d, "plinth_engine_running{model=\"chat\"} 3\n");
+  expect_line(d, "plinth_kv_memory_bytes 4096\n");
+  expect_line(d, "plinth_kv_pages_used{model=\"chat\"} 3\n");
+  expect_line(d, "plinth_kv_page_bytes{model=\"chat\"} 1024\n");
   expect_line(d, "plinth_kv_usage_ratio{model=\"chat\"} 0.75\n");
   expect_line(d, "plinth_engine_accepted_tokens_total{model=\"chat\",source=\"model\"} 2\n");
   expect_line(d, "plinth_decode_bandwidth_ratio{model=\"chat\"} 0.25\n");

@@ -501,6 +501,18 @@ static void too_long_a_prompt_is_refused_with_both_counts(void **state) {
   assert_int_equal(drive_post(d, "/v1/chat/completions", "{\"model\": \"chat\", \"max_tokens\": 44, " CHAT "}"), 200);
 }
 
+static void where_the_server_cut_the_context_a_refusal_names_the_way_out(void **state) {
+  struct drive *d = *state;
+  const char *note = "The model itself takes 4096 tokens; the KV memory of this server (--kv-mib) holds 64.";
+  d->engine->endpoints[0].whole_context_tokens = 4096;
+  drive_refused(d, "/v1/chat/completions", "{\"model\": \"chat\", \"max_tokens\": 45, " CHAT "}", "messages", note);
+  drive_refused(d, "/serving-endpoints/chat/invocations", "{\"max_tokens\": 45, " CHAT "}", NULL, note);
+  d->engine->endpoints[0].whole_context_tokens = 64;
+  assert_int_equal(drive_post(d, "/v1/chat/completions", "{\"model\": \"chat\", \"max_tokens\": 45, " CHAT "}"), 400);
+  struct slice message;
+  assert_true(js_str(drive_at(d->reply, "error.message"), &message) && slice_ends(message, SLICE("or completion.")));
+}
+
 static void truncate_gives_as_many_tokens_as_fit(void **state) {
   struct drive *d = *state;
   assert_int_equal(drive_post(d, "/serving-endpoints/base/invocations",
@@ -805,6 +817,7 @@ int main(void) {
       DRIVEN(a_streamed_batch_finishes_every_choice),
       DRIVEN(one_step_of_many_choices_is_one_write),
       DRIVEN(too_long_a_prompt_is_refused_with_both_counts),
+      DRIVEN(where_the_server_cut_the_context_a_refusal_names_the_way_out),
       DRIVEN(truncate_gives_as_many_tokens_as_fit),
       DRIVEN(an_empty_prompt_is_refused),
       DRIVEN(of_several_prompts_the_wrong_one_is_named),

@@ -34,8 +34,9 @@ struct sim {
 };
 
 struct sim_options {
-  struct engine_memory *memory; /* shared with other models; NULL: n_pages of its own */
-  size_t page_bytes;            /* 0: the least */
+  struct engine_memory *memory;                /* shared with other models; NULL: n_pages of its own */
+  size_t page_bytes;                           /* 0: the least */
+  uint64_t context_bytes, whole_context_bytes; /* as in sched_config */
   size_t n_pages, running_max, rows_max, prefill_rows_max;
   enum engine_speculation speculation;
   bool embeds, drafts; /* drafts: with a draft model */

@@ -820,17 +820,6 @@ static void sampling_that_cannot_be_computed_is_refused(void **state) {
   rig_close(&rig);
 }
 
-static void too_little_kv_memory_is_an_error_with_the_numbers(void **state) {
-  (void)state;
-  struct rig rig = rig_open((struct rig_options){.mode = COMPUTE_FAST});
-  struct error err;
-  struct engine_config config = {.model = rig.model, .kv_bytes_max = 1};
-  assert_null(engine_create(&config, &err));
-  assert_int_equal(err.code, ERROR_NO_MEMORY);
-  assert_non_null(strstr(err.message, "--kv-mib"));
-  rig_close(&rig);
-}
-
 int main(void) {
   path = tiny_model_write(1, 0);
   windowed_path = tiny_model_write(1, WINDOW);
@@ -867,7 +856,6 @@ int main(void) {
       cmocka_unit_test(steps_are_counted_in_rows_bytes_and_operations),
       cmocka_unit_test(bad_requests_are_refused_with_the_numbers),
       cmocka_unit_test(sampling_that_cannot_be_computed_is_refused),
-      cmocka_unit_test(too_little_kv_memory_is_an_error_with_the_numbers),
   };
   int failed = cmocka_run_group_tests(tests, NULL, NULL);
   char *const written[] = {path, windowed_path, like_path, other_path, wider_path};

@@ -17,6 +17,8 @@ enum { MODELS = 4, EVENTS = 400000, PROMPT_MAX = 150, NEW_MAX = 60, ALIVE_MAX = 
 
 struct house {
   struct engine_memory *memory;
+  bool moves; /* the machine has room now for more, now for less */
+  bool fell;  /* the number did, and no plan was made since */
   struct sim models[MODELS];
   bool open[MODELS];
   uint64_t random, n_opened, n_ended, longest_steps, n_preempted, n_hits;
@@ -27,6 +29,8 @@ static void open_model(struct house *h, int i) {
   static const size_t units[MODELS] = {1, 2, 1, 3};
   sim_open(&h->models[i], &(struct sim_options){.memory = h->memory,
                                                 .page_bytes = units[i] * UNIT,
+                                                .context_bytes = 8 * units[i] * UNIT,
+                                                .whole_context_bytes = 8 * units[i] * UNIT,
                                                 .running_max = 5,
                                                 .rows_max = 40,
                                                 .speculation = i == 2 ? ENGINE_SPECULATE_OFF : ENGINE_SPECULATE_ALWAYS,
@@ -60,15 +64,21 @@ static void submit_random(struct sim *m) {
 
 /* Everything is accounted for, over all models. */
 static void check(struct house *h) {
-  uint64_t held = 0, growing = 0;
+  uint64_t held = 0, growing = 0, needless = 0;
   for (int i = 0; i < MODELS; i++) {
     if (!h->open[i]) continue;
     struct sim *m = &h->models[i];
     sim_check(m);
     held += (m->pages.n_pages - m->pages.n_free + m->pages.n_spare) * (uint64_t)m->pages.page_bytes;
     growing += m->sched.running.n * (uint64_t)m->pages.page_bytes;
+    needless += (m->sched.prefix.n_unused + m->pages.n_spare) * (uint64_t)m->pages.page_bytes;
   }
   assert_int_equal(held, h->memory->bytes_held);
+  if (h->fell) { /* until the next plan preempts, what runs may hold more */
+    assert_true(held <= h->memory->bytes_max || needless == 0);
+    return;
+  }
+  assert_true(held <= h->memory->bytes_max);
   assert_true(memory_promised(h->memory) <= h->memory->bytes_max + /* a step later the youngest gives way */ growing);
 }
 
@@ -84,6 +94,22 @@ static uint64_t draw(struct house *h, uint64_t below) {
   return (h->random >> 33) % below;
 }
 
+/* Room for at least the largest context beside what cannot be given back at once. */
+static void fit(struct house *h) {
+  uint64_t before = h->memory->bytes_max, fit = (24 + draw(h, 40)) * UNIT;
+  engine_memory_fit(h->memory, fit > h->memory->bytes_held ? fit - h->memory->bytes_held : 0);
+  assert_true(h->memory->bytes_max >= 8 * UNIT);
+  h->fell |= h->memory->bytes_max < before;
+}
+
+static void step(struct house *h, struct sim *m) {
+  bool busy = sched_busy(&m->sched);
+  sim_step(m);
+  if (!busy) return;
+  h->fell = false;
+  engine_memory_tidy(h->memory, m->now_ns); /* as the engine's loop does */
+}
+
 static void event(struct house *h) {
   int i = (int)draw(h, MODELS);
   uint64_t kind = draw(h, 10000);
@@ -97,7 +123,8 @@ static void event(struct house *h) {
   else if (kind < 2500 && m->n_submitted - m->n_ended < ALIVE_MAX) submit_random(m);
   else if (kind < 2600 && m->n_submitted) sim_cancel(m, m->n_submitted - 1 - draw(h, m->n_submitted < 50 ? m->n_submitted : 50));
   else if (kind < 2700) engine_memory_tidy(h->memory, m->now_ns + draw(h, 100) * SECOND);
-  else sim_step(m);
+  else if (h->moves && kind < 2800) fit(h);
+  else step(h, m);
 }
 
 static bool is_any_busy(struct house *h) {
@@ -106,26 +133,41 @@ static bool is_any_busy(struct house *h) {
   return busy;
 }
 
-static void models_that_come_and_go_share_memory_without_breaking_an_invariant(void **state) {
-  (void)state;
-  struct house h = {.memory = engine_memory_create(30 * UNIT)};
-  for (int i = 0; i < MODELS; i++) open_model(&h, i);
+static void run_house(struct house *h) {
+  for (int i = 0; i < MODELS; i++) open_model(h, i);
   for (int i = 0; i < EVENTS; i++) {
-    event(&h);
-    check(&h);
+    event(h);
+    check(h);
   }
-  for (int rounds = 0; is_any_busy(&h); rounds++) {
+  for (int rounds = 0; is_any_busy(h); rounds++) {
     assert_true(rounds < 20000); /* no two wait for each other */
     for (int i = 0; i < MODELS; i++)
-      if (h.open[i]) sim_step(&h.models[i]);
-    one_clock(&h);
-    check(&h);
+      if (h->open[i]) step(h, &h->models[i]);
+    one_clock(h);
+    check(h);
   }
   for (int i = 0; i < MODELS; i++)
-    if (h.open[i]) close_model(&h, i);
-  assert_true(h.n_opened > 20 && h.n_ended > 5000 && h.n_preempted > 500 && h.n_hits > 5000);
-  assert_true(h.longest_steps < 4000); /* nobody starves */
-  engine_memory_destroy(h.memory);
+    if (h->open[i]) close_model(h, i);
+  assert_true(h->n_opened > 20 && h->n_ended > 5000 && h->n_preempted > 500 && h->n_hits > 5000);
+  assert_true(h->longest_steps < 4000); /* nobody starves */
+  engine_memory_destroy(h->memory);
+}
+
+static void models_that_come_and_go_share_memory_without_breaking_an_invariant(void **state) {
+  (void)state;
+  run_house(&(struct house){.memory = engine_memory_create(30 * UNIT)});
+}
+
+static struct engine_memory *memory_that_moves(uint64_t usual, uint64_t fit) {
+  struct engine_memory *m = engine_memory_create(0);
+  m->bytes_max = m->bytes_usual = usual;
+  m->bytes_fit = fit;
+  return m;
+}
+
+static void a_memory_that_shrinks_and_grows_under_its_models_breaks_no_invariant(void **state) {
+  (void)state;
+  run_house(&(struct house){.memory = memory_that_moves(40 * UNIT, 60 * UNIT), .moves = true});
 }
 
 /* ---- who gives way ---- */
@@ -246,6 +288,55 @@ static void a_model_that_always_has_work_does_not_starve_another_of_memory(void 
   pair_close(&p);
 }
 
+/* ---- the number ---- */
+
+static void without_a_given_size_the_memory_is_what_models_need_and_the_machine_has(void **state) {
+  (void)state;
+  enum { RESERVE = 8 };
+  struct engine_memory *m = memory_that_moves(100, 1000);
+  assert_int_equal(memory_grow(m, 70), 100);
+  assert_int_equal(memory_grow(m, 700), 700);   /* a context that needs more than usual */
+  assert_int_equal(memory_grow(m, 7000), 1000); /* and one that the machine has no room for */
+  engine_memory_fit(m, 64 * RESERVE);
+  assert_int_equal(m->bytes_max, 100);
+  engine_memory_fit(m, 8 * RESERVE); /* others take the rest */
+  assert_int_equal(m->bytes_max, 7 * RESERVE);
+  engine_memory_fit(m, (uint64_t)100 << 30);
+  assert_int_equal(m->bytes_fit, (uint64_t)99 << 30);
+  engine_memory_destroy(m);
+}
+
+static void a_given_size_holds_whatever_the_machine_has(void **state) {
+  (void)state;
+  struct engine_memory *m = engine_memory_create(500);
+  assert_int_equal(memory_grow(m, 7000), 500);
+  engine_memory_fit(m, 10);
+  assert_int_equal(m->bytes_max, 500);
+  engine_memory_destroy(m);
+}
+
+static void a_memory_that_shrinks_gives_back_prefixes_at_once_and_leaves_room_for_a_context(void **state) {
+  (void)state;
+  struct engine_memory *memory = memory_that_moves(40 * UNIT, 40 * UNIT);
+  struct sim m;
+  sim_open(&m, &(struct sim_options){
+                   .memory = memory, .running_max = 4, .rows_max = 64, .context_bytes = 8 * UNIT, .whole_context_bytes = 9 * UNIT});
+  for (int kind = 0; kind < 4; kind++) submit(&m, kind, 230, (struct engine_request){0});
+  drain(&m);
+  assert_true(memory->bytes_held >= 28 * UNIT);
+  engine_memory_fit(memory, 0); /* what it holds may stay, but for the reserve: none of nothing */
+  assert_true(memory->bytes_held <= memory->bytes_max && memory->bytes_max >= 28 * UNIT);
+  memory->bytes_fit = 3 * UNIT;
+  memory_grow(memory, 0);
+  assert_int_equal(memory->bytes_max, 8 * UNIT);
+  assert_true(memory->bytes_held <= 8 * UNIT);
+  uint64_t id = submit(&m, 9, 250, (struct engine_request){0});
+  drain(&m);
+  assert_false(sim_alive(&m, id));
+  sim_close(&m);
+  engine_memory_destroy(memory);
+}
+
 /* ---- what goes back to the system ---- */
 
 static void pages_that_nothing_needed_for_a_while_go_back(void **state) {
@@ -296,6 +387,10 @@ static void what_prefixes_keep_beyond_that_goes_a_minute_after_its_last_use(void
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(models_that_come_and_go_share_memory_without_breaking_an_invariant),
+      cmocka_unit_test(a_memory_that_shrinks_and_grows_under_its_models_breaks_no_invariant),
+      cmocka_unit_test(without_a_given_size_the_memory_is_what_models_need_and_the_machine_has),
+      cmocka_unit_test(a_given_size_holds_whatever_the_machine_has),
+      cmocka_unit_test(a_memory_that_shrinks_gives_back_prefixes_at_once_and_leaves_room_for_a_context),
       cmocka_unit_test(prefixes_of_an_idle_model_go_before_anything_that_runs),
       cmocka_unit_test(the_least_recently_used_prefix_of_all_models_goes_first),
       cmocka_unit_test(the_youngest_of_all_models_gives_way),

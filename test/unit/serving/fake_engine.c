@@ -1,7 +1,7 @@
 /* An engine process without models: the real loop over engines that count. SPDX-License-Identifier: Apache-2.0
  *
  * Called as the real one is (engine --fd 3 …), with more arguments from the test: --delay-ms N (per step), --exit-if FILE (ends at once with
- * code 7 while FILE exists), --no-load TEXT (models whose path holds TEXT cannot be loaded),
+ * code 7 while FILE exists), --cut (half of the context is served), --no-load TEXT (models whose path holds TEXT cannot be loaded),
  * --die-load TEXT (loading them ends the process), --hold-load TEXT --hold-file FILE (loading them waits while FILE exists), --parrot FILE (writes its
  * process id there).
  *
@@ -21,6 +21,10 @@
 enum { DIE_AT_ONCE = 901, DIE_AFTER_3, NONSENSE_AFTER_3, HANG, REFUSE, BAD_TOKEN, TELL_SAMPLING, EXPIRE };
 enum { N_VOCAB = 1000, N_EMBD = 4, CONTEXT = 128, RUNNING_MAX = 64 };
 
+/* KV_BYTES are told with the first model, and what was still to be loaded then. */
+static const uint64_t KV_BYTES = 5 << 20, LOAD_BYTES = 1 << 20;
+static uint64_t still_to_load;
+static unsigned n_told;
 enum { N_TOLD = 18 };
 
 struct sequence {
@@ -40,6 +44,7 @@ struct engine {
 
 static const char *die_load, *exit_if, *no_load, *parrot, *hold_load, *hold_file;
 static unsigned delay_ms;
+static bool cut; /* half of the context is served */
 static int fd = 3;
 
 void engine_destroy(struct engine *e) { (void)e; /* it is what was loaded */ }
@@ -141,6 +146,16 @@ static void wait_for_removal(const char *file, const struct engine_job *job) {
   while (file && fs_exists(file) && !atomic_load(&job->cancelled)) nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
 }
 
+static void plan(void *ctx, struct engine_job *job) {
+  (void)ctx;
+  job->bytes = LOAD_BYTES;
+}
+
+static void fit(void *ctx, uint64_t bytes) {
+  (void)ctx;
+  still_to_load = bytes;
+}
+
 static void load(void *ctx, struct engine_job *job) {
   (void)ctx;
   char *path = mem_dup(job->load.path.data, job->load.path.len);
@@ -162,7 +177,9 @@ static int begin(void *ctx, const struct wire_load *request, void *loaded, struc
   struct engine *e = loaded;
   ret->engine = e;
   ret->figures = (struct wire_model){.embeds = e->embeds,
-                                     .context_tokens = CONTEXT,
+                                     .context_tokens = cut ? CONTEXT / 2 : CONTEXT,
+                                     .whole_context_tokens = CONTEXT,
+                                     .kv_bytes = n_told++ ? 0 : KV_BYTES + still_to_load,
                                      .n_embd = N_EMBD,
                                      .n_vocab = N_VOCAB,
                                      .n_parameters = 12345,
@@ -177,10 +194,19 @@ static void unload(void *ctx, void *loaded) {
 }
 
 static void read_args(int argc, char **argv) {
-  static const struct option longs[] = {{"fd", 1, NULL, 'f'},        {"compute", 1, NULL, 'c'},  {"threads", 1, NULL, 't'},
-                                        {"delay-ms", 1, NULL, 'd'},  {"die-load", 1, NULL, 'l'}, {"exit-if", 1, NULL, 'e'},
-                                        {"no-load", 1, NULL, 'n'},   {"parrot", 1, NULL, 'p'},   {"hold-load", 1, NULL, 'h'},
-                                        {"hold-file", 1, NULL, 'w'}, {"kv-mib", 1, NULL, 'k'},   {0}};
+  static const struct option longs[] = {{"fd", 1, NULL, 'f'},
+                                        {"compute", 1, NULL, 'c'},
+                                        {"threads", 1, NULL, 't'},
+                                        {"delay-ms", 1, NULL, 'd'},
+                                        {"die-load", 1, NULL, 'l'},
+                                        {"exit-if", 1, NULL, 'e'},
+                                        {"no-load", 1, NULL, 'n'},
+                                        {"parrot", 1, NULL, 'p'},
+                                        {"hold-load", 1, NULL, 'h'},
+                                        {"hold-file", 1, NULL, 'w'},
+                                        {"kv-mib", 1, NULL, 'k'},
+                                        {"cut", 0, NULL, 'x'},
+                                        {0}};
   for (int c; (c = getopt_long(argc, argv, "", longs, NULL)) != -1;) {
     if (c == 'f') fd = atoi(optarg);
     if (c == 'd') delay_ms = (unsigned)atoi(optarg);
@@ -188,6 +214,7 @@ static void read_args(int argc, char **argv) {
     if (c == 'l') die_load = optarg;
     if (c == 'n') no_load = optarg;
     if (c == 'p') parrot = optarg;
+    if (c == 'x') cut = true;
     if (c == 'h') hold_load = optarg;
     if (c == 'w') hold_file = optarg;
   }
@@ -201,6 +228,6 @@ int main(int argc, char **argv) {
     snprintf(text, sizeof text, "%d", (int)getpid());
     fs_write_atomic(parrot, slice_cstr(text), 0600, NULL);
   }
-  struct engine_loop_config config = {.fd = fd, .load = load, .begin = begin, .unload = unload};
+  struct engine_loop_config config = {.fd = fd, .plan = plan, .fit = fit, .load = load, .begin = begin, .unload = unload};
   return engine_loop_run(&config, NULL) < 0;
 }

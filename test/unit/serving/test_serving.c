@@ -54,6 +54,32 @@ static void a_request_gets_its_tokens_and_one_end(void **state) {
   assert_true(b.embedding[3] == 0.5f);
 }
 
+static void a_context_that_the_engine_cut_refuses_what_waited_and_is_longer(void **state) {
+  struct place *p = *state;
+  const char *const args[] = {"--cut", NULL};
+  struct asked fits = {0}, longer = {0};
+  begin(p, "words", args);
+  ask(p, &fits, "words", 10, 20); /* before the engine is ready */
+  ask(p, &longer, "words", 11, 100);
+  run_until_n_done(p, 2);
+  assert_counted(&fits, 10, 20);
+  assert_int_equal(longer.n, 0);
+  assert_int_equal(longer.error.code, ERROR_TOO_LARGE);
+  assert_non_null(strstr(longer.error.message, "64 of the model's context of 128"));
+  assert_non_null(strstr(longer.error.message, "--kv-mib"));
+  const struct endpoint *words = serving_endpoint(p->s, SLICE("words"));
+  assert_true(words->context_tokens == 64 && words->whole_context_tokens == 128);
+}
+
+static void the_first_load_knows_what_the_others_are_going_to_take(void **state) {
+  struct place *p = *state;
+  struct serving_stats stats;
+  begin(p, "words embed", NULL);
+  run_until(p, is_ready);
+  serving_stats(p->s, &stats);
+  assert_int_equal(stats.kv_bytes, (5 + 1) << 20); /* when the second was still to come */
+}
+
 static void many_requests_at_once_each_get_their_own_tokens(void **state) {
   struct place *p = *state;
   enum { N = 40 };
@@ -604,6 +630,8 @@ int main(void) {
       CASE(task_and_window_are_told_by_the_configuration_before_a_model_is_loaded),
       CASE(endpoints_become_ready_when_they_have_answered_once),
       CASE(a_request_gets_its_tokens_and_one_end),
+      CASE(a_context_that_the_engine_cut_refuses_what_waited_and_is_longer),
+      CASE(the_first_load_knows_what_the_others_are_going_to_take),
       CASE(many_requests_at_once_each_get_their_own_tokens),
       CASE(a_cancelled_request_gets_no_further_event),
       CASE(a_callback_may_cancel_itself_and_its_neighbours),

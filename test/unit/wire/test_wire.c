@@ -103,8 +103,14 @@ static void a_step_carries_all_its_events_in_one_frame(void **state) {
   struct arena scratch = {0};
   const struct wire_logprob top[] = {{5, -0.25f}, {6, -1.5f}};
   const float embedding[] = {0.5f, -INFINITY, 3e-40f};
-  struct wire_stats stats = {
-      .waiting = 1, .running = 2, .pages_used = 3, .pages_cached = 4, .pages_total = 5, .step_tokens = 6, .step_sequences = 7};
+  struct wire_stats stats = {.waiting = 1,
+                             .running = 2,
+                             .pages_used = 3,
+                             .pages_cached = 4,
+                             .page_bytes = 5,
+                             .step_tokens = 6,
+                             .step_sequences = 7,
+                             .kv_bytes = 1ull << 41};
   for (int i = 0; i < WIRE_COUNTS; i++) stats.counts[i] = 1ull << 40 | (unsigned)i;
   struct wire_step_writer w;
   wire_step_begin(&w, &bytes, 7, &stats);
@@ -210,6 +216,7 @@ static void every_other_message_arrives_as_it_was_sent(void **state) {
   wire_put_ready(&bytes, &(struct wire_model){.model = 2,
                                               .embeds = true,
                                               .context_tokens = 256,
+                                              .whole_context_tokens = 8192,
                                               .n_embd = 384,
                                               .n_vocab = 30522,
                                               .n_parameters = 22713216,
@@ -219,7 +226,8 @@ static void every_other_message_arrives_as_it_was_sent(void **state) {
                                               .architecture = SLICE("bert"),
                                               .quantization = SLICE("F32")});
   m = decode_one(&bytes, &scratch);
-  assert_true(m.type == WIRE_MODEL_READY && m.ready.embeds && m.ready.context_tokens == 256 && m.ready.n_embd == 384);
+  assert_true(m.type == WIRE_MODEL_READY && m.ready.embeds && m.ready.context_tokens == 256 && m.ready.whole_context_tokens == 8192 &&
+              m.ready.n_embd == 384);
   assert_true(m.ready.n_parameters == 22713216 && m.ready.load_ms == 3 && slice_eq(m.ready.quantization, SLICE("F32")));
   buf_free(&bytes);
   arena_free(&scratch);
@@ -237,8 +245,12 @@ static void put_samples(struct buf *out) {
   wire_put_stop(out);
   wire_put_unload(out, 1);
   wire_put_gone(out, 1);
-  wire_put_ready(
-      out, &(struct wire_model){.context_tokens = 1, .n_embd = 1, .n_vocab = 1, .architecture = SLICE("a"), .quantization = SLICE("q")});
+  wire_put_ready(out, &(struct wire_model){.context_tokens = 1,
+                                           .whole_context_tokens = 1,
+                                           .n_embd = 1,
+                                           .n_vocab = 1,
+                                           .architecture = SLICE("a"),
+                                           .quantization = SLICE("q")});
   wire_put_failed(out, 1, &why);
   wire_put_reject(out, 1, &why);
   wire_put_machine(out, &(struct wire_machine){1, 2});
@@ -305,11 +317,11 @@ static void a_frame_of_another_version_or_above_the_limit_is_refused_from_its_he
   size_t used;
   assert_int_equal(wire_frame_get(slice_make("\0\0\0\0\4\1\0\0", 8), &frame, &used, &err), -1);
   assert_non_null(strstr(err.message, "version 1"));
-  assert_int_equal(wire_frame_get(slice_make("\0\0\0\0\4\4\0\1", 8), &frame, &used, &err), -1);
-  assert_int_equal(wire_frame_get(slice_make("\1\0\0\2\4\4\0\0", 8), &frame, &used, &err), -1);
+  assert_int_equal(wire_frame_get(slice_make("\0\0\0\0\4\5\0\1", 8), &frame, &used, &err), -1);
+  assert_int_equal(wire_frame_get(slice_make("\1\0\0\2\4\5\0\0", 8), &frame, &used, &err), -1);
   assert_non_null(strstr(err.message, "33554433"));
-  assert_int_equal(wire_frame_get(slice_make("\1\0\0\0\4\4\0", 7), &frame, &used, &err), 0);
-  assert_int_equal(wire_frame_get(slice_make("\1\0\0\0\4\4\0\0", 8), &frame, &used, &err), 0);
+  assert_int_equal(wire_frame_get(slice_make("\1\0\0\0\4\5\0", 7), &frame, &used, &err), 0);
+  assert_int_equal(wire_frame_get(slice_make("\1\0\0\0\4\5\0\0", 8), &frame, &used, &err), 0);
 }
 
 static void expect_refused(const struct wire_submit *m, const char *words) {
