@@ -176,28 +176,33 @@ static void run_attention(void *state) {
   op_attention(p->c, &p->a, p->segments, p->n_segments);
 }
 
-static void bench_attention(const struct bench *b, const char *name, size_t n_heads, size_t n_kv, size_t head_dim, size_t n_sequences,
-                            size_t context, size_t n_rows) {
-  if (!wanted(b, name)) return;
+struct attention_shape {
+  const char *name;
+  size_t n_heads, n_kv, head_dim, n_sequences, context, n_rows;
+};
+
+static void bench_attention(const struct bench *b, const struct attention_shape *s, enum dtype dtype) {
+  if (!wanted(b, s->name)) return;
   struct compute *c = compute_create(COMPUTE_FAST, b->pool, b->isa, NULL);
-  struct kv_layout kv = kv_layout_make(1, n_kv, head_dim, DTYPE_F16);
-  size_t pages = (context + KV_PAGE_TOKENS - 1) / KV_PAGE_TOKENS, rows = n_sequences * n_rows, width = n_heads * head_dim;
-  unsigned char *memory = mem_aligned(64, n_sequences * pages * kv.page_bytes);
-  memset(memory, 0x21, n_sequences * pages * kv.page_bytes);
-  void **page = mem_zalloc(n_sequences * pages, sizeof *page);
-  struct kv_segment *segments = mem_zalloc(n_sequences, sizeof *segments);
-  for (size_t i = 0; i < n_sequences * pages; i++) page[i] = memory + i * kv.page_bytes;
-  for (size_t s = 0; s < n_sequences; s++)
-    segments[s] = (struct kv_segment){.row_begin = s * n_rows, .n_rows = n_rows, .pos_begin = context - n_rows, .pages = page + s * pages};
+  struct kv_layout kv = kv_layout_make(1, s->n_kv, s->head_dim, dtype);
+  size_t pages = (s->context + KV_PAGE_TOKENS - 1) / KV_PAGE_TOKENS, rows = s->n_sequences * s->n_rows, width = s->n_heads * s->head_dim;
+  unsigned char *memory = mem_aligned(64, s->n_sequences * pages * kv.page_bytes);
+  memset(memory, 0x21, s->n_sequences * pages * kv.page_bytes);
+  void **page = mem_zalloc(s->n_sequences * pages, sizeof *page);
+  struct kv_segment *segments = mem_zalloc(s->n_sequences, sizeof *segments);
+  for (size_t i = 0; i < s->n_sequences * pages; i++) page[i] = memory + i * kv.page_bytes;
+  for (size_t i = 0; i < s->n_sequences; i++)
+    segments[i] = (struct kv_segment){i * s->n_rows, s->n_rows, s->context - s->n_rows, page + i * pages};
   float *q = mem_aligned(64, rows * width * 4), *out = mem_aligned(64, rows * width * 4);
   fill(q, rows * width, 3);
-  struct attention_case p = {.c = c, .segments = segments, .n_segments = n_sequences};
-  p.a = (struct attention){.kv = &kv, .n_heads = n_heads, .scale = 0.125f, .causal = true, .q = q, .ldq = width, .out = out, .ldo = width};
+  struct attention_case p = {.c = c, .segments = segments, .n_segments = s->n_sequences};
+  p.a = (struct attention){
+      .kv = &kv, .n_heads = s->n_heads, .scale = 0.125f, .causal = true, .q = q, .ldq = width, .out = out, .ldo = width};
   double t = best_seconds(b, run_attention, &p);
-  double keys = (double)n_sequences * (double)n_rows * ((double)context - (double)(n_rows - 1) / 2);
-  printf("%-22s %zu heads, %zu kv, d %zu, %zu x %zu rows, context %zu: %.1f us, %.1f GFLOP/s, %.1f GB/s of KV\n", name, n_heads, n_kv,
-         head_dim, n_sequences, n_rows, context, t * 1e6, 4 * keys * (double)width / t * 1e-9,
-         (double)(n_sequences * pages * kv.page_bytes) / t * 1e-9);
+  double keys = (double)rows * ((double)s->context - (double)(s->n_rows - 1) / 2);
+  printf("%-18s %-4s %zu heads, %zu kv, d %zu, %zu x %zu rows, context %zu: %.1f us, %.1f GFLOP/s, %.1f GB/s of KV\n", s->name,
+         dtype_info(dtype)->name, s->n_heads, s->n_kv, s->head_dim, s->n_sequences, s->n_rows, s->context, t * 1e6,
+         4 * keys * (double)width / t * 1e-9, (double)(s->n_sequences * pages * kv.page_bytes) / t * 1e-9);
   free(memory), free(page), free(segments), free(q), free(out);
   compute_destroy(c);
 }
@@ -291,10 +296,15 @@ static void run_all(const struct bench *b) {
       {"wide-q6_k", COMPUTE_FAST, DTYPE_Q6_K, true, 8192, 2048},
   };
   for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) bench_product(b, &shapes[i]);
-  bench_attention(b, "attention-prefill", 9, 3, 64, 1, 512, 512);
-  bench_attention(b, "attention-decode", 9, 3, 64, 1, 512, 1);
-  bench_attention(b, "attention-32", 9, 3, 64, 32, 256, 1);
-  bench_attention(b, "attention-long", 9, 3, 64, 1, 8192, 64);
+  static const struct attention_shape attentions[] = {
+      {"attention-prefill", 9, 3, 64, 1, 512, 512},    {"attention-decode", 9, 3, 64, 1, 512, 1}, {"attention-32", 9, 3, 64, 32, 256, 1},
+      {"attention-long", 9, 3, 64, 1, 8192, 64},       {"decode-4k", 32, 8, 64, 8, 4096, 1},      {"decode-8k", 32, 8, 64, 8, 8192, 1},
+      {"decode-8k-d128", 32, 8, 128, 8, 8192, 1},      {"decode-8k-plain", 9, 9, 64, 8, 8192, 1},
+  };
+  for (size_t i = 0; i < sizeof attentions / sizeof attentions[0]; i++) {
+    bench_attention(b, &attentions[i], DTYPE_F16);
+    bench_attention(b, &attentions[i], DTYPE_Q8_0);
+  }
   static const char *const names[] = {"rmsnorm", "rmsnorm-i16", "layernorm", "silu_mul", "gelu", "prepare-i8", "rope"};
   for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
     bench_rows(b, names[i], 1, 576);

@@ -95,10 +95,10 @@ static void fill_panels(unsigned char *panels, enum pack pack) {
 }
 
 /* rules: with a window and ALiBi. */
-static bool same_attention(const struct kernels *k, const struct kernels *truth, bool rules) {
+static bool same_attention(const struct kernels *k, const struct kernels *truth, enum dtype dtype, bool rules) {
   static const float slopes[] = {0.5f, 0.25f, 0.125f, 0.0625f};
   enum { TOKENS = 40, HEADS = 4, KV_HEADS = 2, DIM = 16 };
-  struct kv_layout kv = kv_layout_make(1, KV_HEADS, DIM, DTYPE_F16);
+  struct kv_layout kv = kv_layout_make(1, KV_HEADS, DIM, dtype);
   unsigned char *memory = mem_aligned(64, 2 * kv.page_bytes);
   float *x = mem_alloc(TOKENS * HEADS * DIM * sizeof *x), *out[2];
   float *scratch = mem_aligned(64, kernels_attention_floats(HEADS / KV_HEADS, DIM) * sizeof *scratch);
@@ -142,7 +142,8 @@ const char *check_kernels(const struct kernels *k, const struct kernels *truth) 
   for (int pack = PACK_F32; pack < PACK_COUNT && !wrong; pack++)
     if (!same_linear(k, truth, &s[0], &s[1], (enum pack)pack))
       wrong = pack_is_float((enum pack)pack) ? "for float products" : "for integer products";
-  if (!wrong && (!same_attention(k, truth, false) || !same_attention(k, truth, true))) wrong = "for attention";
+  for (int rules = 0; rules < 2 && !wrong; rules++)
+    if (!same_attention(k, truth, DTYPE_F16, rules) || !same_attention(k, truth, DTYPE_Q8_0, rules)) wrong = "for attention";
   free(s);
   return wrong;
 }

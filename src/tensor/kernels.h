@@ -161,6 +161,23 @@ struct product {
 /* From so many rows on a kernel may open a panel into the scratch, bytes and fp32 scales, before its rows read it. */
 enum { KERNELS_OPEN_ROWS = 64, OPEN_BLOCK_BYTES_MAX = 4 * PANEL_ROWS * 4 + PANEL_ROWS * BLOCK };
 
+/* A kv head of a page's layer. */
+struct kv_head {
+  unsigned char *k, *v;
+  uint16_t *k_scales, *v_scales; /* [kv_scales][32], with elements of 8 bits */
+};
+/* Scales of a position's K or V of a head. */
+static inline size_t kv_scales(size_t head_dim) { return (head_dim + BLOCK - 1) / BLOCK; }
+static inline struct kv_head kv_head_at(const struct kv_layout *kv, unsigned char *page_layer, size_t head) {
+  size_t values = kv->head_dim * KV_PAGE_TOKENS, size = kv->dtype == DTYPE_F32 ? 4 : kv->dtype == DTYPE_F16 ? 2 : 1;
+  struct kv_head h = {.k = page_layer + head * kv->head_bytes};
+  h.v = h.k + values * size;
+  h.k_scales = (uint16_t *)(void *)(h.v + values * size);
+  h.v_scales = h.k_scales + kv_scales(kv->head_dim) * KV_PAGE_TOKENS;
+  return h;
+}
+enum { KV_LARGEST = 127, KV_BROKEN = 0x7E00 }; /* the scale of a block that is no number: NaN */
+
 /* A query tile of one kv head of one segment. */
 struct attention_tile {
   const struct attention *a;
@@ -177,9 +194,12 @@ static inline void kernels_attention_range(const struct attention *a, const stru
   *begin = a->window && *end > a->window ? *end - a->window : 0;
 }
 
-/* Scratch of one thread: a block of K and of V, and per query its output, scores, maximum and sum; with slack for alignment. */
+/* Scratch of one thread: a block of K and of V with their scales, per query its output, scores, maximum and sum, and weights times scales of a
+ * few queries; with slack for alignment. */
+enum { ATTENTION_TILE_MAX = 4 }; /* queries of an output tile */
 static inline size_t kernels_attention_floats(size_t heads_per_kv, size_t head_dim) {
-  return 2 * head_dim * KV_PAGE_TOKENS + ATTENTION_ROWS * heads_per_kv * (2 * head_dim + KV_PAGE_TOKENS + 2) + 64;
+  return 2 * head_dim * KV_PAGE_TOKENS + ATTENTION_ROWS * heads_per_kv * (2 * head_dim + KV_PAGE_TOKENS + 2) +
+         (2 + ATTENTION_TILE_MAX) * kv_scales(head_dim) * KV_PAGE_TOKENS + 64;
 }
 
 struct kernels {

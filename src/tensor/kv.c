@@ -5,10 +5,15 @@
 #include "base/mem.h"
 #include "tensor/compute.h"
 
+size_t kv_row_bytes(enum dtype dtype, size_t n) {
+  assert(dtype == DTYPE_F32 || dtype == DTYPE_F16 || dtype == DTYPE_Q8_0);
+  return dtype == DTYPE_Q8_0 ? n + kv_scales(n) * sizeof(uint16_t) : n * (dtype == DTYPE_F32 ? 4 : 2);
+}
+
 struct kv_layout kv_layout_make(size_t n_layers, size_t n_kv_heads, size_t head_dim, enum dtype dtype) {
-  assert(dtype == DTYPE_F32 || dtype == DTYPE_F16);
   struct kv_layout kv = {.n_layers = n_layers, .n_kv_heads = n_kv_heads, .head_dim = head_dim, .dtype = dtype};
-  kv.layer_bytes = 2 * n_kv_heads * head_dim * KV_PAGE_TOKENS * (dtype == DTYPE_F32 ? 4 : 2);
+  kv.head_bytes = 2 * kv_row_bytes(dtype, head_dim) * KV_PAGE_TOKENS;
+  kv.layer_bytes = n_kv_heads * kv.head_bytes;
   kv.page_bytes = (n_layers * kv.layer_bytes + 63) / 64 * 64;
   return kv;
 }

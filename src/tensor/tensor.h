@@ -179,15 +179,20 @@ void op_rope(struct compute *c, float *x, size_t ldx, const float *cos, const fl
 
 /* ---- KV pages ----
  * A page holds KV_PAGE_TOKENS consecutive positions of one sequence, all layers. Per layer and kv head: K as [head_dim][32]
- * (positions innermost), then V as [32][head_dim]. Element type f32 or f16. */
+ * (positions innermost), then V as [32][head_dim]. Elements are f32, f16, or Q8_0: signed bytes, and behind K and V of the head the fp16 scales, one
+ * for 32 values of a position: of K [head_dim / 32, rounded up][32], then of V alike. A position is rounded alone, so pages do not depend on what
+ * else is in them. */
 enum { KV_PAGE_TOKENS = 32 };
 
 struct kv_layout {
   size_t n_layers, n_kv_heads, head_dim;
-  enum dtype dtype;   /* DTYPE_F32 or DTYPE_F16 */
+  enum dtype dtype;   /* DTYPE_F32, DTYPE_F16 or DTYPE_Q8_0 */
+  size_t head_bytes;  /* of one kv head within a layer: its K, its V, their scales */
   size_t layer_bytes; /* of one layer within a page */
   size_t page_bytes;  /* a multiple of 64 */
 };
+/* Bytes of n values of a kv head at one position, with their scales. */
+size_t kv_row_bytes(enum dtype dtype, size_t n);
 struct kv_layout kv_layout_make(size_t n_layers, size_t n_kv_heads, size_t head_dim, enum dtype dtype);
 
 /* A run of rows that belong to one sequence: row row_begin + i has position pos_begin + i; page p holds positions 32p … 32p+31. */

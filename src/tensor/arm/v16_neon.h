@@ -81,6 +81,12 @@ static inline float32x4_t v16_bf16_4(const uint16_t *p) { return vreinterpretq_f
 static inline v16 v16_load_bf16(const uint16_t *p) {
   return (v16){v16_bf16_4(p), v16_bf16_4(p + 4), v16_bf16_4(p + 8), v16_bf16_4(p + 12)};
 }
+static inline v16 v16_load_i8(const int8_t *p) {
+  int8x16_t bytes = vld1q_s8(p);
+  int16x8_t low = vmovl_s8(vget_low_s8(bytes)), high = vmovl_s8(vget_high_s8(bytes));
+  return (v16){vcvtq_f32_s32(vmovl_s16(vget_low_s16(low))), vcvtq_f32_s32(vmovl_s16(vget_high_s16(low))),
+               vcvtq_f32_s32(vmovl_s16(vget_low_s16(high))), vcvtq_f32_s32(vmovl_s16(vget_high_s16(high)))};
+}
 static inline void v16_store_half4(uint16_t *p, float32x4_t v) { vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(v))); }
 static inline void v16_store_half(uint16_t *p, v16 v) {
   v16_store_half4(p, v.a);

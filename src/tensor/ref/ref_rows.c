@@ -56,22 +56,6 @@ void ref_rope(float *x, const float *cos, const float *sin, size_t n_heads, size
     }
 }
 
-void ref_kv_store(const struct kv_layout *kv, unsigned char *page_layer, size_t slot, const float *k, const float *v) {
-  size_t d = kv->head_dim, size = kv->dtype == DTYPE_F32 ? 4 : 2;
-  for (size_t h = 0; h < kv->n_kv_heads; h++) {
-    unsigned char *to_k = page_layer + h * 2 * d * KV_PAGE_TOKENS * size, *to_v = to_k + d * KV_PAGE_TOKENS * size;
-    for (size_t i = 0; i < d; i++) {
-      if (kv->dtype == DTYPE_F32) {
-        ((float *)to_k)[i * KV_PAGE_TOKENS + slot] = k[h * d + i];
-        ((float *)to_v)[slot * d + i] = v[h * d + i];
-      } else {
-        ((uint16_t *)to_k)[i * KV_PAGE_TOKENS + slot] = dtype_f32_to_f16(k[h * d + i]);
-        ((uint16_t *)to_v)[slot * d + i] = dtype_f32_to_f16(v[h * d + i]);
-      }
-    }
-  }
-}
-
 float ref_max(const float *x, size_t n) {
   float max = -INFINITY;
   for (size_t i = 0; i < n; i++)
@@ -103,16 +87,20 @@ static float largest(const float *x) {
   return max;
 }
 
+static void round_all(const float x[BLOCK], float inverse, float limit, int32_t q[BLOCK]) {
+  for (int i = 0; i < BLOCK; i++) {
+    float r = rintf(x[i] * inverse);
+    q[i] = (int32_t)(r > limit ? limit : r < -limit ? -limit : r);
+  }
+}
+
 /* The values of one block as integers in ±limit; returns their scale. Elements beyond n count as 0. */
 static float to_integers(const float *x, size_t n, float limit, int32_t q[BLOCK]) {
   float padded[BLOCK] = {0};
   memcpy(padded, x, n * sizeof *x);
   float max = largest(padded), inverse = max > 0 ? limit / max : 0;
   if (!isfinite(inverse)) inverse = 0; /* a block of subnormals is taken as 0 */
-  for (int i = 0; i < BLOCK; i++) {
-    float r = rintf(padded[i] * inverse);
-    q[i] = (int32_t)(r > limit ? limit : r < -limit ? -limit : r);
-  }
+  round_all(padded, inverse, limit, q);
   return inverse > 0 ? max / limit : 0;
 }
 
@@ -150,5 +138,53 @@ void ref_quantize_i14(struct act14 *to, const float *x, size_t n) {
     int32_t q[BLOCK];
     to->d = to_integers(x + begin, n - begin < BLOCK ? n - begin : BLOCK, I14_LARGEST, q);
     for (int i = 0; i < BLOCK; i++) to->q[i] = (int16_t)q[i];
+  }
+}
+
+/* ---- KV ---- */
+
+static bool all_finite(const float *x) {
+  for (int i = 0; i < BLOCK; i++)
+    if (!isfinite(x[i])) return false;
+  return true;
+}
+
+/* A block of K or V as integers; returns the fp16 scale. One that holds no number, or a number too large, is NaN as a whole. */
+static uint16_t to_kv(const float *x, size_t n, int32_t q[BLOCK]) {
+  float padded[BLOCK] = {0};
+  memcpy(padded, x, n * sizeof *x);
+  uint16_t d = dtype_f32_to_f16(largest(padded) / KV_LARGEST);
+  float scale = dtype_f16_to_f32(d);
+  if (!all_finite(padded) || !isfinite(scale)) d = KV_BROKEN, memset(padded, 0, sizeof padded);
+  round_all(padded, scale > 0 && d != KV_BROKEN ? 1 / scale : 0, KV_LARGEST, q);
+  return d;
+}
+
+/* One position of one head. */
+static void store_bytes(const struct kv_layout *kv, const struct kv_head *to, size_t slot, const float *k, const float *v) {
+  size_t d = kv->head_dim;
+  for (size_t begin = 0; begin < d; begin += BLOCK) {
+    int32_t q[BLOCK];
+    size_t n = d - begin < BLOCK ? d - begin : BLOCK, at = begin / BLOCK * KV_PAGE_TOKENS + slot;
+    to->k_scales[at] = to_kv(k + begin, n, q);
+    for (size_t i = 0; i < n; i++) ((int8_t *)to->k)[(begin + i) * KV_PAGE_TOKENS + slot] = (int8_t)q[i];
+    to->v_scales[at] = to_kv(v + begin, n, q);
+    for (size_t i = 0; i < n; i++) ((int8_t *)to->v)[slot * d + begin + i] = (int8_t)q[i];
+  }
+}
+
+void ref_kv_store(const struct kv_layout *kv, unsigned char *page_layer, size_t slot, const float *k, const float *v) {
+  size_t d = kv->head_dim;
+  for (size_t h = 0; h < kv->n_kv_heads; h++, k += d, v += d) {
+    struct kv_head to = kv_head_at(kv, page_layer, h);
+    if (kv->dtype == DTYPE_Q8_0) store_bytes(kv, &to, slot, k, v);
+    for (size_t i = 0; i < d && kv->dtype == DTYPE_F32; i++) {
+      ((float *)to.k)[i * KV_PAGE_TOKENS + slot] = k[i];
+      ((float *)to.v)[slot * d + i] = v[i];
+    }
+    for (size_t i = 0; i < d && kv->dtype == DTYPE_F16; i++) {
+      ((uint16_t *)to.k)[i * KV_PAGE_TOKENS + slot] = dtype_f32_to_f16(k[i]);
+      ((uint16_t *)to.v)[slot * d + i] = dtype_f32_to_f16(v[i]);
+    }
   }
 }

@@ -3,16 +3,19 @@
  *
  * All queries of a tile (rows × the heads that share a kv head) go through a key block together: the block is widened to fp32 once,
  * scores come from register tiles of QUERY_TILE queries × 32 keys, outputs from tiles of OUTPUT_TILE queries × up to 64 values. When one output
- * tile holds all queries, as in decoding, halves are widened as they are read instead. Each query's
- * own sequence of roundings is that of ref_attention.c. The including file defines QUERY_TILE (<= 6) and OUTPUT_TILE (<= 4). */
+ * tile holds all queries, as in decoding, elements are widened as they are read instead. Scales of 32 elements never meet the elements: those
+ * of K meet sums of 32 products, those of V the weights. Each query's own sequence of roundings is that of ref_attention.c. The including file
+ * defines QUERY_TILE (<= 6) and OUTPUT_TILE (<= ATTENTION_TILE_MAX). */
 
 struct attention_state {
   const struct attention_tile *t;
   size_t d, heads, n_queries;
   float *wide;  /* a widened block: K [d][32], then V [32][d] */
+  float *scales; /* widened: of K [kv_scales][32], then of V */
   float *o;     /* [n_queries][d] */
   float *p;     /* [n_queries][32] scores, then weights */
   float *m, *l; /* [n_queries] */
+  float *scaled; /* [OUTPUT_TILE][kv_scales][32] weights times scales of V */
 };
 
 static inline size_t attention_row(const struct attention_state *s, size_t query) { return s->t->row_begin + query / s->heads; }
@@ -41,54 +44,71 @@ static void attention_add_slope(const struct attention_state *s, size_t query, s
     v16_store(p + i, v16_fma(slope, v16_add(distance, v16_load(attention_slots + i)), v16_load(p + i)));
 }
 
-/* A block of K and V: fp32, or halves that are widened when read. */
+/* How the elements of a block of K and V lie there, and whether they have scales. */
+enum attention_form { ATTENTION_F32, ATTENTION_F16, ATTENTION_I8, ATTENTION_WIDE /* F32 that were I8 */ };
 struct attention_block {
   const void *k, *v;
-  bool half;
+  enum attention_form form;
 };
 
-static inline __attribute__((always_inline)) v16 attention_load(const void *base, size_t i, bool half) {
-  return half ? v16_load_half((const uint16_t *)base + i) : v16_load((const float *)base + i);
+static inline __attribute__((always_inline)) bool attention_has_scales(enum attention_form form) { return form >= ATTENTION_I8; }
+
+static inline __attribute__((always_inline)) v16 attention_load(const void *base, size_t i, enum attention_form form) {
+  if (form == ATTENTION_F16) return v16_load_half((const uint16_t *)base + i);
+  return form == ATTENTION_I8 ? v16_load_i8((const int8_t *)base + i) : v16_load((const float *)base + i);
 }
 
 static inline __attribute__((always_inline)) void attention_scores(const struct attention_state *s, size_t first, const void *k, int n,
-                                                                   bool half) {
+                                                                   enum attention_form form) {
   const float *q[QUERY_TILE];
-  v16 low[QUERY_TILE], high[QUERY_TILE];
+  v16 low[QUERY_TILE], high[QUERY_TILE], low_sum[QUERY_TILE], high_sum[QUERY_TILE];
   for (int i = 0; i < n; i++) {
     q[i] = attention_query(s, first + (size_t)i);
-    low[i] = high[i] = v16_zero();
+    low[i] = high[i] = low_sum[i] = high_sum[i] = v16_zero();
   }
-  for (size_t e = 0; e < s->d; e++) {
-    v16 a = attention_load(k, e * KV_PAGE_TOKENS, half), b = attention_load(k, e * KV_PAGE_TOKENS + 16, half);
-    for (int i = 0; i < n; i++) {
-      v16 x = v16_set1(q[i][e]);
-      low[i] = v16_fma(x, a, low[i]);
-      high[i] = v16_fma(x, b, high[i]);
+  for (size_t e = 0; e < s->d;) {
+    size_t end = attention_has_scales(form) && e + BLOCK < s->d ? e + BLOCK : s->d;
+    const float *scales = s->scales + e; /* e / BLOCK · 32 */
+    for (; e < end; e++) {
+      v16 a = attention_load(k, e * KV_PAGE_TOKENS, form), b = attention_load(k, e * KV_PAGE_TOKENS + 16, form);
+      for (int i = 0; i < n; i++) {
+        v16 x = v16_set1(q[i][e]);
+        low[i] = v16_fma(x, a, low[i]);
+        high[i] = v16_fma(x, b, high[i]);
+      }
+    }
+    for (int i = 0; attention_has_scales(form) && i < n; i++) {
+      low_sum[i] = v16_fma(low[i], v16_load(scales), low_sum[i]);
+      high_sum[i] = v16_fma(high[i], v16_load(scales + 16), high_sum[i]);
+      low[i] = high[i] = v16_zero();
     }
   }
   v16 scale = v16_set1(s->t->a->scale);
   for (int i = 0; i < n; i++) {
     float *p = s->p + (first + (size_t)i) * KV_PAGE_TOKENS;
-    v16_store(p, v16_mul(low[i], scale));
-    v16_store(p + 16, v16_mul(high[i], scale));
+    v16_store(p, v16_mul(attention_has_scales(form) ? low_sum[i] : low[i], scale));
+    v16_store(p + 16, v16_mul(attention_has_scales(form) ? high_sum[i] : high[i], scale));
   }
 }
 
 static inline __attribute__((always_inline)) void attention_score_tiles(const struct attention_state *s, size_t first, size_t end,
-                                                                        const void *k, bool half) {
+                                                                        const void *k, enum attention_form form) {
   size_t i = first;
-  for (; i + QUERY_TILE <= end; i += QUERY_TILE) attention_scores(s, i, k, QUERY_TILE, half);
-  for (; QUERY_TILE > 3 && i + 3 <= end; i += 3) attention_scores(s, i, k, 3, half);
-  for (; i + 2 <= end; i += 2) attention_scores(s, i, k, 2, half);
-  if (i < end) attention_scores(s, i, k, 1, half);
+  for (; i + QUERY_TILE <= end; i += QUERY_TILE) attention_scores(s, i, k, QUERY_TILE, form);
+  for (; QUERY_TILE > 3 && i + 3 <= end; i += 3) attention_scores(s, i, k, 3, form);
+  for (; i + 2 <= end; i += 2) attention_scores(s, i, k, 2, form);
+  if (i < end) attention_scores(s, i, k, 1, form);
 }
 
 /* Queries first … end − 1. */
 static void attention_score_all(const struct attention_state *s, size_t first, size_t end, size_t begin, const struct attention_block *b) {
   size_t i;
-  if (b->half) attention_score_tiles(s, first, end, b->k, true);
-  else attention_score_tiles(s, first, end, b->k, false);
+  switch (b->form) {
+    case ATTENTION_F32: attention_score_tiles(s, first, end, b->k, ATTENTION_F32); break;
+    case ATTENTION_F16: attention_score_tiles(s, first, end, b->k, ATTENTION_F16); break;
+    case ATTENTION_I8: attention_score_tiles(s, first, end, b->k, ATTENTION_I8); break;
+    case ATTENTION_WIDE: attention_score_tiles(s, first, end, b->k, ATTENTION_WIDE); break;
+  }
   for (i = first; s->t->a->slopes && i < end; i++) attention_add_slope(s, i, begin);
 }
 
@@ -114,12 +134,22 @@ static inline float attention_weigh(struct attention_state *s, size_t query, siz
 struct attention_view {
   size_t from, to;
   float c;
+  const float *p; /* its weights [32]; with scales [kv_scales][32] */
 };
+
+/* o = o + p_j v_j: `vectors` times 16 values from `at`. */
+static inline __attribute__((always_inline)) void attention_add_value(const struct attention_state *s, const void *v,
+                                                                      const struct attention_view *view, size_t j, size_t at, int vectors,
+                                                                      enum attention_form form, v16 *o) {
+  const float *p = view->p + j + (attention_has_scales(form) ? at / BLOCK * KV_PAGE_TOKENS : 0);
+  v16 first = v16_set1(p[0]), second = attention_has_scales(form) && vectors > 2 ? v16_set1(p[KV_PAGE_TOKENS]) : first;
+  for (int x = 0; x < vectors; x++) o[x] = v16_fma(x < 2 ? first : second, attention_load(v, j * s->d + at + 16 * (size_t)x, form), o[x]);
+}
 
 /* o = o · c + Σ p_j v_j over the slots that each of n queries sees, for `vectors` times 16 values from `at`. */
 static inline __attribute__((always_inline)) void attention_mix(const struct attention_state *s, size_t first, const void *v,
                                                                 const struct attention_view *view, size_t at, int n, int vectors,
-                                                                bool half) {
+                                                                enum attention_form form) {
   v16 o[OUTPUT_TILE][4];
   size_t begin = view[0].from, end = view[0].to; /* what all see */
   for (int i = 1; i < n; i++) {
@@ -130,41 +160,52 @@ static inline __attribute__((always_inline)) void attention_mix(const struct att
   for (int i = 0; i < n; i++) {
     for (int x = 0; x < vectors; x++)
       o[i][x] = v16_mul(v16_load(s->o + (first + (size_t)i) * s->d + at + 16 * (size_t)x), v16_set1(view[i].c));
-    for (size_t j = view[i].from; j < begin && j < view[i].to; j++) {
-      v16 p = v16_set1(s->p[(first + (size_t)i) * KV_PAGE_TOKENS + j]);
-      for (int x = 0; x < vectors; x++) o[i][x] = v16_fma(p, attention_load(v, j * s->d + at + 16 * (size_t)x, half), o[i][x]);
-    }
+    for (size_t j = view[i].from; j < begin && j < view[i].to; j++) attention_add_value(s, v, view + i, j, at, vectors, form, o[i]);
   }
   for (size_t j = begin; j < end; j++)
-    for (int i = 0; i < n; i++) {
-      v16 p = v16_set1(s->p[(first + (size_t)i) * KV_PAGE_TOKENS + j]);
-      for (int x = 0; x < vectors; x++) o[i][x] = v16_fma(p, attention_load(v, j * s->d + at + 16 * (size_t)x, half), o[i][x]);
-    }
+    for (int i = 0; i < n; i++) attention_add_value(s, v, view + i, j, at, vectors, form, o[i]);
   for (int i = 0; i < n; i++) {
-    for (size_t j = end; j < view[i].to; j++) {
-      v16 p = v16_set1(s->p[(first + (size_t)i) * KV_PAGE_TOKENS + j]);
-      for (int x = 0; x < vectors; x++) o[i][x] = v16_fma(p, attention_load(v, j * s->d + at + 16 * (size_t)x, half), o[i][x]);
-    }
+    for (size_t j = end; j < view[i].to; j++) attention_add_value(s, v, view + i, j, at, vectors, form, o[i]);
     for (int x = 0; x < vectors; x++) v16_store(s->o + (first + (size_t)i) * s->d + at + 16 * (size_t)x, o[i][x]);
   }
 }
 
 static inline __attribute__((always_inline)) void attention_mix_queries(const struct attention_state *s, size_t first, const void *v,
                                                                         const struct attention_view *view, size_t at, int n, int vectors,
-                                                                        bool half) {
-  if (n == OUTPUT_TILE) attention_mix(s, first, v, view, at, OUTPUT_TILE, vectors, half);
-  else if (OUTPUT_TILE > 3 && n == 3) attention_mix(s, first, v, view, at, 3, vectors, half);
-  else if (OUTPUT_TILE > 2 && n == 2) attention_mix(s, first, v, view, at, 2, vectors, half);
+                                                                        enum attention_form form) {
+  if (n == OUTPUT_TILE) attention_mix(s, first, v, view, at, OUTPUT_TILE, vectors, form);
+  else if (OUTPUT_TILE > 3 && n == 3) attention_mix(s, first, v, view, at, 3, vectors, form);
+  else if (OUTPUT_TILE > 2 && n == 2) attention_mix(s, first, v, view, at, 2, vectors, form);
   else
-    for (int i = 0; i < n; i++) attention_mix(s, first + (size_t)i, v, view + i, at, 1, vectors, half);
+    for (int i = 0; i < n; i++) attention_mix(s, first + (size_t)i, v, view + i, at, 1, vectors, form);
 }
 
 static inline __attribute__((always_inline)) void attention_mix_tile(const struct attention_state *s, size_t first, const void *v,
-                                                                     const struct attention_view *view, int n, bool half) {
+                                                                     const struct attention_view *view, int n, enum attention_form form) {
   size_t at = 0;
-  for (; at + 64 <= s->d; at += 64) attention_mix_queries(s, first, v, view, at, n, 4, half);
-  for (; at + 32 <= s->d; at += 32) attention_mix_queries(s, first, v, view, at, n, 2, half);
-  for (; at + 16 <= s->d; at += 16) attention_mix_queries(s, first, v, view, at, n, 1, half);
+  for (; at + 64 <= s->d; at += 64) attention_mix_queries(s, first, v, view, at, n, 4, form);
+  for (; at + 32 <= s->d; at += 32) attention_mix_queries(s, first, v, view, at, n, 2, form);
+  for (; at + 16 <= s->d; at += 16) attention_mix_queries(s, first, v, view, at, n, 1, form);
+}
+
+static void attention_mix_block(const struct attention_state *s, size_t first, const struct attention_view *view, int n,
+                                const struct attention_block *b) {
+  switch (b->form) {
+    case ATTENTION_F32: attention_mix_tile(s, first, b->v, view, n, ATTENTION_F32); break;
+    case ATTENTION_F16: attention_mix_tile(s, first, b->v, view, n, ATTENTION_F16); break;
+    case ATTENTION_I8: attention_mix_tile(s, first, b->v, view, n, ATTENTION_I8); break;
+    case ATTENTION_WIDE: attention_mix_tile(s, first, b->v, view, n, ATTENTION_WIDE); break;
+  }
+}
+
+/* The query's weights; with scales their products with those of V, kept for place i of the output tile. */
+static const float *attention_weights(const struct attention_state *s, size_t query, int i, enum attention_form form) {
+  const float *p = s->p + query * KV_PAGE_TOKENS;
+  if (!attention_has_scales(form)) return p;
+  size_t n = kv_scales(s->d) * KV_PAGE_TOKENS;
+  float *scaled = s->scaled + (size_t)i * n;
+  for (size_t x = 0; x < n; x += 16) v16_store(scaled + x, v16_mul(v16_load(p + x % KV_PAGE_TOKENS), v16_load(s->scales + n + x)));
+  return scaled;
 }
 
 /* The block that begins at position `begin` joins the queries that see a key of it: those of a run, as ranges ascend. */
@@ -181,25 +222,25 @@ static void attention_join(struct attention_state *s, size_t begin, const struct
       view[n].from = from > begin ? from - begin : 0;
       view[n].to = to - begin < KV_PAGE_TOKENS ? to - begin : KV_PAGE_TOKENS;
       view[n].c = attention_weigh(s, query + (size_t)n, view[n].from, view[n].to);
+      view[n].p = attention_weights(s, query + (size_t)n, n, b->form);
     }
-    if (b->half) attention_mix_tile(s, query, b->v, view, n, true);
-    else attention_mix_tile(s, query, b->v, view, n, false);
+    attention_mix_block(s, query, view, n, b);
   }
 }
 
-/* The page's K and V of this layer and kv head: in place, or widened into scratch. */
+/* The page's K and V of this layer and kv head: in place, or widened into scratch, where scales always go. */
 static struct attention_block attention_open_block(struct attention_state *s, size_t page) {
   const struct attention *a = s->t->a;
-  size_t values = s->d * KV_PAGE_TOKENS;
-  const unsigned char *layer = (const unsigned char *)s->t->segment->pages[page] + a->layer * a->kv->layer_bytes;
-  if (a->kv->dtype == DTYPE_F32) {
-    const float *k = (const float *)(const void *)layer + s->t->kv_head * 2 * values;
-    return (struct attention_block){k, k + values, false};
-  }
-  const uint16_t *half = (const uint16_t *)(const void *)layer + s->t->kv_head * 2 * values;
-  if (s->n_queries <= OUTPUT_TILE) return (struct attention_block){half, half + values, true};
-  for (size_t i = 0; i < 2 * values; i += 16) v16_store(s->wide + i, v16_load_half(half + i));
-  return (struct attention_block){s->wide, s->wide + values, false};
+  size_t values = 2 * s->d * KV_PAGE_TOKENS, scales = 2 * kv_scales(s->d) * KV_PAGE_TOKENS;
+  struct kv_head head = kv_head_at(a->kv, (unsigned char *)s->t->segment->pages[page] + a->layer * a->kv->layer_bytes, s->t->kv_head);
+  bool bytes = a->kv->dtype == DTYPE_Q8_0;
+  for (size_t i = 0; bytes && i < scales; i += 16) v16_store(s->scales + i, v16_load_half(head.k_scales + i));
+  if (a->kv->dtype == DTYPE_F32) return (struct attention_block){head.k, head.v, ATTENTION_F32};
+  if (s->n_queries <= OUTPUT_TILE) return (struct attention_block){head.k, head.v, bytes ? ATTENTION_I8 : ATTENTION_F16};
+  const int8_t *q = (const int8_t *)head.k;
+  const uint16_t *half = (const uint16_t *)(const void *)head.k;
+  for (size_t i = 0; i < values; i += 16) v16_store(s->wide + i, bytes ? v16_load_i8(q + i) : v16_load_half(half + i));
+  return (struct attention_block){s->wide, s->wide + values / 2, bytes ? ATTENTION_WIDE : ATTENTION_F32};
 }
 
 static void attention_close(const struct attention_state *s) {
@@ -220,7 +261,9 @@ static void attention_run(const struct attention_tile *t) {
   }
   s.n_queries = t->n_rows * s.heads;
   s.wide = t->scratch;
-  s.o = s.wide + 2 * s.d * KV_PAGE_TOKENS;
+  s.scales = s.wide + 2 * s.d * KV_PAGE_TOKENS;
+  s.scaled = s.scales + 2 * kv_scales(s.d) * KV_PAGE_TOKENS;
+  s.o = s.scaled + ATTENTION_TILE_MAX * kv_scales(s.d) * KV_PAGE_TOKENS;
   s.p = s.o + s.n_queries * s.d;
   s.m = s.p + s.n_queries * KV_PAGE_TOKENS;
   s.l = s.m + s.n_queries;

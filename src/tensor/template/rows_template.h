@@ -120,33 +120,6 @@ static void rows_rope(float *x, const float *cos, const float *sin, size_t n_hea
     }
 }
 
-/* ---- KV ---- */
-
-static void rows_kv_store_half(size_t head_dim, uint16_t *to_k, uint16_t *to_v, size_t slot, const float *k, const float *v) {
-  uint16_t halves[16];
-  for (size_t i = 0; i < head_dim; i += 16) {
-    size_t left = head_dim - i < 16 ? head_dim - i : 16;
-    v16_store_half(halves, v16_load_n(k + i, left));
-    for (size_t j = 0; j < left; j++) to_k[(i + j) * KV_PAGE_TOKENS + slot] = halves[j];
-    v16_store_half(halves, v16_load_n(v + i, left));
-    memcpy(to_v + slot * head_dim + i, halves, left * sizeof *halves);
-  }
-}
-
-static void rows_kv_store(const struct kv_layout *kv, unsigned char *page_layer, size_t slot, const float *k, const float *v) {
-  size_t d = kv->head_dim, values = d * KV_PAGE_TOKENS;
-  for (size_t h = 0; h < kv->n_kv_heads; h++, k += d, v += d) {
-    if (kv->dtype == DTYPE_F16) {
-      uint16_t *to = (uint16_t *)(void *)page_layer + h * 2 * values;
-      rows_kv_store_half(d, to, to + values, slot, k, v);
-      continue;
-    }
-    float *to = (float *)(void *)page_layer + h * 2 * values;
-    for (size_t i = 0; i < d; i++) to[i * KV_PAGE_TOKENS + slot] = k[i];
-    memcpy(to + values + slot * d, v, d * sizeof *v);
-  }
-}
-
 /* ---- reductions over logits ---- */
 
 static float rows_max(const float *x, size_t n) {
@@ -181,20 +154,24 @@ static float rows_softmax_weights(float *y, const float *x, float scale, size_t 
 
 /* ---- activations to blocks ---- */
 
+static inline float rows_largest(v16 a, v16 b) {
+  v16 absolute_a = v16_abs(a), absolute_b = v16_abs(b);
+  return v16_largest(v16_if_gt(absolute_a, absolute_b, absolute_a, absolute_b));
+}
+
+static inline v16 rows_round(v16 x, float inverse, float limit) {
+  v16 top = v16_set1(limit), bottom = v16_set1(-limit), r = v16_rint(v16_mul(x, v16_set1(inverse)));
+  r = v16_if_gt(r, top, top, r);
+  return v16_if_gt(bottom, r, bottom, r);
+}
+
 /* The block's two halves as whole numbers in ±limit; returns the scale. */
 static inline float rows_to_integers(const float *x, size_t n, float limit, v16 q[2]) {
   v16 a = v16_load_n(x, n < 16 ? n : 16), b = v16_load_n(x + 16, n > 16 ? n - 16 : 0);
-  v16 absolute_a = v16_abs(a), absolute_b = v16_abs(b);
-  float max = v16_largest(v16_if_gt(absolute_a, absolute_b, absolute_a, absolute_b));
-  float inverse = max > 0 ? limit / max : 0;
+  float max = rows_largest(a, b), inverse = max > 0 ? limit / max : 0;
   if (!(inverse < INFINITY)) inverse = 0;
-  v16 scale = v16_set1(inverse), top = v16_set1(limit), bottom = v16_set1(-limit);
-  v16 *in[2] = {&a, &b};
-  for (int i = 0; i < 2; i++) {
-    v16 r = v16_rint(v16_mul(*in[i], scale));
-    r = v16_if_gt(r, top, top, r);
-    q[i] = v16_if_gt(bottom, r, bottom, r);
-  }
+  q[0] = rows_round(a, inverse, limit);
+  q[1] = rows_round(b, inverse, limit);
   return inverse > 0 ? max / limit : 0;
 }
 
@@ -232,6 +209,58 @@ static void rows_quantize_i14(struct act14 *to, const float *x, size_t n) {
     to->d = rows_to_integers(x + begin, n - begin < BLOCK ? n - begin : BLOCK, I14_LARGEST, q);
     v16s_store(to->q, v16_to_i16(q[0]));
     v16s_store(to->q + 16, v16_to_i16(q[1]));
+  }
+}
+
+/* ---- KV ---- */
+
+static void rows_kv_store_half(size_t head_dim, const struct kv_head *to, size_t slot, const float *k, const float *v) {
+  uint16_t halves[16], *to_k = (uint16_t *)(void *)to->k, *to_v = (uint16_t *)(void *)to->v;
+  for (size_t i = 0; i < head_dim; i += 16) {
+    size_t left = head_dim - i < 16 ? head_dim - i : 16;
+    v16_store_half(halves, v16_load_n(k + i, left));
+    for (size_t j = 0; j < left; j++) to_k[(i + j) * KV_PAGE_TOKENS + slot] = halves[j];
+    v16_store_half(halves, v16_load_n(v + i, left));
+    memcpy(to_v + slot * head_dim + i, halves, left * sizeof *halves);
+  }
+}
+
+/* A block as bytes; returns the fp16 scale. One that holds no number, or a number too large, is NaN as a whole. */
+static uint16_t rows_to_kv(const float *x, size_t n, int8_t q[BLOCK]) {
+  v16 a = v16_load_n(x, n < 16 ? n : 16), b = v16_load_n(x + 16, n > 16 ? n - 16 : 0);
+  uint16_t d = dtype_f32_to_f16(rows_largest(a, b) / KV_LARGEST);
+  float scale = dtype_f16_to_f32(d);
+  bool finite = v16_tree(v16_add(v16_sub(a, a), v16_sub(b, b))) == 0 && scale < INFINITY;
+  if (!finite || scale == 0) {
+    memset(q, 0, BLOCK);
+    return finite ? 0 : KV_BROKEN;
+  }
+  float inverse = 1 / scale;
+  v16s_store_i8(q, v16_to_i16(rows_round(a, inverse, KV_LARGEST)), v16_to_i16(rows_round(b, inverse, KV_LARGEST)));
+  return d;
+}
+
+static void rows_kv_store_bytes(size_t head_dim, const struct kv_head *to, size_t slot, const float *k, const float *v) {
+  int8_t q[BLOCK];
+  for (size_t i = 0; i < head_dim; i += BLOCK) {
+    size_t left = head_dim - i < BLOCK ? head_dim - i : BLOCK, at = i / BLOCK * KV_PAGE_TOKENS + slot;
+    to->k_scales[at] = rows_to_kv(k + i, left, q);
+    for (size_t j = 0; j < left; j++) to->k[(i + j) * KV_PAGE_TOKENS + slot] = (unsigned char)q[j];
+    to->v_scales[at] = rows_to_kv(v + i, left, q);
+    memcpy(to->v + slot * head_dim + i, q, left);
+  }
+}
+
+static void rows_kv_store(const struct kv_layout *kv, unsigned char *page_layer, size_t slot, const float *k, const float *v) {
+  size_t d = kv->head_dim;
+  for (size_t h = 0; h < kv->n_kv_heads; h++, k += d, v += d) {
+    struct kv_head to = kv_head_at(kv, page_layer, h);
+    if (kv->dtype == DTYPE_Q8_0) rows_kv_store_bytes(d, &to, slot, k, v);
+    if (kv->dtype == DTYPE_F16) rows_kv_store_half(d, &to, slot, k, v);
+    if (kv->dtype != DTYPE_F32) continue;
+    float *to_k = (float *)(void *)to.k, *to_v = (float *)(void *)to.v;
+    for (size_t i = 0; i < d; i++) to_k[i * KV_PAGE_TOKENS + slot] = k[i];
+    memcpy(to_v + slot * d, v, d * sizeof *v);
   }
 }
 
