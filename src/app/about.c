@@ -37,7 +37,7 @@ static void read_text(struct about *a) {
   chat_template_close(t);
 }
 
-int about_open(struct about *a, const char *path, struct error *err) {
+int about_open(struct about *a, const char *path, enum kv_type kv, struct error *err) {
   *a = (struct about){0};
   a->file = file_model_open(path, err);
   if (!a->file) return -1;
@@ -47,7 +47,9 @@ int about_open(struct about *a, const char *path, struct error *err) {
   else a->known = model_inspect(a->file, &a->info, &a->unknown) == 0;
   if (a->known) a->known = model_memory(a->file, &a->info, COMPUTE_FAST, &a->packed_bytes, &a->unknown) == 0;
   uint64_t pages = (model_kv_positions(&a->info, 0, a->info.context_tokens) + KV_PAGE_TOKENS - 1) / KV_PAGE_TOKENS;
-  if (__builtin_mul_overflow(pages * KV_PAGE_TOKENS, a->info.kv_bytes_per_token, &a->context_kv_bytes)) a->context_kv_bytes = UINT64_MAX;
+  a->kv = kv;
+  a->kv_bytes_per_token = a->known ? model_kv_bytes_per_token(&a->info, kv) : 0;
+  if (__builtin_mul_overflow(pages * KV_PAGE_TOKENS, a->kv_bytes_per_token, &a->context_kv_bytes)) a->context_kv_bytes = UINT64_MAX;
   read_text(a);
   return 0;
 }

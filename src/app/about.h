@@ -21,11 +21,12 @@ struct about {
   enum about_template chat_template;
   struct error broken_template;
   uint64_t packed_bytes;     /* weights in the layout that compute mode "fast" uses; when known */
-  uint64_t context_kv_bytes; /* KV pages of one full context; 0 for encoders */
+  enum kv_type kv;           /* what the next two are told of */
+  uint64_t kv_bytes_per_token, context_kv_bytes; /* KV pages of one full context; 0 for encoders */
 };
 
 /* Fails only when the file or folder is no readable model file at all; what else is wrong is told in the struct. */
-int about_open(struct about *a, const char *path, struct error *err);
+int about_open(struct about *a, const char *path, enum kv_type kv, struct error *err);
 void about_close(struct about *a);
 /* NULL when the model can be served; else a sentence that says why not. */
 const char *about_trouble(const struct about *a);

@@ -16,7 +16,7 @@ enum { REPEATS_MAX = 100 };
 static const double BANDWIDTH_SECONDS = 0.3;
 
 struct bench_args {
-  const char *models_dir, *compute, *kernels;
+  const char *models_dir, *compute, *kv, *kernels;
   int64_t threads, prompt_tokens, decode_tokens, streams, repeats;
   bool json;
 };
@@ -36,6 +36,7 @@ static const struct options_row rows[] = {
      .fallback = "fast",
      .choices = COMPUTE_MODE_CHOICES,
      .help = "The compute mode."},
+    OPTIONS_KV_ROW(struct bench_args, kv),
     {.name = "kernels",
      OPTION_STRING_TO(struct bench_args, kernels),
      .metavar = "NAME",
@@ -155,6 +156,7 @@ static void write_json(const struct bench *b, struct buf *out) {
   jsonw_key_cstr(&w, "architecture", b->local.info->architecture);
   jsonw_key_cstr(&w, "quantization", b->local.info->quantization);
   jsonw_key_cstr(&w, "compute", b->args->compute);
+  jsonw_key_cstr(&w, "kv", b->args->kv);
   jsonw_key_cstr(&w, "isa", compute_isa_name(b->local.compute));
   struct buf kernels = {0};
   compute_choice_tell(b->local.compute, &kernels);
@@ -183,8 +185,8 @@ static void write_json(const struct bench *b, struct buf *out) {
 static void write_text(const struct bench *b, struct buf *out) {
   struct buf kernels = {0};
   compute_choice_tell(b->local.compute, &kernels);
-  buf_printf(out, "%s %s, compute %s (%s), %d threads; this machine reads %.1f GB/s, the integer kernel peaks at %.0f GOP/s\n",
-             b->local.info->architecture, b->local.info->quantization, b->args->compute, kernels.data, pool_threads(b->local.pool),
+  buf_printf(out, "%s %s, compute %s, KV %s (%s), %d threads; this machine reads %.1f GB/s, the integer kernel peaks at %.0f GOP/s\n",
+             b->local.info->architecture, b->local.info->quantization, b->args->compute, b->args->kv, kernels.data, pool_threads(b->local.pool),
              b->bandwidth * 1e-9, b->dot_peak * 1e-9);
   buf_free(&kernels);
   if (b->local.info->task == MODEL_EMBED) {
@@ -204,6 +206,7 @@ static int run(const struct options *o) {
   struct local_options local = {.model = o->operands[0],
                                 .models_dir = b.args->models_dir,
                                 .compute = b.args->compute,
+                                .kv = b.args->kv,
                                 .kernels = b.args->kernels,
                                 .threads = (int)b.args->threads,
                                 .speculation = ENGINE_SPECULATE_OFF};

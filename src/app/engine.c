@@ -25,7 +25,7 @@
 
 struct engine_args {
   int64_t fd, threads, kv_mib;
-  const char *compute, *speculate, *log_level, *log_format, *kept_dir, *kernels, *kernel_record;
+  const char *compute, *kv, *speculate, *log_level, *log_format, *kept_dir, *kernels, *kernel_record;
 };
 
 static const struct options_row rows[] = {
@@ -51,6 +51,12 @@ static const struct options_row rows[] = {
      .fallback = "fast",
      .choices = COMPUTE_MODE_CHOICES,
      .help = "How models compute."},
+    {.name = "kv",
+     OPTION_STRING_TO(struct engine_args, kv),
+     .metavar = "TYPE",
+     .fallback = "f16",
+     .choices = KV_TYPE_CHOICES,
+     .help = "What keys and values are held in."},
     {.name = "kernels",
      OPTION_STRING_TO(struct engine_args, kernels),
      .metavar = "NAME",
@@ -110,6 +116,7 @@ struct loaded {
 
 struct host {
   struct compute *compute;
+  enum kv_type kv;
   const char *kernel_record; /* NULL: the kernels are not chosen by measurement */
   const char *kept_dir;
   enum engine_speculation speculation;
@@ -224,8 +231,11 @@ static void packer_destroy(struct compute *packer) {
 
 static struct model *load_weights(struct host *h, struct engine_job *job, const struct file_model *file, const char *kept_dir,
                                   struct compute *packer) {
-  struct model_options options = {
-      .kept_dir = kept_dir, .packer = packer, .cancelled = &job->cancelled, .reserved_bytes = atomic_load(&h->kv_unheld) + mapped_bytes(h)};
+  struct model_options options = {.kv = h->kv,
+                                  .kept_dir = kept_dir,
+                                  .packer = packer,
+                                  .cancelled = &job->cancelled,
+                                  .reserved_bytes = atomic_load(&h->kv_unheld) + mapped_bytes(h)};
   return model_load(file, h->compute, &options, &job->error);
 }
 
@@ -395,8 +405,8 @@ static void tell_kernels(const struct host *h, const char *mode) {
   const char *source = h->kernel_record ? variants_read(h->compute, h->kernel_record) ? "as recorded" : "to be measured" : "as asked for";
   struct buf kernels = {0};
   compute_choice_tell(h->compute, &kernels);
-  log_line(LOG_INFO, "engine", "Computing with %d threads, mode %s, kernels %s (%s).", pool_threads(compute_pool(h->compute)), mode,
-           kernels.data, source);
+  log_line(LOG_INFO, "engine", "Computing with %d threads, mode %s, KV in %s, kernels %s (%s).", pool_threads(compute_pool(h->compute)),
+           mode, kv_type_name(h->kv), kernels.data, source);
   buf_free(&kernels);
 }
 
@@ -405,6 +415,7 @@ static int run_host(struct host *h, const struct engine_args *a, struct error *e
   if (!pool) return -1;
   int result = -1;
   h->compute = variants_compute((enum compute_mode)compute_mode_parse(a->compute), pool, a->kernels, err);
+  h->kv = (enum kv_type)kv_type_parse(a->kv);
   if (h->compute) {
     if (strcmp(a->kernels, "auto") == 0) h->kernel_record = a->kernel_record;
     tell_kernels(h, a->compute);

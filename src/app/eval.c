@@ -1,5 +1,5 @@
-/* eval: `plinth eval` states what a compute mode costs against fp32 on the same weights. SPDX-License-Identifier: Apache-2.0
- * compare.h says how it is counted: p is of --against and q of --compute. */
+/* eval: `plinth eval` states what a compute mode, or KV in 8 bits, costs against fp32 on the same weights. SPDX-License-Identifier: Apache-2.0
+ * compare.h says how it is counted: p is of --against, with the KV of that mode, and q of --compute and --kv. */
 #include "app/app.h"
 #include "app/input.h"
 #include "app/compare.h"
@@ -9,7 +9,7 @@
 enum { TEXT_BYTES_MAX = 64 << 20 };
 
 struct eval_args {
-  const char *models_dir, *text, *compute, *against;
+  const char *models_dir, *text, *compute, *kv, *against;
   int64_t threads;
   bool json;
 };
@@ -22,12 +22,13 @@ static const struct options_row rows[] = {
      .fallback = "fast",
      .choices = COMPUTE_MODE_CHOICES,
      .help = "The compute mode to measure."},
+    OPTIONS_KV_ROW(struct eval_args, kv),
     {.name = "against",
      OPTION_STRING_TO(struct eval_args, against),
      .metavar = "MODE",
      .fallback = "f32",
      .choices = COMPUTE_MODE_CHOICES,
-     .help = "The mode to compare with."},
+     .help = "The mode to compare with, whose KV is not in 8 bits."},
     OPTIONS_THREADS_ROW(struct eval_args, threads),
     PATHS_MODELS_DIR_ROW(struct eval_args, models_dir, PATHS_SOUGHT),
     {.name = "json", OPTION_BOOL_TO(struct eval_args, json), .help = "Print one JSON object."},
@@ -39,6 +40,7 @@ static int print_result(const struct eval_args *a, const struct compare_result *
     struct jsonw w = {.out = &out};
     jsonw_object_begin(&w);
     jsonw_key_cstr(&w, "compute", a->compute);
+    jsonw_key_cstr(&w, "kv", a->kv);
     jsonw_key_cstr(&w, "against", a->against);
     jsonw_key_cstr(&w, "isa", isa);
     compare_write(&w, r);
@@ -47,8 +49,8 @@ static int print_result(const struct eval_args *a, const struct compare_result *
   } else {
     buf_printf(
         &out,
-        "%s against %s on %zu tokens: mean KL %.6f (median %.6f, 99 %% %.6f, max %.6f), top-1 %.2f %%, perplexity %.4f against %.4f\n",
-        a->compute, a->against, r->tokens, r->kl_mean, r->kl_median, r->kl_p99, r->kl_max, 100 * r->top1, r->perplexity,
+        "%s with KV in %s against %s on %zu tokens: mean KL %.6f (median %.6f, 99 %% %.6f, max %.6f), top-1 %.2f %%, perplexity %.4f against %.4f\n",
+        a->compute, a->kv, a->against, r->tokens, r->kl_mean, r->kl_median, r->kl_p99, r->kl_max, 100 * r->top1, r->perplexity,
         r->perplexity_base);
   }
   int code = app_print(&out);
@@ -67,8 +69,9 @@ static int encode_text(struct compare_side *s, const struct eval_args *a, struct
   return result;
 }
 
-static int open_side(struct compare_side *s, const struct eval_args *a, const char *model, const char *mode, struct error *err) {
-  struct local_options o = {.model = model, .models_dir = a->models_dir, .compute = mode, .threads = (int)a->threads};
+static int open_side(struct compare_side *s, const struct eval_args *a, const char *model, const char *mode, const char *kv,
+                     struct error *err) {
+  struct local_options o = {.model = model, .models_dir = a->models_dir, .compute = mode, .kv = kv, .threads = (int)a->threads};
   return compare_open(s, &o, err);
 }
 
@@ -77,7 +80,7 @@ static int measure(const struct eval_args *a, const char *model, struct error *e
   struct ids ids = {0};
   struct compare_result r;
   int code = -1;
-  if (open_side(&p, a, model, a->against, err) == 0 && open_side(&q, a, model, a->compute, err) == 0 &&
+  if (open_side(&p, a, model, a->against, NULL, err) == 0 && open_side(&q, a, model, a->compute, a->kv, err) == 0 &&
       encode_text(&p, a, &ids, err) == 0 && compare_run(&p, &q, &ids, &r, err) == 0)
     code = print_result(a, &r, compute_isa_name(q.local.compute));
   ids_free(&ids);

@@ -12,7 +12,7 @@ struct inspect_args {
   bool json, tensors, plan;
   double memory_gib;
   int64_t plan_tokens;
-  const char *models_dir;
+  const char *models_dir, *kv;
 };
 
 static const struct options_row rows[] = {
@@ -39,6 +39,7 @@ static const struct options_row rows[] = {
      .min = 0,
      .max = 1 << 30,
      .help = "With --plan: the tokens whose keys and values are held at once."},
+    OPTIONS_KV_ROW(struct inspect_args, kv),
     PATHS_MODELS_DIR_ROW(struct inspect_args, models_dir, PATHS_SOUGHT),
 };
 
@@ -112,14 +113,16 @@ static void add_memory(struct buf *out, const struct about *a) {
   label(out, "memory");
   buf_add_cstr(out, "weights ");
   about_add_bytes(out, a->packed_bytes);
-  if (a->info.kv_bytes_per_token) {
+  if (a->kv_bytes_per_token) {
     buf_add_cstr(out, ", KV ");
-    about_add_bytes(out, 1000 * a->info.kv_bytes_per_token);
+    about_add_bytes(out, 1000 * a->kv_bytes_per_token);
     buf_add_cstr(out, " for 1,000 tokens; at least ");
     about_add_bytes(out, a->packed_bytes + a->context_kv_bytes);
     buf_add_cstr(out, " with one full context");
   }
-  buf_add_cstr(out, " (compute mode fast)\n");
+  buf_add_cstr(out, " (compute mode fast");
+  if (a->kv_bytes_per_token) buf_printf(out, ", KV in %s", kv_type_name(a->kv));
+  buf_add_cstr(out, ")\n");
 }
 
 static void add_known(struct buf *out, const struct about *a) {
@@ -216,8 +219,9 @@ static void write_known(struct jsonw *w, const struct about *a) {
   jsonw_key(w, "memory");
   jsonw_object_begin(w);
   jsonw_key_cstr(w, "compute", compute_mode_name(COMPUTE_FAST));
+  jsonw_key_cstr(w, "kv", kv_type_name(a->kv));
   jsonw_key_int(w, "weight_bytes", json_count(a->packed_bytes));
-  jsonw_key_int(w, "kv_bytes_per_token", json_count(i->kv_bytes_per_token));
+  jsonw_key_int(w, "kv_bytes_per_token", json_count(a->kv_bytes_per_token));
   jsonw_key_int(w, "full_context_kv_bytes", json_count(a->context_kv_bytes));
   jsonw_object_end(w);
 }
@@ -287,7 +291,7 @@ static void add_json(struct buf *out, const struct about *a, bool tensors, const
 }
 
 static int run_plan(const struct inspect_args *args, const char *model) {
-  struct plan_options o = {.memory_gib = args->memory_gib, .context_tokens = (size_t)args->plan_tokens, .json = args->json};
+  struct plan_options o = {.memory_gib = args->memory_gib, .context_tokens = (size_t)args->plan_tokens, .kv = (enum kv_type)kv_type_parse(args->kv), .json = args->json};
   struct error err = {0};
   struct buf text = {0};
   char *path = paths_find_model(args->models_dir, model, &err);
@@ -303,7 +307,7 @@ static int run(const struct options *o) {
   struct error err = {0};
   struct about a;
   char *path = paths_find_model(args->models_dir, o->operands[0], &err);
-  int opened = path ? about_open(&a, path, &err) : -1;
+  int opened = path ? about_open(&a, path, (enum kv_type)kv_type_parse(args->kv), &err) : -1;
   if (opened < 0) {
     free(path);
     return app_fail(&err);

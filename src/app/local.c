@@ -24,7 +24,9 @@ static struct compute *open_compute(enum compute_mode mode, struct pool *pool, c
 static int load(struct local *l, const struct file_model *file, const struct local_options *o, struct error *err) {
   int mode = compute_mode_parse(o->compute);
   if (mode < 0) return error_set(err, ERROR_INVALID, "There is no compute mode \"%s\"; use fast or f32.", o->compute);
-  struct model_options options = {.rows_max = o->rows_max, .out_rows_max = o->out_rows_max};
+  int kv = o->kv ? kv_type_parse(o->kv) : KV_F16;
+  if (kv < 0) return error_set(err, ERROR_INVALID, "There is no type of keys and values \"%s\"; use f16 or q8.", o->kv);
+  struct model_options options = {.rows_max = o->rows_max, .out_rows_max = o->out_rows_max, .kv = (enum kv_type)kv};
   if (!(l->pool = pool_create(o->threads, err)) || !(l->compute = open_compute((enum compute_mode)mode, l->pool, o->kernels, err)) ||
       !(l->model = model_load(file, l->compute, &options, err)) || !(l->tokenizer = tokenizer_open(file, err)))
     return -1;

@@ -8,6 +8,7 @@ struct local_options {
   const char *model;             /* FILE, DIR or the name of an installed model; an adapter brings the base beside it */
   const char *models_dir;        /* NULL: the default folder */
   const char *compute;           /* a name of compute_mode_name */
+  const char *kv;                /* a name of kv_type_name; NULL: f16 */
   const char *kernels;           /* a name of VARIANTS_CHOICES; NULL: auto */
   int threads;                   /* 0: the cores that may be used */
   size_t rows_max, out_rows_max; /* 0: the model's defaults */

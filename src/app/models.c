@@ -91,7 +91,7 @@ static void read_entry(struct entry *e, const struct paths_models *models, size_
                (i + 1 < models->n && strcmp(e->model->name, models->items[i + 1].name) == 0);
   if (read_adapter(e)) {
     e->adapter = true;
-  } else if (about_open(&e->about, e->model->path, &e->broken) < 0) {
+  } else if (about_open(&e->about, e->model->path, KV_F16, &e->broken) < 0) {
     e->trouble = e->broken.message;
   } else if (twice) {
     error_set(&e->broken, ERROR_INVALID, "Another file or folder has the same name; rename one of them.");

@@ -210,9 +210,10 @@ static void add_text(struct buf *out, const struct plan *p) {
   buf_printf(out, "%s: %zu layers, ", i->architecture, i->n_layers);
   about_add_count(out, p->parameters);
   buf_add_cstr(out, " parameters");
-  if (i->kv_bytes_per_token) {
+  uint64_t per_token = model_kv_bytes_per_token(i, p->o->kv);
+  if (per_token) {
     buf_add_cstr(out, "; KV ");
-    about_add_bytes(out, 1000 * i->kv_bytes_per_token);
+    about_add_bytes(out, 1000 * per_token);
     buf_add_cstr(out, " for 1,000 tokens, ");
     about_add_bytes(out, p->kv);
     buf_add_cstr(out, " for ");
@@ -246,7 +247,8 @@ static void add_json(struct buf *out, const struct plan *p) {
   jsonw_key_cstr(&w, "architecture", p->c->info.architecture);
   jsonw_key_int(&w, "layers", (int64_t)p->c->info.n_layers);
   jsonw_key_int(&w, "parameters", json_count(p->parameters));
-  jsonw_key_int(&w, "kv_bytes_per_token", json_count(p->c->info.kv_bytes_per_token));
+  jsonw_key_cstr(&w, "kv", kv_type_name(p->o->kv));
+  jsonw_key_int(&w, "kv_bytes_per_token", json_count(model_kv_bytes_per_token(&p->c->info, p->o->kv)));
   jsonw_key_int(&w, "kv_tokens", json_count(p->tokens));
   jsonw_key_int(&w, "kv_bytes", json_count(p->kv));
   if (p->o->memory_gib > 0) jsonw_key_real(&w, "memory_gib", p->o->memory_gib);
@@ -260,23 +262,24 @@ static void add_json(struct buf *out, const struct plan *p) {
 }
 
 /* Of a sequence of so many tokens, in whole pages. */
-static uint64_t kv_bytes(const struct model_info *i, uint64_t tokens) {
+static uint64_t kv_bytes(const struct model_info *i, enum kv_type kv, uint64_t tokens) {
   uint64_t held = model_kv_positions(i, 0, tokens);
-  return times((held + KV_PAGE_TOKENS - 1) / KV_PAGE_TOKENS * KV_PAGE_TOKENS, i->kv_bytes_per_token);
+  return times((held + KV_PAGE_TOKENS - 1) / KV_PAGE_TOKENS * KV_PAGE_TOKENS, model_kv_bytes_per_token(i, kv));
 }
 
 /* A model that has no form in GGUF is told as it is stored, or as config.json says that it will be; why there are no other types is in `reason`. */
 static void add_stored_only(struct buf *out, const struct model_info *i, uint64_t memory_bytes, const struct plan_options *o,
                             const struct error *reason) {
   uint64_t tokens = o->context_tokens ? o->context_tokens : i->context_tokens;
-  uint64_t kv = kv_bytes(i, tokens);
+  uint64_t kv = kv_bytes(i, o->kv, tokens);
   if (o->json) {
     struct jsonw w = {.out = out};
     jsonw_object_begin(&w);
     jsonw_key_cstr(&w, "architecture", i->architecture);
     jsonw_key_int(&w, "layers", (int64_t)i->n_layers);
     jsonw_key_int(&w, "parameters", json_count(i->n_parameters));
-    jsonw_key_int(&w, "kv_bytes_per_token", json_count(i->kv_bytes_per_token));
+    jsonw_key_cstr(&w, "kv", kv_type_name(o->kv));
+    jsonw_key_int(&w, "kv_bytes_per_token", json_count(model_kv_bytes_per_token(i, o->kv)));
     jsonw_key_int(&w, "kv_tokens", json_count(tokens));
     jsonw_key_int(&w, "kv_bytes", json_count(kv));
     jsonw_key(&w, "types");
@@ -319,7 +322,7 @@ int plan_make(const char *path, const struct plan_options *o, struct buf *out, s
   if (result == 0) {
     struct plan p = {.c = &c, .o = o, .stored = !(outlined_only && checkpoint_method(c.checkpoint))};
     p.tokens = o->context_tokens ? o->context_tokens : c.info.context_tokens;
-    p.kv = kv_bytes(&c.info, p.tokens);
+    p.kv = kv_bytes(&c.info, o->kv, p.tokens);
     for (size_t i = 0; i < c.n_tensors; i++)
       if (!c.tensors[i].values) p.parameters = added(p.parameters, elements(&c.tensors[i]));
     if (o->json) add_json(out, &p);

@@ -4,10 +4,12 @@
 #include "base/buf.h"
 #include "base/error.h"
 #include "file/file.h"
+#include "tensor/tensor.h"
 
 struct plan_options {
   double memory_gib;     /* of one node; 0: nodes are not counted */
   size_t context_tokens; /* of KV; 0: one full context */
+  enum kv_type kv;
   bool json;
 };
 

@@ -30,7 +30,7 @@
 #include "tensor/tensor.h"
 
 struct serve_args {
-  const char *host, *data_dir, *models_dir, *weight_cache, *compute, *kernels, *speculate, *log_level, *log_format;
+  const char *host, *data_dir, *models_dir, *weight_cache, *compute, *kv, *kernels, *speculate, *log_level, *log_format;
   int64_t port, threads, kv_mib, drain_s, request_timeout_s, stall_s;
   bool no_auth, show_token, metrics_vllm;
   struct options_list cors_origins, drafts;
@@ -97,6 +97,14 @@ static const struct options_row rows[] = {
      .key = "compute",
      .choices = COMPUTE_MODE_CHOICES,
      .help = "fast: integer dot products with 8-bit activations. precise: with 16-bit ones. f32: everything in fp32, for comparison."},
+    {.name = "kv",
+     TO_STRING(kv),
+     .metavar = "TYPE",
+     .fallback = "f16",
+     .env = "PLINTH_KV",
+     .key = "kv",
+     .choices = KV_TYPE_CHOICES,
+     .help = OPTIONS_KV_HELP},
     {.name = "kernels",
      TO_STRING(kernels),
      .metavar = "NAME",
@@ -365,7 +373,9 @@ static int open_serving(struct server *v, const struct paths_models *models, str
   const char *cache = v->cache_dir = weight_cache_dir(v);
   char *record = fs_join(v->data_dir, "cache");
   if (cache) weight_cache_tidy(cache, models);
-  const char *const engine_args[] = {"--kernels",
+  const char *const engine_args[] = {"--kv",
+                                     a->kv,
+                                     "--kernels",
                                      a->kernels,
                                      "--kernel-record",
                                      record,

@@ -10,6 +10,7 @@ struct model {
   const struct model_arch *arch;
   struct model_info info;
   struct compute *compute; /* borrowed */
+  enum kv_type kv;
   size_t rows_max, out_rows_max;
   size_t weight_bytes; /* in memory */
   size_t stream_bytes; /* read to decode one token */

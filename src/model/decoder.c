@@ -25,7 +25,6 @@ int decoder_check_sizes(const struct config *c, struct model_info *info, bool ro
     return error_set(err, ERROR_UNSUPPORTED, "%s: a width of %zu is too small for %zu heads.", path, info->n_embd, info->n_heads);
   if (rotates && info->head_dim % 2)
     return error_set(err, ERROR_UNSUPPORTED, "%s: the head size is %zu, but rotary positions need an even one.", path, info->head_dim);
-  info->kv_bytes_per_token = 2 * info->n_layers * info->n_kv_heads * info->head_dim * sizeof(uint16_t);
   return 0;
 }
 

@@ -133,6 +133,11 @@ uint64_t model_kv_positions(const struct model_info *info, size_t rows_max, uint
   return info->window_tokens && held < n_tokens ? held : n_tokens;
 }
 
+uint64_t model_kv_bytes_per_token(const struct model_info *info, enum kv_type type) {
+  if (info->task != MODEL_GENERATE) return 0;
+  return 2 * (uint64_t)info->n_layers * info->n_kv_heads * kv_row_bytes(kv_type_dtype(type, COMPUTE_FAST), info->head_dim);
+}
+
 struct model *model_load(const struct file_model *file, struct compute *c, const struct model_options *options, struct error *err) {
   const struct model_arch *arch = model__arch(file, err);
   struct model_info info;
@@ -156,6 +161,7 @@ struct model *model_load(const struct file_model *file, struct compute *c, const
   m->arch = arch;
   m->info = info;
   m->compute = c;
+  m->kv = filled.kv;
   m->rows_max = filled.rows_max;
   m->out_rows_max = filled.out_rows_max;
   return m;
@@ -189,8 +195,7 @@ double model_operations(const struct model *m, size_t n_rows, size_t n_out_rows)
 }
 
 struct kv_layout model_kv_layout(const struct model *m) {
-  enum dtype dtype = compute_mode_of(m->compute) == COMPUTE_F32 ? DTYPE_F32 : DTYPE_F16;
-  return kv_layout_make(m->info.n_layers, m->info.n_kv_heads, m->info.head_dim, dtype);
+  return kv_layout_make(m->info.n_layers, m->info.n_kv_heads, m->info.head_dim, kv_type_dtype(m->kv, compute_mode_of(m->compute)));
 }
 
 void model_forward(struct model *m, const struct model_batch *batch) {

@@ -30,7 +30,6 @@ struct model_info {
   char quantization[32];       /* "Q4_1" : the type that holds most of the bytes */
   uint64_t weight_bytes;       /* tensors as stored */
   bool tied_head;              /* the output head is the embedding */
-  uint64_t kv_bytes_per_token; /* under COMPUTE_FAST; 0 for encoders */
   enum model_pooling pooling;  /* MODEL_EMBED */
   bool normalize;              /* MODEL_EMBED: unit L2 */
   double norm_epsilon;         /* as the file says it, or what transformers takes where config.json is silent */
@@ -86,6 +85,7 @@ struct kept;
 struct model_options {
   size_t rows_max;      /* most rows of one forward pass; 0: 512 */
   size_t out_rows_max;  /* most rows with logits in one pass; 0: 64 */
+  enum kv_type kv;      /* what keys and values are held in; encoders hold none */
   const char *kept_dir; /* folder of this model's own for packed weights, written in the background for the next load; NULL: none */
   /* A model may be loaded by one thread while another drives forward passes on the same compute: */
   struct compute *packer;       /* unpacks and packs, with a pool of its own and the same mode; NULL: the model's own */
@@ -97,6 +97,9 @@ struct model_options {
 /* Positions whose keys and values a sequence of so many tokens needs at once, at most: with a sliding window those of the window and of one
  * pass of rows_max rows (0: 512), in whole pages; what lies before them is never read again. */
 uint64_t model_kv_positions(const struct model_info *info, size_t rows_max, uint64_t n_tokens);
+
+/* Of one of these positions, but under COMPUTE_F32; 0 for encoders. */
+uint64_t model_kv_bytes_per_token(const struct model_info *info, enum kv_type type);
 
 /* Loads and repacks the weights. The file may be closed afterwards. */
 struct model *model_load(const struct file_model *file, struct compute *c, const struct model_options *options, struct error *err);

@@ -1,9 +1,24 @@
 /* kv: KV pages: layout, stores and attention over them. SPDX-License-Identifier: Apache-2.0 */
 #include <assert.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/mem.h"
 #include "tensor/compute.h"
+
+static const char *const type_names[] = {[KV_F16] = "f16", [KV_Q8] = "q8"};
+
+int kv_type_parse(const char *name) {
+  for (int i = 0; i < KV_TYPES; i++)
+    if (strcmp(name, type_names[i]) == 0) return i;
+  return -1;
+}
+
+const char *kv_type_name(enum kv_type type) { return type_names[type]; }
+
+enum dtype kv_type_dtype(enum kv_type type, enum compute_mode mode) {
+  return type == KV_Q8 ? DTYPE_Q8_0 : mode == COMPUTE_F32 ? DTYPE_F32 : DTYPE_F16;
+}
 
 size_t kv_row_bytes(enum dtype dtype, size_t n) {
   assert(dtype == DTYPE_F32 || dtype == DTYPE_F16 || dtype == DTYPE_Q8_0);

@@ -191,6 +191,17 @@ struct kv_layout {
   size_t layer_bytes; /* of one layer within a page */
   size_t page_bytes;  /* a multiple of 64 */
 };
+/* What users choose: a contract about bits of its own (doc/design/compute.md). */
+enum kv_type {
+  KV_F16, /* DTYPE_F16; under COMPUTE_F32 DTYPE_F32 */
+  KV_Q8,  /* DTYPE_Q8_0 */
+  KV_TYPES,
+};
+#define KV_TYPE_CHOICES "f16|q8" /* their names, as options list them */
+int kv_type_parse(const char *name); /* -1 for another name */
+const char *kv_type_name(enum kv_type type);
+enum dtype kv_type_dtype(enum kv_type type, enum compute_mode mode);
+
 /* Bytes of n values of a kv head at one position, with their scales. */
 size_t kv_row_bytes(enum dtype dtype, size_t n);
 struct kv_layout kv_layout_make(size_t n_layers, size_t n_kv_heads, size_t head_dim, enum dtype dtype);

@@ -307,7 +307,7 @@ static void inspect_tells_sizes_without_loading(void **state) {
   assert_int_equal(info.n_layers, 2);
   assert_int_equal(info.n_vocab, 90);
   assert_int_equal(info.context_tokens, 256);
-  assert_int_equal(info.kv_bytes_per_token, 2 * 2 * 2 * 16 * 2);
+  assert_int_equal(model_kv_bytes_per_token(&info, KV_F16), 2 * 2 * 2 * 16 * 2);
   assert_string_equal(info.quantization, "F32");
   file_model_close(file);
   buf_free(&path);
@@ -418,14 +418,14 @@ static void a_70b_and_a_405b_shape_are_planned(void **state) {
            "\"num_attention_heads\":64,\"num_key_value_heads\":8,\"max_position_embeddings\":131072,\"rope_theta\":500000.0}");
   assert_int_equal(info.n_parameters, 70553706496u);
   assert_int_equal(s.planned_bytes, packed_bytes(s.parameters - s.in_vectors) + 4 * s.in_vectors);
-  assert_int_equal(info.kv_bytes_per_token, 327680);
+  assert_int_equal(model_kv_bytes_per_token(&info, KV_F16), 327680);
   add_llama(&t, 126, 16384, 1024, 53248, 128256, 0);
   info = plan(&t,
               "{\"model_type\":\"llama\",\"hidden_size\":16384,\"intermediate_size\":53248,\"num_hidden_layers\":126,"
               "\"num_attention_heads\":128,\"num_key_value_heads\":8,\"max_position_embeddings\":131072,\"rope_theta\":500000.0}");
   assert_int_equal(info.n_parameters, 405853388800u);
   assert_int_equal(t.planned_bytes, packed_bytes(t.parameters - t.in_vectors) + 4 * t.in_vectors);
-  assert_int_equal(info.kv_bytes_per_token, 516096);
+  assert_int_equal(model_kv_bytes_per_token(&info, KV_F16), 516096);
 }
 
 /* As transformers 5 takes a file whose config.json says tied. */
@@ -467,14 +467,14 @@ static void mixtral_shapes_are_planned(void **state) {
   /* Routers are kept as fp32, in panels of 16 rows. */
   uint64_t routers = 32 * 8 * 4096;
   assert_int_equal(s.planned_bytes, packed_bytes(s.parameters - routers - s.in_vectors) + 4 * s.in_vectors + 8 * routers);
-  assert_int_equal(info.kv_bytes_per_token, 131072);
+  assert_int_equal(model_kv_bytes_per_token(&info, KV_F16), 131072);
   add_llama(&t, 56, 6144, 1024, 16384, 32768, 8);
   info = plan(&t,
               "{\"model_type\":\"mixtral\",\"hidden_size\":6144,\"intermediate_size\":16384,\"num_hidden_layers\":56,"
               "\"num_attention_heads\":48,\"num_key_value_heads\":8,\"max_position_embeddings\":65536,"
               "\"num_local_experts\":8,\"num_experts_per_tok\":2}");
   assert_int_equal(info.n_parameters, 140630071296u);
-  assert_int_equal(info.kv_bytes_per_token, 229376);
+  assert_int_equal(model_kv_bytes_per_token(&info, KV_F16), 229376);
 }
 
 static void the_dbrx_shape_is_planned(void **state) {
@@ -501,7 +501,7 @@ static void the_dbrx_shape_is_planned(void **state) {
   assert_int_equal(info.n_parameters, 131596523520u);
   uint64_t routers = (uint64_t)L * E * D;
   assert_int_equal(s.planned_bytes, packed_bytes(s.parameters - routers - s.in_vectors) + 4 * s.in_vectors + 4 * routers);
-  assert_int_equal(info.kv_bytes_per_token, 163840);
+  assert_int_equal(model_kv_bytes_per_token(&info, KV_F16), 163840);
   assert_int_equal(info.n_experts_used, 4);
 }
 
