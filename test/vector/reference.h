@@ -34,15 +34,15 @@ static inline struct js *reference_cases(const char *folder) {
 }
 
 /* path: the checkpoint, a folder or a file. */
-static inline struct reference reference_open(const char *folder, const char *path, enum compute_mode mode, unsigned isa_mask,
-                                              int threads) {
+static inline struct reference reference_open(const char *folder, const char *path, enum compute_mode mode, enum kv_type kv,
+                                              unsigned isa_mask, int threads) {
   struct error err;
   struct reference r = {.cases = reference_cases(folder)};
   struct file_model *file = file_model_open(path, &err);
   if (!file) fail_msg("%s", err.message);
   r.pool = pool_create(threads, &err);
   r.compute = compute_create(mode, r.pool, isa_mask, &err);
-  r.model = model_load(file, r.compute, NULL, &err);
+  r.model = model_load(file, r.compute, &(struct model_options){.kv = kv}, &err);
   if (!r.model || model_memory(file, model_info(r.model), mode, &r.planned_bytes, &err) < 0) fail_msg("%s", err.message);
   file_model_close(file);
   return r;

@@ -106,6 +106,14 @@ static void big_models_are_planned_from_their_configuration(void **state) {
   }
 }
 
+static void keys_and_values_in_8_bits_are_planned_with_their_scales(void **state) {
+  (void)state;
+  struct js *plan = plan_of_config(published[0].config, "--kv q8 --plan-tokens 8192");
+  assert_int_equal(member(plan, "kv_bytes_per_token"), 131072 / 16 * 17 / 2); /* 8.5 bits instead of 16 */
+  assert_int_equal(member(plan, "kv_bytes"), 8192ll * 131072 / 16 * 17 / 2);
+  js_free(plan);
+}
+
 static void nodes_are_filled_with_whole_layers(void **state) {
   (void)state;
   struct js *plan = plan_of_config(published[1].config, "--memory-gib 64 --plan-tokens 8192");
@@ -219,6 +227,7 @@ int main(int argc, char **argv) {
   vectors = argc > 1 ? argv[1] : "test/vector";
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(big_models_are_planned_from_their_configuration),
+      cmocka_unit_test(keys_and_values_in_8_bits_are_planned_with_their_scales),
       cmocka_unit_test(nodes_are_filled_with_whole_layers),
       cmocka_unit_test(plans_of_configuration_and_weights_are_the_same),
       cmocka_unit_test(a_model_without_a_form_in_gguf_is_planned_as_stored),

@@ -24,6 +24,7 @@ struct rig {
 
 struct rig_options {
   enum compute_mode mode;
+  enum kv_type kv;
   int threads;
   unsigned isa;
   size_t pages, prefill_rows_max, rows_max;
@@ -44,11 +45,11 @@ static struct slice token_text(void *ctx, int32_t id) {
   return slice_make(letters + id % 26, 1);
 }
 
-static struct model *load(const char *from, struct compute *compute, size_t rows_max) {
+static struct model *load(const char *from, struct compute *compute, size_t rows_max, enum kv_type kv) {
   struct error err;
   struct file_model *file = file_model_open(from, &err);
   if (!file) fail_msg("%s", err.message);
-  struct model *m = model_load(file, compute, &(struct model_options){.rows_max = rows_max}, &err);
+  struct model *m = model_load(file, compute, &(struct model_options){.rows_max = rows_max, .kv = kv}, &err);
   if (!m) fail_msg("%s", err.message);
   file_model_close(file);
   return m;
@@ -59,8 +60,8 @@ static struct rig rig_open(struct rig_options o) {
   struct rig r = {0};
   r.pool = pool_create(o.threads ? o.threads : 2, &err);
   r.compute = compute_create(o.mode, r.pool, o.isa ? o.isa : COMPUTE_ISA_ALL, &err);
-  r.model = load(o.windowed ? windowed_path : path, r.compute, o.rows_max);
-  if (o.draft) r.draft = load(o.draft == DRAFT_SELF ? path : o.draft == DRAFT_LIKE ? like_path : other_path, r.compute, 0);
+  r.model = load(o.windowed ? windowed_path : path, r.compute, o.rows_max, o.kv);
+  if (o.draft) r.draft = load(o.draft == DRAFT_SELF ? path : o.draft == DRAFT_LIKE ? like_path : other_path, r.compute, 0, o.kv);
   struct kv_layout kv = model_kv_layout(r.model);
   struct engine_config config = {.model = r.model,
                                  .kv_bytes_max = (o.pages ? o.pages : 400) * kv.page_bytes * (o.draft ? 2 : 1),
@@ -194,8 +195,8 @@ static void same(const struct outcome *a, const struct outcome *b) { same_of(a, 
 
 /* ---- the same bits ---- */
 
-static void check_same_bits(enum compute_mode mode) {
-  struct outcome *alone = run_alone((struct rig_options){.mode = mode});
+static void check_same_bits(enum compute_mode mode, enum kv_type kv) {
+  struct outcome *alone = run_alone((struct rig_options){.mode = mode, .kv = kv});
   const struct rig_options others[] = {
       {.mode = mode},
       {.mode = mode, .speculation = ENGINE_SPECULATE_ALWAYS},
@@ -209,7 +210,9 @@ static void check_same_bits(enum compute_mode mode) {
       {.mode = mode, .isa = COMPUTE_ISA_REF | COMPUTE_ISA_AVX2 | COMPUTE_ISA_NEON},
   };
   for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
-    struct outcome *other = run_all(others[i], NULL);
+    struct rig_options o = others[i];
+    o.kv = kv;
+    struct outcome *other = run_all(o, NULL);
     same(alone, other);
     free(other);
   }
@@ -218,25 +221,29 @@ static void check_same_bits(enum compute_mode mode) {
 
 static void fast_gives_the_same_bits_alone_in_a_batch_in_chunks_with_any_threads_instructions_prefixes_and_drafts(void **state) {
   (void)state;
-  check_same_bits(COMPUTE_FAST);
+  check_same_bits(COMPUTE_FAST, KV_F16);
 }
 
 static void precise_gives_the_same_bits_alone_in_a_batch_in_chunks_with_any_threads_instructions_prefixes_and_drafts(void **state) {
   (void)state;
-  check_same_bits(COMPUTE_PRECISE);
+  check_same_bits(COMPUTE_PRECISE, KV_F16);
 }
 
 static void f32_gives_the_same_bits_alone_in_a_batch_in_chunks_with_any_threads_instructions_prefixes_and_drafts(void **state) {
   (void)state;
-  check_same_bits(COMPUTE_F32);
+  check_same_bits(COMPUTE_F32, KV_F16);
 }
 
-static void a_preempted_sequence_is_recomputed_with_the_same_result(void **state) {
+static void q8_gives_the_same_bits_alone_in_a_batch_in_chunks_with_any_threads_instructions_prefixes_and_drafts(void **state) {
   (void)state;
-  struct outcome *alone = run_alone((struct rig_options){.mode = COMPUTE_FAST});
+  check_same_bits(COMPUTE_FAST, KV_Q8);
+}
+
+static void check_preemption(enum kv_type kv) {
+  struct outcome *alone = run_alone((struct rig_options){.mode = COMPUTE_FAST, .kv = kv});
   for (int drafts = 0; drafts < 2; drafts++) {
     struct engine_stats stats;
-    struct rig_options options = {.mode = COMPUTE_FAST, .pages = PAGES_MIN + 2};
+    struct rig_options options = {.mode = COMPUTE_FAST, .kv = kv, .pages = PAGES_MIN + 2};
     options.speculation = drafts ? ENGINE_SPECULATE_ALWAYS : ENGINE_SPECULATE_OFF;
     struct outcome *tight = run_all(options, &stats);
     assert_true(stats.preemptions > 0);
@@ -244,6 +251,12 @@ static void a_preempted_sequence_is_recomputed_with_the_same_result(void **state
     free(tight);
   }
   free(alone);
+}
+
+static void a_preempted_sequence_is_recomputed_with_the_same_result(void **state) {
+  (void)state;
+  check_preemption(KV_F16);
+  check_preemption(KV_Q8);
 }
 
 /* What the suite above would not show if it never happened. */
@@ -261,9 +274,8 @@ static void prefixes_are_hit_and_drafts_accepted_in_these_comparisons(void **sta
 /* Few enough that it guesses for all that decode. */
 enum { DRAFTED = 13 };
 
-static void a_draft_model_changes_no_bit_however_well_it_guesses(void **state) {
-  (void)state;
-  struct outcome *alone = run_alone((struct rig_options){.mode = COMPUTE_FAST});
+static void check_draft_models(enum kv_type kv) {
+  struct outcome *alone = run_alone((struct rig_options){.mode = COMPUTE_FAST, .kv = kv});
   const struct rig_options others[] = {
       {.speculation = ENGINE_SPECULATE_ALWAYS},
       {.speculation = ENGINE_SPECULATE_ALWAYS, .n = DRAFTED},
@@ -278,6 +290,7 @@ static void a_draft_model_changes_no_bit_however_well_it_guesses(void **state) {
       struct rig_options o = others[i];
       struct engine_stats stats;
       o.mode = COMPUTE_FAST;
+      o.kv = kv;
       o.draft = draft;
       struct outcome *other = run_all(o, &stats);
       same_of(alone, other, o.n ? o.n : SEQUENCES);
@@ -287,6 +300,12 @@ static void a_draft_model_changes_no_bit_however_well_it_guesses(void **state) {
     }
   }
   free(alone);
+}
+
+static void a_draft_model_changes_no_bit_however_well_it_guesses(void **state) {
+  (void)state;
+  check_draft_models(KV_F16);
+  check_draft_models(KV_Q8);
 }
 
 static double share_accepted(int draft, bool warm) {
@@ -342,7 +361,7 @@ static void expect_no_draft(struct rig *rig, struct model *draft, struct model *
 static void a_draft_model_that_does_not_fit_is_refused_with_the_reason(void **state) {
   (void)state;
   struct rig rig = rig_open((struct rig_options){.mode = COMPUTE_FAST});
-  struct model *wider = load(wider_path, rig.compute, 0), *windowed = load(windowed_path, rig.compute, 0);
+  struct model *wider = load(wider_path, rig.compute, 0, KV_F16), *windowed = load(windowed_path, rig.compute, 0, KV_F16);
   expect_no_draft(&rig, wider, rig.model, "352 tokens and the model 320");
   expect_no_draft(&rig, rig.model, windowed, "sliding window of 40");
   model_free(wider);
@@ -830,6 +849,7 @@ int main(void) {
       cmocka_unit_test(fast_gives_the_same_bits_alone_in_a_batch_in_chunks_with_any_threads_instructions_prefixes_and_drafts),
       cmocka_unit_test(precise_gives_the_same_bits_alone_in_a_batch_in_chunks_with_any_threads_instructions_prefixes_and_drafts),
       cmocka_unit_test(f32_gives_the_same_bits_alone_in_a_batch_in_chunks_with_any_threads_instructions_prefixes_and_drafts),
+      cmocka_unit_test(q8_gives_the_same_bits_alone_in_a_batch_in_chunks_with_any_threads_instructions_prefixes_and_drafts),
       cmocka_unit_test(a_preempted_sequence_is_recomputed_with_the_same_result),
       cmocka_unit_test(prefixes_are_hit_and_drafts_accepted_in_these_comparisons),
       cmocka_unit_test(a_draft_model_changes_no_bit_however_well_it_guesses),

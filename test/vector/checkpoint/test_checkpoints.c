@@ -42,7 +42,7 @@ static float worst_error(const struct reference *c, float *last_logits) {
 static struct reference open_form(const char *name, enum compute_mode mode, unsigned isa) {
   struct buf folder = {0};
   buf_printf(&folder, "%s/%s", vectors, name);
-  struct reference c = reference_open(folder.data, folder.data, mode, isa, 2);
+  struct reference c = reference_open(folder.data, folder.data, mode, KV_F16, isa, 2);
   buf_free(&folder);
   return c;
 }

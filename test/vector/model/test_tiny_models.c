@@ -12,14 +12,19 @@ static const char *vectors;
 enum { CASES_MAX = 8 };
 
 /* file: within the folder, or NULL for the folder itself. */
-static struct reference open_checkpoint(const char *name, const char *file_name, enum compute_mode mode, unsigned isa_mask, int threads) {
+static struct reference open_kv(const char *name, const char *file_name, enum compute_mode mode, enum kv_type kv, unsigned isa_mask,
+                                int threads) {
   struct buf folder = {0}, path = {0};
   buf_printf(&folder, "%s/tiny/%s", vectors, name);
   buf_printf(&path, "%s/%s", folder.data, file_name ? file_name : "");
-  struct reference r = reference_open(folder.data, path.data, mode, isa_mask, threads);
+  struct reference r = reference_open(folder.data, path.data, mode, kv, isa_mask, threads);
   buf_free(&folder);
   buf_free(&path);
   return r;
+}
+
+static struct reference open_checkpoint(const char *name, const char *file_name, enum compute_mode mode, unsigned isa_mask, int threads) {
+  return open_kv(name, file_name, mode, KV_F16, isa_mask, threads);
 }
 
 /* One prompt of the cases, its pages and what came of it. */
@@ -136,14 +141,14 @@ static void check_both(const char *name, const char *gguf) {
 }
 
 /* Under fast, whatever the instruction set, the threads and the neighbours. */
-static void check_bits(const char *name, const char *file_name) {
+static void check_bits_of(const char *name, const char *file_name, enum kv_type kv) {
   static const unsigned masks[] = {COMPUTE_ISA_REF, COMPUTE_ISA_REF | COMPUTE_ISA_AVX2 | COMPUTE_ISA_NEON, COMPUTE_ISA_ALL};
-  struct reference truth = open_checkpoint(name, file_name, COMPUTE_FAST, COMPUTE_ISA_REF, 1);
+  struct reference truth = open_kv(name, file_name, COMPUTE_FAST, kv, COMPUTE_ISA_REF, 1);
   struct prompt expected[CASES_MAX], prompts[CASES_MAX];
   size_t n = read_prompts(&truth, expected), bytes = model_info(truth.model)->n_vocab * sizeof(float);
   run_alone(&truth, expected, n);
   for (size_t i = 0; i < sizeof masks / sizeof masks[0]; i++) {
-    struct reference c = open_checkpoint(name, file_name, COMPUTE_FAST, masks[i], 3);
+    struct reference c = open_kv(name, file_name, COMPUTE_FAST, kv, masks[i], 3);
     read_prompts(&c, prompts);
     for (int together = 0; together < 2; together++) {
       if (together) run_together(&c, prompts, n);
@@ -155,6 +160,27 @@ static void check_bits(const char *name, const char *file_name) {
   }
   free_prompts(expected, n);
   reference_close(&truth);
+}
+
+static void check_bits(const char *name, const char *file_name) {
+  for (int kv = 0; kv < KV_TYPES; kv++) check_bits_of(name, file_name, (enum kv_type)kv);
+}
+
+/* In fp32 but for keys and values in 8 bits: the last logits are off by no more than a small share of the largest. */
+static void check_q8_is_close(const char *name) {
+  struct reference c = open_kv(name, NULL, COMPUTE_F32, KV_Q8, COMPUTE_ISA_ALL, 2);
+  struct prompt prompts[CASES_MAX];
+  size_t n = read_prompts(&c, prompts), n_vocab = model_info(c.model)->n_vocab;
+  float worst = 0, largest = 0;
+  run_alone(&c, prompts, n);
+  for (size_t i = 0; i < n; i++) {
+    worst = fmaxf(worst, reference_difference(prompts[i].logits, js_get(js_at(c.cases, i), "logits")));
+    for (size_t k = 0; k < n_vocab; k++) largest = fmaxf(largest, fabsf(prompts[i].logits[k]));
+  }
+  print_message("%s, KV in q8: max abs error of logits %g of %g\n", name, (double)worst, (double)largest);
+  assert_true(worst > 1e-5f && worst <= largest * 0.06f);
+  free_prompts(prompts, n);
+  reference_close(&c);
 }
 
 static void check_encoder(const char *name) {
@@ -218,6 +244,12 @@ static void fast_gives_equal_bits_with_alibi(void **state) {
 
 static void fast_gives_equal_bits_with_a_window(void **state) { (void)state, check_bits("mistral-window-head-dim", NULL); }
 
+static void keys_and_values_in_8_bits_are_close_enough(void **state) {
+  (void)state;
+  static const char *const names[] = {"llama-tied-f16", "llama-bias-head-dim", "mistral-window-head-dim", "mixtral-fused-window", "mpt", "dbrx"};
+  for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) check_q8_is_close(names[i]);
+}
+
 int main(int argc, char **argv) {
   vectors = argc > 1 ? argv[1] : "test/vector/model";
   const struct CMUnitTest tests[] = {
@@ -250,6 +282,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(fast_gives_equal_bits_with_experts),
       cmocka_unit_test(fast_gives_equal_bits_with_alibi),
       cmocka_unit_test(fast_gives_equal_bits_with_a_window),
+      cmocka_unit_test(keys_and_values_in_8_bits_are_close_enough),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
