@@ -196,8 +196,8 @@ static void bench_attention(const struct bench *b, const struct attention_shape 
   float *q = mem_aligned(64, rows * width * 4), *out = mem_aligned(64, rows * width * 4);
   fill(q, rows * width, 3);
   struct attention_case p = {.c = c, .segments = segments, .n_segments = s->n_sequences};
-  p.a = (struct attention){
-      .kv = &kv, .n_heads = s->n_heads, .scale = 0.125f, .causal = true, .q = q, .ldq = width, .out = out, .ldo = width};
+  p.a =
+      (struct attention){.kv = &kv, .n_heads = s->n_heads, .scale = 0.125f, .causal = true, .q = q, .ldq = width, .out = out, .ldo = width};
   double t = best_seconds(b, run_attention, &p);
   double keys = (double)rows * ((double)s->context - (double)(s->n_rows - 1) / 2);
   printf("%-18s %-4s %zu heads, %zu kv, d %zu, %zu x %zu rows, context %zu: %.1f us, %.1f GFLOP/s, %.1f GB/s of KV\n", s->name,
@@ -297,9 +297,9 @@ static void run_all(const struct bench *b) {
   };
   for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) bench_product(b, &shapes[i]);
   static const struct attention_shape attentions[] = {
-      {"attention-prefill", 9, 3, 64, 1, 512, 512},    {"attention-decode", 9, 3, 64, 1, 512, 1}, {"attention-32", 9, 3, 64, 32, 256, 1},
-      {"attention-long", 9, 3, 64, 1, 8192, 64},       {"decode-4k", 32, 8, 64, 8, 4096, 1},      {"decode-8k", 32, 8, 64, 8, 8192, 1},
-      {"decode-8k-d128", 32, 8, 128, 8, 8192, 1},      {"decode-8k-plain", 9, 9, 64, 8, 8192, 1},
+      {"attention-prefill", 9, 3, 64, 1, 512, 512}, {"attention-decode", 9, 3, 64, 1, 512, 1}, {"attention-32", 9, 3, 64, 32, 256, 1},
+      {"attention-long", 9, 3, 64, 1, 8192, 64},    {"decode-4k", 32, 8, 64, 8, 4096, 1},      {"decode-8k", 32, 8, 64, 8, 8192, 1},
+      {"decode-8k-d128", 32, 8, 128, 8, 8192, 1},   {"decode-8k-plain", 9, 9, 64, 8, 8192, 1},
   };
   for (size_t i = 0; i < sizeof attentions / sizeof attentions[0]; i++) {
     bench_attention(b, &attentions[i], DTYPE_F16);

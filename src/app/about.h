@@ -20,8 +20,8 @@ struct about {
   struct error no_tokenizer;
   enum about_template chat_template;
   struct error broken_template;
-  uint64_t packed_bytes;     /* weights in the layout that compute mode "fast" uses; when known */
-  enum kv_type kv;           /* what the next two are told of */
+  uint64_t packed_bytes;                         /* weights in the layout that compute mode "fast" uses; when known */
+  enum kv_type kv;                               /* what the next two are told of */
   uint64_t kv_bytes_per_token, context_kv_bytes; /* KV pages of one full context; 0 for encoders */
 };
 

@@ -186,8 +186,8 @@ static void write_text(const struct bench *b, struct buf *out) {
   struct buf kernels = {0};
   compute_choice_tell(b->local.compute, &kernels);
   buf_printf(out, "%s %s, compute %s, KV %s (%s), %d threads; this machine reads %.1f GB/s, the integer kernel peaks at %.0f GOP/s\n",
-             b->local.info->architecture, b->local.info->quantization, b->args->compute, b->args->kv, kernels.data, pool_threads(b->local.pool),
-             b->bandwidth * 1e-9, b->dot_peak * 1e-9);
+             b->local.info->architecture, b->local.info->quantization, b->args->compute, b->args->kv, kernels.data,
+             pool_threads(b->local.pool), b->bandwidth * 1e-9, b->dot_peak * 1e-9);
   buf_free(&kernels);
   if (b->local.info->task == MODEL_EMBED) {
     buf_printf(out, "embeddings %8.1f tokens/s (%lld texts at once)\n", b->embeddings, (long long)b->args->streams);

@@ -47,11 +47,11 @@ static int print_result(const struct eval_args *a, const struct compare_result *
     jsonw_object_end(&w);
     buf_add_byte(&out, '\n');
   } else {
-    buf_printf(
-        &out,
-        "%s with KV in %s against %s on %zu tokens: mean KL %.6f (median %.6f, 99 %% %.6f, max %.6f), top-1 %.2f %%, perplexity %.4f against %.4f\n",
-        a->compute, a->kv, a->against, r->tokens, r->kl_mean, r->kl_median, r->kl_p99, r->kl_max, 100 * r->top1, r->perplexity,
-        r->perplexity_base);
+    buf_printf(&out,
+               "%s with KV in %s against %s on %zu tokens: mean KL %.6f (median %.6f, 99 %% %.6f, max %.6f), top-1 %.2f %%, perplexity "
+               "%.4f against %.4f\n",
+               a->compute, a->kv, a->against, r->tokens, r->kl_mean, r->kl_median, r->kl_p99, r->kl_max, 100 * r->top1, r->perplexity,
+               r->perplexity_base);
   }
   int code = app_print(&out);
   buf_free(&out);

@@ -291,7 +291,10 @@ static void add_json(struct buf *out, const struct about *a, bool tensors, const
 }
 
 static int run_plan(const struct inspect_args *args, const char *model) {
-  struct plan_options o = {.memory_gib = args->memory_gib, .context_tokens = (size_t)args->plan_tokens, .kv = (enum kv_type)kv_type_parse(args->kv), .json = args->json};
+  struct plan_options o = {.memory_gib = args->memory_gib,
+                           .context_tokens = (size_t)args->plan_tokens,
+                           .kv = (enum kv_type)kv_type_parse(args->kv),
+                           .json = args->json};
   struct error err = {0};
   struct buf text = {0};
   char *path = paths_find_model(args->models_dir, model, &err);

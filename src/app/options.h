@@ -100,15 +100,16 @@ int options_set(struct options *o, size_t row, const char *text, enum options_so
    .help = "Compute threads; 0 takes the cores that may be used."}
 
 /* The option of every subcommand that generates or weighs; of tensor/tensor.h. */
-#define OPTIONS_KV_HELP \
-  "What keys and values of the context are held in. f16: 16 bits each (32 with --compute f32). q8: 8 bits, for nearly twice the context in the same memory."
-#define OPTIONS_KV_ROW(type_, member)     \
-  {.name = "kv",                        \
-   OPTION_STRING_TO(type_, member),     \
-   .metavar = "TYPE",                   \
-   .fallback = "f16",                   \
-   .env = "PLINTH_KV",                  \
-   .choices = KV_TYPE_CHOICES,          \
+#define OPTIONS_KV_HELP                                                                                                                   \
+  "What keys and values of the context are held in. f16: 16 bits each (32 with --compute f32). q8: 8 bits, for nearly twice the context " \
+  "in the same memory."
+#define OPTIONS_KV_ROW(type_, member) \
+  {.name = "kv",                      \
+   OPTION_STRING_TO(type_, member),   \
+   .metavar = "TYPE",                 \
+   .fallback = "f16",                 \
+   .env = "PLINTH_KV",                \
+   .choices = KV_TYPE_CHOICES,        \
    .help = OPTIONS_KV_HELP}
 
 #endif

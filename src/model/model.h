@@ -27,13 +27,13 @@ struct model_info {
   size_t window_tokens;             /* sliding window of attention, the same in every layer; 0: none */
   size_t n_experts, n_experts_used; /* of a layer, and by a token; 0: dense. n_ff is of one expert */
   uint64_t n_parameters;
-  char quantization[32];       /* "Q4_1" : the type that holds most of the bytes */
-  uint64_t weight_bytes;       /* tensors as stored */
-  bool tied_head;              /* the output head is the embedding */
-  enum model_pooling pooling;  /* MODEL_EMBED */
-  bool normalize;              /* MODEL_EMBED: unit L2 */
-  double norm_epsilon;         /* as the file says it, or what transformers takes where config.json is silent */
-  double rope_theta;           /* alike; 0: no rotation */
+  char quantization[32];      /* "Q4_1" : the type that holds most of the bytes */
+  uint64_t weight_bytes;      /* tensors as stored */
+  bool tied_head;             /* the output head is the embedding */
+  enum model_pooling pooling; /* MODEL_EMBED */
+  bool normalize;             /* MODEL_EMBED: unit L2 */
+  double norm_epsilon;        /* as the file says it, or what transformers takes where config.json is silent */
+  double rope_theta;          /* alike; 0: no rotation */
 };
 
 /* ---- checkpoints: the tensors of a file, whatever way it stores them (quantization_config; doc/format/checkpoints.md) ---- */

@@ -197,7 +197,7 @@ enum kv_type {
   KV_Q8,  /* DTYPE_Q8_0 */
   KV_TYPES,
 };
-#define KV_TYPE_CHOICES "f16|q8" /* their names, as options list them */
+#define KV_TYPE_CHOICES "f16|q8"     /* their names, as options list them */
 int kv_type_parse(const char *name); /* -1 for another name */
 const char *kv_type_name(enum kv_type type);
 enum dtype kv_type_dtype(enum kv_type type, enum compute_mode mode);

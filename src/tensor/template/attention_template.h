@@ -10,11 +10,11 @@
 struct attention_state {
   const struct attention_tile *t;
   size_t d, heads, n_queries;
-  float *wide;  /* a widened block: K [d][32], then V [32][d] */
+  float *wide;   /* a widened block: K [d][32], then V [32][d] */
   float *scales; /* widened: of K [kv_scales][32], then of V */
-  float *o;     /* [n_queries][d] */
-  float *p;     /* [n_queries][32] scores, then weights */
-  float *m, *l; /* [n_queries] */
+  float *o;      /* [n_queries][d] */
+  float *p;      /* [n_queries][32] scores, then weights */
+  float *m, *l;  /* [n_queries] */
   float *scaled; /* [OUTPUT_TILE][kv_scales][32] weights times scales of V */
 };
 

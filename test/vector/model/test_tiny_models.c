@@ -246,7 +246,8 @@ static void fast_gives_equal_bits_with_a_window(void **state) { (void)state, che
 
 static void keys_and_values_in_8_bits_are_close_enough(void **state) {
   (void)state;
-  static const char *const names[] = {"llama-tied-f16", "llama-bias-head-dim", "mistral-window-head-dim", "mixtral-fused-window", "mpt", "dbrx"};
+  static const char *const names[] = {
+      "llama-tied-f16", "llama-bias-head-dim", "mistral-window-head-dim", "mixtral-fused-window", "mpt", "dbrx"};
   for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) check_q8_is_close(names[i]);
 }
 
