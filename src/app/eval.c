@@ -4,12 +4,13 @@
 #include "app/input.h"
 #include "app/compare.h"
 #include "app/paths.h"
+#include "app/variants.h"
 #include "base/fs.h"
 
 enum { TEXT_BYTES_MAX = 64 << 20 };
 
 struct eval_args {
-  const char *models_dir, *text, *compute, *kv, *against;
+  const char *models_dir, *text, *compute, *kv, *against, *kernels;
   int64_t threads;
   bool json;
 };
@@ -29,6 +30,7 @@ static const struct options_row rows[] = {
      .fallback = "f32",
      .choices = COMPUTE_MODE_CHOICES,
      .help = "The mode to compare with, whose KV is not in 8 bits."},
+    VARIANTS_ROW(struct eval_args, kernels),
     OPTIONS_THREADS_ROW(struct eval_args, threads),
     PATHS_MODELS_DIR_ROW(struct eval_args, models_dir, PATHS_SOUGHT),
     {.name = "json", OPTION_BOOL_TO(struct eval_args, json), .help = "Print one JSON object."},
@@ -71,7 +73,8 @@ static int encode_text(struct compare_side *s, const struct eval_args *a, struct
 
 static int open_side(struct compare_side *s, const struct eval_args *a, const char *model, const char *mode, const char *kv,
                      struct error *err) {
-  struct local_options o = {.model = model, .models_dir = a->models_dir, .compute = mode, .kv = kv, .threads = (int)a->threads};
+  struct local_options o = {
+      .model = model, .models_dir = a->models_dir, .compute = mode, .kv = kv, .kernels = a->kernels, .threads = (int)a->threads};
   return compare_open(s, &o, err);
 }
 

@@ -102,7 +102,7 @@ int generate_open(struct local *l, const struct generate_source *s, enum model_t
   char *path = s->model ? strdup(s->model) : first_model(s->models_dir, task, err);
   if (!path) return -1;
   struct local_options options = {
-      .model = path, .models_dir = s->models_dir, .compute = s->compute, .kv = s->kv, .threads = (int)s->threads};
+      .model = path, .models_dir = s->models_dir, .compute = s->compute, .kv = s->kv, .kernels = s->kernels, .threads = (int)s->threads};
   int rc = local_open(l, &options, err);
   if (rc == 0 && l->info->task != task) {
     rc = error_set(err, ERROR_INVALID, "%s %s.", path,

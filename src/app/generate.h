@@ -5,11 +5,12 @@
 #include "app/app.h"
 #include "app/local.h"
 #include "app/paths.h"
+#include "app/variants.h"
 #include "base/buf.h"
 
 /* Where the model is: loaded into this process, or behind a server. */
 struct generate_source {
-  const char *model, *models_dir, *compute, *kv, *url;
+  const char *model, *models_dir, *compute, *kv, *kernels, *url;
   int64_t threads;
 };
 
@@ -50,7 +51,7 @@ struct generate_sampling {
        .env = "PLINTH_COMPUTE",                                                                                                         \
        .choices = COMPUTE_MODE_CHOICES,                                                                                                 \
        .help = "fast: integer dot products with 8-bit activations. precise: with 16-bit ones. f32: everything in fp32."},               \
-      OPTIONS_KV_ROW(type_, source_.kv), OPTIONS_THREADS_ROW(type_, source_.threads)
+      OPTIONS_KV_ROW(type_, source_.kv), VARIANTS_ROW(type_, source_.kernels), OPTIONS_THREADS_ROW(type_, source_.threads)
 
 #define GENERATE_SAMPLING_ROWS(type_, sampling_)                                                                                      \
   {.name = "temperature",                                                                                                             \

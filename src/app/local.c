@@ -23,7 +23,7 @@ static struct compute *open_compute(enum compute_mode mode, struct pool *pool, c
 
 static int load(struct local *l, const struct file_model *file, const struct local_options *o, struct error *err) {
   int mode = compute_mode_parse(o->compute);
-  if (mode < 0) return error_set(err, ERROR_INVALID, "There is no compute mode \"%s\"; use fast or f32.", o->compute);
+  if (mode < 0) return error_set(err, ERROR_INVALID, "There is no compute mode \"%s\"; use fast, precise or f32.", o->compute);
   int kv = o->kv ? kv_type_parse(o->kv) : KV_F16;
   if (kv < 0) return error_set(err, ERROR_INVALID, "There is no type of keys and values \"%s\"; use f16 or q8.", o->kv);
   struct model_options options = {.rows_max = o->rows_max, .out_rows_max = o->out_rows_max, .kv = (enum kv_type)kv};

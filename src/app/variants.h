@@ -13,6 +13,16 @@
 #endif
 #define VARIANTS_HELP "Instruction set of the kernels; auto takes those that are fastest here. All give the same results."
 
+/* The option of the commands that load a model into their own process. */
+#define VARIANTS_ROW(type_, member) \
+  {.name = "kernels",               \
+   OPTION_STRING_TO(type_, member), \
+   .metavar = "NAME",               \
+   .fallback = "auto",              \
+   .env = "PLINTH_KERNELS",         \
+   .choices = VARIANTS_CHOICES,     \
+   .help = VARIANTS_HELP}
+
 /* compute_create with the kernels of that name only ("auto": all). Fails when the machine lacks them. */
 struct compute *variants_compute(enum compute_mode mode, struct pool *pool, const char *name, struct error *err);
 /* Takes over what is recorded in the folder. True when nothing is left to be measured. */

@@ -125,6 +125,19 @@ static void complete_takes_every_field_of_the_sampling(void **state) {
   expect_part("\"$P\" complete -t 0 -n 3 --repetition-penalty 0.01 'Paris is Paris is Paris is'", 0, " Paris is Paris");
 }
 
+static void kernels_can_be_chosen_and_the_answer_stays_the_same(void **state) {
+  NEEDS_MODELS();
+  expect_part("\"$P\" complete --kernels ref -t 0 -n 4 'The capital of France is'", 0, " Paris.");
+  expect_part("PLINTH_KERNELS=ref \"$P\" complete -t 0 -n 4 'The capital of France is'", 0, " Paris.");
+  expect("\"$P\" embed hi > $T/a && \"$P\" embed --kernels ref hi | cmp - $T/a", 0, "");
+  for (const char *const *name = (const char *const[]){"chat", "complete", "embed", "eval x", NULL}; *name; name++) {
+    char command[128];
+    snprintf(command, sizeof command, "\"$P\" %s --kernels none 2>&1", *name);
+    expect_part(command, 2, "kernels");
+    expect_part(command, 2, "auto");
+  }
+}
+
 static void sampling_that_is_none_is_refused_with_a_sentence(void **state) {
   (void)state;
   expect_part("\"$P\" complete --logit-bias 1 x 2>&1", 2, "\"1\" is no bias");
@@ -340,6 +353,7 @@ int main(void) {
       cmocka_unit_test(render_uses_a_models_own_template),
       cmocka_unit_test(complete_takes_its_prompt_from_the_argument_or_standard_input),
       cmocka_unit_test(complete_takes_every_field_of_the_sampling),
+      cmocka_unit_test(kernels_can_be_chosen_and_the_answer_stays_the_same),
       cmocka_unit_test(sampling_that_is_none_is_refused_with_a_sentence),
       cmocka_unit_test(the_same_seed_gives_the_same_text),
       cmocka_unit_test(text_that_is_not_utf8_is_refused_everywhere),
