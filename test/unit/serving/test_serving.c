@@ -139,6 +139,30 @@ static void a_request_past_its_time_limit_ends_with_a_timeout(void **state) {
   assert_non_null(strstr(a.error.message, "0.3 s"));
 }
 
+static void a_wait_for_a_model_that_is_loading_ends_with_the_time_limit_or_the_caller(void **state) {
+  struct place *p = *state;
+  const char *const args[] = {"--hold-load", "words", "--hold-file", p->flag, NULL};
+  struct asked late = {.p = p}, gone = {.p = p};
+  struct error err;
+  struct serving_stats stats;
+  const int32_t last = 5;
+  write_file(p->dir, "flag", "");
+  begin(p, "words", args);
+  ask(p, &gone, "words", 1, 10);
+  struct serving_request r = request_of(p, "words", &last, 0);
+  r.timeout_ms = 300;
+  assert_non_null(serving_generate(p->s, &r, on_event, &late, &err));
+  serving_cancel(gone.g); /* the client left */
+  run_until_n_done(p, 1);
+  assert_int_equal(late.error.code, ERROR_TIMEOUT);
+  assert_false(gone.done || serving_ready(p->s));
+  serving_stats(p->s, &stats);
+  assert_int_equal(stats.generations, 0);
+  unlink(p->flag);
+  run_until(p, is_ready);
+  assert_int_equal(gone.n + late.n, 0);
+}
+
 static void a_request_whose_time_is_over_while_the_engine_lets_it_wait_ends_with_the_same_timeout(void **state) {
   enum { EXPIRE = 908 };
   struct place *p = *state;
@@ -636,6 +660,7 @@ int main(void) {
       CASE(a_cancelled_request_gets_no_further_event),
       CASE(a_callback_may_cancel_itself_and_its_neighbours),
       CASE(a_request_past_its_time_limit_ends_with_a_timeout),
+      CASE(a_wait_for_a_model_that_is_loading_ends_with_the_time_limit_or_the_caller),
       CASE(a_request_whose_time_is_over_while_the_engine_lets_it_wait_ends_with_the_same_timeout),
       CASE(what_the_engine_refuses_is_told_in_its_words),
       CASE(requests_that_no_engine_could_take_are_refused_at_once),
