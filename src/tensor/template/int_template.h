@@ -4,46 +4,40 @@
  * tile; INT_HALVES: whether columns left over go through tiles of 4 and 2 before single ones; INT_OPENS: that it has int_open, which writes a
  * panel of int_opened_bytes a block to the scratch, and int_tile_opened, which reads it. */
 
-/* Columns through all panels of the call, whose weights are in the second cache for the next ones: as they are packed, or opened. */
-static inline __attribute__((always_inline)) void int_column(const struct product *p, size_t panel_begin, size_t panel_end,
-                                                             const unsigned char *opened, size_t first, int columns, enum pack pack,
-                                                             bool wide) {
-  for (size_t panel = panel_begin; panel < panel_end; panel++) {
 #ifdef INT_OPENS
-    if (opened) {
-      int_tile_opened(p, panel, opened, first, columns, pack, wide);
-      opened += p->job->w->n_blocks * int_opened_bytes(pack);
-      continue;
-    }
-#else
-    (void)opened;
-#endif
-    int_tile(p, panel, first, columns, first == 0, pack, wide);
+/* Many rows of a K pack, in whole tiles, read panels that are opened once. Returns how many rows those are. */
+static inline __attribute__((always_inline)) size_t int_opened_rows(const struct product *p, size_t panel_begin, size_t panel_end,
+                                                                    enum pack pack, bool wide) {
+  const size_t most = wide ? INT_WIDE_COLUMNS : INT_COLUMNS, rows = p->n_rows / most * most;
+  size_t bytes = p->job->w->n_blocks * int_opened_bytes(pack), room = p->scratch_bytes / bytes;
+  if (!pack_form(pack).sub || p->n_rows < KERNELS_OPEN_ROWS || room == 0) return 0;
+  for (size_t begin = panel_begin, n; begin < panel_end; begin += n) {
+    n = panel_end - begin < room ? panel_end - begin : room;
+    for (size_t k = 0; k < n; k++) int_open(p->scratch + k * bytes, p->job->w, begin + k, pack);
+    for (size_t i = 0; i < rows; i += most)
+      for (size_t k = 0; k < n; k++) int_tile_opened(p, begin + k, p->scratch + k * bytes, i, (int)most, pack, wide);
   }
+  return rows;
 }
+#endif
 
-static inline __attribute__((always_inline)) void int_columns(const struct product *p, size_t panel_begin, size_t panel_end,
-                                                              const unsigned char *opened, enum pack pack, bool wide) {
-  const size_t most = wide ? INT_WIDE_COLUMNS : INT_COLUMNS;
-  size_t i = 0;
-  for (; i + most <= p->n_rows; i += most) int_column(p, panel_begin, panel_end, opened, i, (int)most, pack, wide);
-  for (; INT_HALVES && most > 4 && i + 4 <= p->n_rows; i += 4) int_column(p, panel_begin, panel_end, opened, i, 4, pack, wide);
-  for (; INT_HALVES && most > 2 && i + 2 <= p->n_rows; i += 2) int_column(p, panel_begin, panel_end, opened, i, 2, pack, wide);
-  for (; i < p->n_rows; i++) int_column(p, panel_begin, panel_end, opened, i, 1, pack, wide);
+/* Columns of tiles through all panels of the call, whose weights are in the second cache for the next. */
+static inline __attribute__((always_inline)) void int_column(const struct product *p, size_t panel_begin, size_t panel_end, size_t first,
+                                                             int columns, enum pack pack, bool wide) {
+  for (size_t panel = panel_begin; panel < panel_end; panel++) int_tile(p, panel, first, columns, first == 0, pack, wide);
 }
 
 static inline __attribute__((always_inline)) void int_panels(const struct product *p, size_t panel_begin, size_t panel_end, enum pack pack,
                                                              bool wide) {
+  const size_t most = wide ? INT_WIDE_COLUMNS : INT_COLUMNS;
+  size_t i = 0;
 #ifdef INT_OPENS
-  size_t bytes = p->job->w->n_blocks * int_opened_bytes(pack), room = p->scratch_bytes / bytes;
-  bool open = pack_form(pack).sub && p->n_rows >= KERNELS_OPEN_ROWS && room > 0;
-  for (size_t next; open && panel_begin < panel_end; panel_begin = next) {
-    next = panel_end - panel_begin < room ? panel_end : panel_begin + room;
-    for (size_t panel = panel_begin; panel < next; panel++) int_open(p->scratch + (panel - panel_begin) * bytes, p->job->w, panel, pack);
-    int_columns(p, panel_begin, next, p->scratch, pack, wide);
-  }
+  i = int_opened_rows(p, panel_begin, panel_end, pack, wide);
 #endif
-  if (panel_begin < panel_end) int_columns(p, panel_begin, panel_end, NULL, pack, wide);
+  for (; i + most <= p->n_rows; i += most) int_column(p, panel_begin, panel_end, i, (int)most, pack, wide);
+  for (; INT_HALVES && most > 4 && i + 4 <= p->n_rows; i += 4) int_column(p, panel_begin, panel_end, i, 4, pack, wide);
+  for (; INT_HALVES && most > 2 && i + 2 <= p->n_rows; i += 2) int_column(p, panel_begin, panel_end, i, 2, pack, wide);
+  for (; i < p->n_rows; i++) int_column(p, panel_begin, panel_end, i, 1, pack, wide);
 }
 
 static inline __attribute__((always_inline)) void linear_int(const struct product *p, size_t panel_begin, size_t panel_end, bool wide) {
