@@ -11,6 +11,8 @@
 #include "base/mem.h"
 #include "model/checkpoint.h"
 
+enum { FP8_BLOCK = 128 }; /* rows and columns of a scale where the settings do not say */
+
 enum method { METHOD_NONE, METHOD_GPTQ, METHOD_AWQ, METHOD_FP8, METHOD_COMPRESSED };
 
 struct checkpoint {
@@ -395,23 +397,30 @@ static int take_awq(struct taking *t, const struct file_tensor *q) {
   return take_scales_down(t);
 }
 
-/* Scales of one tensor, one for each output, blocks, or [out, groups]: their shape and the settings say which. */
+/* Whether there is one scale for each block of rows x cols; if so, they are taken that way. */
+static bool take_blocks(struct checkpoint_matrix *m, const struct file_tensor *s, size_t rows, size_t cols) {
+  uint64_t down = (m->n_out + rows - 1) / rows, across = (m->n_in + cols - 1) / cols;
+  if (s->rank != 2 || s->shape[0] != down || s->shape[1] != across) return false;
+  m->row_block = rows, m->row_stride = (size_t)across, m->group_stride = 1;
+  m->group_size = cols, m->n_groups = (size_t)across;
+  return true;
+}
+
+/* Scales of one tensor, one for each output, blocks, or [out, groups]: their shape and the settings say which. FP8 settings that do not name
+ * blocks mean those of 128 x 128, as in transformers. */
 static int take_scales_beside(struct taking *t, const char *last, const struct file_tensor *s) {
   const struct checkpoint *c = t->c;
   struct checkpoint_matrix *m = &t->m;
   m->row_block = 1;
   if (c->block_rows) {
-    uint64_t rows = (m->n_out + c->block_rows - 1) / c->block_rows, cols = (m->n_in + c->block_cols - 1) / c->block_cols;
-    if (s->rank != 2 || s->shape[0] != rows || s->shape[1] != cols) return tensor_error(t, last, "must have one scale for each block");
-    m->row_block = c->block_rows, m->row_stride = (size_t)cols, m->group_stride = 1;
-    m->group_size = c->block_cols, m->n_groups = (size_t)cols;
+    if (!take_blocks(m, s, c->block_rows, c->block_cols)) return tensor_error(t, last, "must have one scale for each block");
   } else if (s->n_elements == 1) {
     m->row_stride = m->group_stride = 0;
   } else if (s->n_elements == m->n_out && s->shape[0] == m->n_out && m->n_groups == 1) {
     m->row_stride = 1;
   } else if (s->rank == 2 && s->shape[0] == m->n_out && s->shape[1] == m->n_groups) {
     m->row_stride = m->n_groups, m->group_stride = 1;
-  } else {
+  } else if (c->method != METHOD_FP8 || !take_blocks(m, s, FP8_BLOCK, FP8_BLOCK)) {
     return tensor_error(t, last, "has a shape that does not fit its matrix");
   }
   return take_scales(t, last, s);

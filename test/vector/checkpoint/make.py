@@ -95,11 +95,11 @@ def int8_tensor(rng, out, n):
     return {"weight": torch.from_numpy(q.astype(np.int8)), "weight_scale": s, "weight_zero_point": torch.tensor([z], dtype=torch.int8)}, sf[0] * (q - z)
 
 
-def fp8(rng, out, n, kind, how, name="weight_scale"):
+def fp8(rng, out, n, kind, how, name="weight_scale", block=(32, 48)):
     w = torch.from_numpy(rng.normal(size=(out, n)).astype(np.float32) * 3).to(F8[kind])
     if how == "block":
-        s, sf = scales_of(rng, ((out + 31) // 32, (n + 47) // 48), 5, torch.float32)
-        full = np.repeat(np.repeat(sf, 32, 0), 48, 1)[:out, :n]
+        s, sf = scales_of(rng, (-(-out // block[0]), -(-n // block[1])), 5, torch.float32)
+        full = np.repeat(np.repeat(sf, block[0], 0), block[1], 1)[:out, :n]
     elif how == "channel":
         s, sf = scales_of(rng, (out, 1), 5, torch.bfloat16)
         full = sf
@@ -119,13 +119,13 @@ def wanted(name):
     return not sys.argv[1:] or name in sys.argv[1:]
 
 
-def make(name, settings, quantize, beside=None):
+def make(name, settings, quantize, beside=None, inner=96):
     if not wanted(name):
         return
     seed = zlib.crc32(name.encode())
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
-    config = LlamaConfig(vocab_size=40, hidden_size=64, intermediate_size=96, num_hidden_layers=1, num_attention_heads=4, num_key_value_heads=2,
+    config = LlamaConfig(vocab_size=40, hidden_size=64, intermediate_size=inner, num_hidden_layers=1, num_attention_heads=4, num_key_value_heads=2,
                          max_position_embeddings=128, tie_word_embeddings=True, rms_norm_eps=1e-5)
     model = LlamaForCausalLM(config).float().eval()
     state = {}
@@ -241,6 +241,8 @@ make("int8-tensor-asymmetric", compressed("int-quantized", num_bits=8, strategy=
 make("float8-tensor", compressed("float-quantized", num_bits=8, type="float", strategy="tensor", group_size=None), lambda r, o, n: fp8(r, o, n, "e4m3", "tensor"))
 make("float8-channel", compressed("float-quantized", num_bits=8, type="float", strategy="channel", group_size=None), lambda r, o, n: fp8(r, o, n, "e4m3", "channel"))
 make("fp8-block", {"quant_method": "fp8", "fmt": "e4m3", "activation_scheme": "dynamic", "weight_block_size": [32, 48]}, lambda r, o, n: fp8(r, o, n, "e4m3", "block", "weight_scale_inv"))
+make("fp8-default-blocks", {"quant_method": "fp8", "activation_scheme": "dynamic"},
+     lambda r, o, n: fp8(r, o, n, "e4m3", "block", "weight_scale_inv", (128, 128)), inner=136)
 make("fp8-scalar-e5m2", {"quant_method": "fp8", "fmt": "e5m2", "activation_scheme": "static"}, lambda r, o, n: fp8(r, o, n, "e5m2", "scalar"))
 mixtral("fp8-block-experts", {"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": [32, 48]}, (32, 48),
         lambda r, o, n: fp8(r, o, n, "e4m3", "block", "weight_scale_inv"))

@@ -96,6 +96,7 @@ static void the_form_int8_tensor_asymmetric_gives_the_formulas_logits(void **sta
 static void the_form_float8_tensor_gives_the_formulas_logits(void **state) { (void)state, check("float8-tensor"); }
 static void the_form_float8_channel_gives_the_formulas_logits(void **state) { (void)state, check("float8-channel"); }
 static void the_form_fp8_block_gives_the_formulas_logits(void **state) { (void)state, check("fp8-block"); }
+static void the_form_fp8_default_blocks_gives_the_formulas_logits(void **state) { (void)state, check("fp8-default-blocks"); }
 static void the_form_fp8_scalar_e5m2_gives_the_formulas_logits(void **state) { (void)state, check("fp8-scalar-e5m2"); }
 static void the_form_fp8_block_experts_gives_the_formulas_logits(void **state) { (void)state, check("fp8-block-experts"); }
 static void the_form_fp8_halves_experts_gives_the_formulas_logits(void **state) { (void)state, check("fp8-halves-experts"); }
@@ -129,6 +130,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(the_form_float8_tensor_gives_the_formulas_logits),
       cmocka_unit_test(the_form_float8_channel_gives_the_formulas_logits),
       cmocka_unit_test(the_form_fp8_block_gives_the_formulas_logits),
+      cmocka_unit_test(the_form_fp8_default_blocks_gives_the_formulas_logits),
       cmocka_unit_test(the_form_fp8_scalar_e5m2_gives_the_formulas_logits),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
