@@ -139,8 +139,7 @@ static const struct options_row rows[] = {
      .key = "kv_mib",
      RANGE(0, 1 << 30),
      .help = "Memory for the KV cache of all models together. A model is served with as much of its context as this can hold. 0: a quarter "
-             "of the "
-             "free memory, more where one context needs it, and never more than there is."},
+             "of the free memory, more where one context needs it, and never more than there is."},
     {.name = "no-auth",
      OPTION_BOOL_TO(struct serve_args, no_auth),
      .env = "PLINTH_NO_AUTH",

@@ -13,7 +13,6 @@ enum {
   ROWS_PER_TILE = 8,
   TILE_BYTES = 48 * 1024, /* weights of a tile that stay in the second cache for the next columns */
   TILES_PER_THREAD = 6,
-  PRODUCT_SCRATCH_BYTES = 128 * 1024,
 };
 
 /* ---- activations ---- */
@@ -281,11 +280,11 @@ static struct product with_scratch(struct product p, const struct compute *c, in
   return p;
 }
 
-/* Room for two opened panels of every weight, so that rows which are in the first cache serve both. */
+/* Room for two opened panels of every K pack, so that rows which are in the first cache serve both. */
 static void grow_product_scratch(struct compute *c, const struct linear *jobs, size_t n_jobs) {
-  size_t need = PRODUCT_SCRATCH_BYTES;
+  size_t need = 0;
   for (size_t i = 0; i < n_jobs; i++) {
-    size_t two = 2 * jobs[i].w->n_blocks * OPEN_BLOCK_BYTES_MAX;
+    size_t two = pack_form(jobs[i].w->pack).sub ? 2 * jobs[i].w->n_blocks * OPEN_BLOCK_BYTES_MAX : 0;
     if (two > need) need = two;
   }
   if (need <= c->product_scratch_bytes) return;
