@@ -119,6 +119,15 @@ static inline __attribute__((always_inline)) __m512 int_join(__m512 acc, const s
   return acc;
 }
 
+/* A tile's rows and accumulators. */
+static inline __attribute__((always_inline)) void int_begin(const unsigned char *x[INT_COLUMNS], __m512 acc[INT_COLUMNS],
+                                                            const struct product *p, size_t first, int columns, bool wide) {
+  for (int c = 0; c < columns; c++) {
+    x[c] = linear_blocks(p, first + (size_t)c, wide);
+    acc[c] = _mm512_setzero_ps();
+  }
+}
+
 static inline __attribute__((always_inline)) void int_tile(const struct product *p, size_t panel, size_t first, int columns, bool cold,
                                                            enum pack pack, bool wide) {
   const struct weight *w = p->job->w;
@@ -126,10 +135,7 @@ static inline __attribute__((always_inline)) void int_tile(const struct product 
   const size_t size = linear_block_bytes(wide);
   const unsigned char *x[INT_COLUMNS];
   __m512 acc[INT_COLUMNS];
-  for (int c = 0; c < columns; c++) {
-    x[c] = linear_blocks(p, first + (size_t)c, wide);
-    acc[c] = _mm512_setzero_ps();
-  }
+  int_begin(x, acc, p, first, columns, wide);
   for (size_t n = 0; n < w->n_blocks; unit += pack_unit_bytes(pack))
     for (size_t i = 0; i < pack_unit_blocks(pack) && n < w->n_blocks; i++, n++) {
       struct int_block b;
@@ -178,10 +184,7 @@ static inline __attribute__((always_inline)) void int_tile_opened(const struct p
   const size_t size = linear_block_bytes(wide);
   const unsigned char *x[INT_COLUMNS];
   __m512 acc[INT_COLUMNS];
-  for (int c = 0; c < columns; c++) {
-    x[c] = linear_blocks(p, first + (size_t)c, wide);
-    acc[c] = _mm512_setzero_ps();
-  }
+  int_begin(x, acc, p, first, columns, wide);
   for (size_t n = 0; n < p->job->w->n_blocks; n++, at += int_opened_bytes(pack)) {
     struct int_block b;
     int_load_opened(&b, at, pack);
