@@ -20,6 +20,7 @@ static void fill(float *x, size_t n, uint32_t seed) {
 struct sample {
   float x[ROWS * N], gain[N], y[ROWS * N];
   struct act8 i8[ROWS * N / BLOCK];
+  struct act_k8 k8[ROWS]; /* N is less than a unit */
   struct act16 i16[ROWS * N / BLOCK];
   struct act14 i14[ROWS * N / BLOCK];
 };
@@ -46,7 +47,7 @@ static void sample_linear(const struct kernels *k, struct sample *s, enum pack p
                      .n_blocks = N / BLOCK,
                      .panel_bytes = pack_panel_bytes(pack, N),
                      .data = panels};
-  struct act act = {.rows = ROWS, .n = N, .ld = N, .f32 = s->x, .i8 = s->i8, .i16 = s->i16, .i14 = s->i14, .forms = 15};
+  struct act act = {.rows = ROWS, .n = N, .ld = N, .f32 = s->x, .i8 = s->i8, .k8 = s->k8, .i16 = s->i16, .i14 = s->i14, .forms = 31};
   struct linear job = {.w = &w, .bias = s->gain, .y = y, .ldy = OUT};
   struct product p = {.job = &job, .act = &act, .n_rows = ROWS};
   if (pack_is_float(pack)) {
@@ -55,6 +56,7 @@ static void sample_linear(const struct kernels *k, struct sample *s, enum pack p
   }
   for (size_t r = 0; r < ROWS; r++) {
     k->quantize_i8(s->i8 + r * (N / BLOCK), s->x + r * N, N);
+    k->quantize_k8(s->k8 + r, s->x + r * N, N);
     k->quantize_i16(s->i16 + r * (N / BLOCK), s->x + r * N, N);
     k->quantize_i14(s->i14 + r * (N / BLOCK), s->x + r * N, N);
   }
@@ -62,16 +64,17 @@ static void sample_linear(const struct kernels *k, struct sample *s, enum pack p
     k->linear_i14(&p, 0, w.n_panels);
     return;
   }
-  k->linear_i8(&p, 0, w.n_panels);
+  void (*narrow)(const struct product *, size_t, size_t) = pack_form(pack).sub ? k->linear_k8 : k->linear_i8;
+  narrow(&p, 0, w.n_panels);
   job.add = true;
   k->linear_i16(&p, 0, w.n_panels);
   job.add = false;
   int32_t rows[KERNELS_OPEN_ROWS];
   for (int i = 0; i < KERNELS_OPEN_ROWS; i++) rows[i] = i % ROWS;
-  _Alignas(64) unsigned char opened[3 * N / BLOCK * OPEN_BLOCK_BYTES_MAX];
   job.y = y + (size_t)(ROWS * OUT);
-  p.row_index = rows, p.n_rows = KERNELS_OPEN_ROWS, p.scratch = opened, p.scratch_bytes = sizeof opened;
-  k->linear_i8(&p, 0, w.n_panels);
+  p.row_index = rows, p.n_rows = KERNELS_OPEN_ROWS, p.scratch = mem_aligned(64, KERNELS_SCRATCH_BYTES);
+  narrow(&p, 0, w.n_panels);
+  free(p.scratch);
 }
 
 /* Finite values of a moderate size, in every type. Quants of types with minimums are small. */
@@ -129,8 +132,8 @@ static bool same_linear(const struct kernels *k, const struct kernels *truth, st
   sample_linear(k, a, pack, panels, ya);
   sample_linear(truth, b, pack, panels, yb);
   free(panels);
-  return memcmp(ya, yb, sizeof ya) == 0 && memcmp(a->i8, b->i8, sizeof a->i8) == 0 && memcmp(a->i16, b->i16, sizeof a->i16) == 0 &&
-         memcmp(a->i14, b->i14, sizeof a->i14) == 0;
+  return memcmp(ya, yb, sizeof ya) == 0 && memcmp(a->i8, b->i8, sizeof a->i8) == 0 && memcmp(a->k8, b->k8, sizeof a->k8) == 0 &&
+         memcmp(a->i16, b->i16, sizeof a->i16) == 0 && memcmp(a->i14, b->i14, sizeof a->i14) == 0;
 }
 
 const char *check_kernels(const struct kernels *k, const struct kernels *truth) {

@@ -4,7 +4,17 @@
 #include "tensor/kernels.h"
 
 /* What is chosen together (compute_choice.c). */
-enum choice_family { CHOICE_F32, CHOICE_I8, CHOICE_I16, CHOICE_I14, CHOICE_ATTENTION, CHOICE_ROWS, CHOICE_TILE, CHOICE_FAMILIES };
+enum choice_family {
+  CHOICE_F32,
+  CHOICE_I8,
+  CHOICE_K8,
+  CHOICE_I16,
+  CHOICE_I14,
+  CHOICE_ATTENTION,
+  CHOICE_ROWS,
+  CHOICE_TILE,
+  CHOICE_FAMILIES
+};
 
 struct compute {
   enum compute_mode mode;
@@ -17,8 +27,7 @@ struct compute {
   bool settled[CHOICE_FAMILIES];       /* set or measured */
   float **attention_scratch;           /* one per thread, grown as needed */
   size_t attention_floats;             /* the size of each */
-  unsigned char **product_scratch;     /* one per thread, for opened panels */
-  size_t product_scratch_bytes;        /* the size of each, grown as needed */
+  unsigned char **product_scratch;     /* one per thread, made when a product first has many rows; or NULLs */
   struct act *ordered;                 /* rows in the order of a weight, grown as needed; or NULL */
   float *ordered_rows;                 /* [ordered.rows_max][ordered.ld] */
 };

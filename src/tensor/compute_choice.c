@@ -14,6 +14,7 @@ enum { TURNS = 7, ROWS = 16, N_IN = 1024, N_OUT = 128, TILE_OUT = 4096 };
 
 static const char *const families[] = {[CHOICE_F32] = "products of fp32",
                                        [CHOICE_I8] = "products of 8 bits",
+                                       [CHOICE_K8] = "products of 8-bit units",
                                        [CHOICE_I16] = "products of 16 bits",
                                        [CHOICE_I14] = "products of 14 bits",
                                        [CHOICE_ATTENTION] = "attention",
@@ -36,6 +37,7 @@ static void take_rows(struct kernels *to, const struct kernels *from) {
   all.name = to->name;
   all.linear_f32 = to->linear_f32;
   all.linear_i8 = to->linear_i8;
+  all.linear_k8 = to->linear_k8;
   all.linear_i16 = to->linear_i16;
   all.linear_i14 = to->linear_i14;
   all.attention = to->attention;
@@ -48,6 +50,7 @@ static void take(struct compute *c, enum choice_family family, const struct kern
   switch (family) {
     case CHOICE_F32: c->chosen.linear_f32 = from->linear_f32; break;
     case CHOICE_I8: c->chosen.linear_i8 = from->linear_i8; break;
+    case CHOICE_K8: c->chosen.linear_k8 = from->linear_k8; break;
     case CHOICE_I16: c->chosen.linear_i16 = from->linear_i16; break;
     case CHOICE_I14: c->chosen.linear_i14 = from->linear_i14; break;
     case CHOICE_ATTENTION: c->chosen.attention = from->attention; break;
@@ -102,6 +105,7 @@ struct sample {
   unsigned char *panels; /* moderate values in every type */
   float *x, *y;          /* [ROWS][N_IN] */
   struct act8 *i8;
+  struct act_k8 *k8;
   struct act16 *i16;
   struct act14 *i14;
   void *page; /* one of 32 keys, seen as all pages of a long text */
@@ -120,26 +124,29 @@ static struct weight sample_weight(const struct sample *s, enum pack pack, size_
 
 static void product_sample(const struct sample *s, const struct kernels *k, enum pack pack, size_t n_rows) {
   struct weight w = sample_weight(s, pack, N_OUT);
-  struct act act = {.rows = ROWS, .n = N_IN, .ld = N_IN, .f32 = s->x, .i8 = s->i8, .i16 = s->i16, .i14 = s->i14};
+  struct act act = {.rows = ROWS, .n = N_IN, .ld = N_IN, .f32 = s->x, .i8 = s->i8, .k8 = s->k8, .i16 = s->i16, .i14 = s->i14};
   struct linear job = {.w = &w, .y = s->y, .ldy = N_OUT};
   struct product p = {.job = &job, .act = &act, .n_rows = n_rows};
   if (s->family == CHOICE_F32) k->linear_f32(&p, 0, w.n_panels);
   else if (s->family == CHOICE_I14) k->linear_i14(&p, 0, w.n_panels);
+  else if (s->family == CHOICE_K8) k->linear_k8(&p, 0, w.n_panels);
   else if (s->family == CHOICE_I16) k->linear_i16(&p, 0, w.n_panels);
   else k->linear_i8(&p, 0, w.n_panels);
 }
 
 /* As in decoding, thrice, and as in a prefill. */
 static void products_sample(const struct sample *s, const struct kernels *k) {
-  static const enum pack integers[] = {PACK_Q8, PACK_Q4M, PACK_K4M};
+  static const enum pack integers[] = {PACK_Q8, PACK_Q4M, PACK_K4M}, units[] = {PACK_K4M, PACK_K6};
+  const enum pack *packs = s->family == CHOICE_K8 ? units : integers;
+  const size_t n_packs = s->family == CHOICE_K8 || s->family == CHOICE_I8 ? 2 : 3; /* K packs take 16 bits, or units */
   if (s->family == CHOICE_F32 || s->family == CHOICE_I14) {
     enum pack pack = s->family == CHOICE_F32 ? PACK_F32 : PACK_I14;
     for (size_t n = 1; n <= ROWS; n += n == 3 ? ROWS - 3 : 1) product_sample(s, k, pack, n);
     return;
   }
-  for (size_t i = 0; i < sizeof integers / sizeof integers[0]; i++) {
-    for (int times = 0; times < 3; times++) product_sample(s, k, integers[i], 1);
-    product_sample(s, k, integers[i], ROWS);
+  for (size_t i = 0; i < n_packs; i++) {
+    for (int times = 0; times < 3; times++) product_sample(s, k, packs[i], 1);
+    product_sample(s, k, packs[i], ROWS);
   }
 }
 
@@ -164,6 +171,7 @@ static void rows_sample(const struct sample *s, const struct kernels *k) {
     k->silu_mul(y, y, x, N_IN);
     k->gelu(y, y, N_IN);
     k->quantize_i8(s->i8 + r * (N_IN / BLOCK), x, N_IN);
+    k->quantize_k8(s->k8 + r * act_units(N_IN), x, N_IN);
     k->quantize_i16(s->i16 + r * (N_IN / BLOCK), x, N_IN);
     k->softmax_weights(y, x, 1, N_IN);
   }
@@ -216,6 +224,7 @@ void compute_choice_measure(struct compute *c) {
   s.x = mem_aligned(64, ROWS * N_IN * sizeof *s.x);
   s.y = memset(mem_aligned(64, ROWS * N_IN * sizeof *s.y), 0, ROWS * N_IN * sizeof *s.y);
   s.i8 = mem_zalloc(blocks, sizeof *s.i8);
+  s.k8 = mem_zalloc(ROWS * act_units(N_IN), sizeof *s.k8);
   s.i16 = mem_zalloc(blocks, sizeof *s.i16);
   s.i14 = mem_zalloc(blocks, sizeof *s.i14);
   s.page = memset(mem_aligned(64, kv.page_bytes), 0, kv.page_bytes);
@@ -225,6 +234,6 @@ void compute_choice_measure(struct compute *c) {
     s.family = (enum choice_family)f;
     if (!c->settled[f]) measure_family(&s);
   }
-  void *all[] = {s.panels, s.x, s.y, s.i8, s.i16, s.i14, s.page, s.scratch};
+  void *all[] = {s.panels, s.x, s.y, s.i8, s.k8, s.i16, s.i14, s.page, s.scratch};
   for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) free(all[i]);
 }

@@ -6,7 +6,7 @@
 #define TENSOR_KERNELS_H
 #include "tensor/tensor.h"
 
-enum { PANEL_ROWS = 16, BLOCK = 32 };
+enum { PANEL_ROWS = 16, BLOCK = 32, UNIT_BLOCKS = 8, UNIT = UNIT_BLOCKS * BLOCK };
 
 /* How a weight lies in memory: panels of 16 output rows; rows beyond n_out are zero. Float types: [n_in][16] elements of 4 or 2 bytes.
  * Integer types: k in blocks of 32, blocks in units: of one block, or of 8 where a file's super-block of 256 has a scale and its parts have
@@ -73,8 +73,7 @@ static inline __attribute__((always_inline)) struct pack_form pack_form(enum pac
 }
 static inline bool pack_is_float(enum pack pack) { return pack <= PACK_BF16; }
 enum { I14_LARGEST = 8191 }; /* 32 · 8191² < 2^31 */
-enum { UNIT_BLOCKS_MAX = 8 };
-static inline __attribute__((always_inline)) size_t pack_unit_blocks(enum pack pack) { return pack_form(pack).sub ? UNIT_BLOCKS_MAX : 1; }
+static inline __attribute__((always_inline)) size_t pack_unit_blocks(enum pack pack) { return pack_form(pack).sub ? UNIT_BLOCKS : 1; }
 /* Bytes of a unit's scales (and of its minimums, if any). */
 static inline __attribute__((always_inline)) size_t pack_scales_bytes(enum pack pack) {
   return (size_t)(PANEL_ROWS * pack_form(pack).scale_bytes);
@@ -82,12 +81,12 @@ static inline __attribute__((always_inline)) size_t pack_scales_bytes(enum pack 
 /* Where the sub-scales and the sub-minimums of the part `part` of the unit's block b begin. */
 static inline __attribute__((always_inline)) size_t pack_sub_at(enum pack pack, bool minimum, size_t b, size_t part) {
   size_t parts = (size_t)pack_form(pack).parts, at = 2 * pack_scales_bytes(pack);
-  return at + ((minimum ? UNIT_BLOCKS_MAX : 0) * parts + b * parts + part) * PANEL_ROWS;
+  return at + ((minimum ? UNIT_BLOCKS : 0) * parts + b * parts + part) * PANEL_ROWS;
 }
 /* Where the quants of the unit's block b begin; b = pack_unit_blocks: the unit's end. */
 static inline __attribute__((always_inline)) size_t pack_quants_at(enum pack pack, size_t b) {
   const struct pack_form form = pack_form(pack);
-  size_t first = form.sub ? pack_sub_at(pack, form.minimum, UNIT_BLOCKS_MAX, 0) : pack_scales_bytes(pack) * (form.minimum ? 2 : 1);
+  size_t first = form.sub ? pack_sub_at(pack, form.minimum, UNIT_BLOCKS, 0) : pack_scales_bytes(pack) * (form.minimum ? 2 : 1);
   return first + b * (size_t)(PANEL_ROWS * BLOCK * (form.bits + form.high) / 8);
 }
 static inline __attribute__((always_inline)) size_t pack_unit_bytes(enum pack pack) { return pack_quants_at(pack, pack_unit_blocks(pack)); }
@@ -109,15 +108,17 @@ struct weight {
 
 /* What its columns take, in their order. */
 static inline unsigned pack_act_form(const struct weight *w) {
-  return pack_is_float(w->pack) ? ACT_F32 : w->pack == PACK_I14 ? ACT_I14 : w->wide ? ACT_I16 : ACT_I8;
+  if (pack_is_float(w->pack)) return ACT_F32;
+  if (w->pack == PACK_I14) return ACT_I14;
+  return w->wide ? ACT_I16 : pack_form(w->pack).sub ? ACT_K8 : ACT_I8;
 }
 
 /* Activations of one row and block: x ≈ d · q. What a kernel needs beside q stands next to it. */
 struct act_terms {
   float d;
-  float ds;          /* d · Σ q, rounded once */
-  int32_t bias;      /* −128 · Σ q: where the sum of products with quants of offset 128 starts */
-  int32_t bias_half; /* the same of the first 16 */
+  float ds;       /* d · Σ q, rounded once */
+  int32_t bias;   /* −128 · Σ q: where the sum of products with quants of offset 128 starts */
+  int32_t bias_8; /* −8 · Σ q: of other offsets, their multiple */
 };
 struct act8 {
   int8_t q[BLOCK];
@@ -127,6 +128,18 @@ struct act16 {
   int8_t high[BLOCK], low[BLOCK]; /* q = 256 · high + low */
   int16_t q[BLOCK];
   struct act_terms terms;
+  int32_t bias_half; /* −8 · Σ q of the first 16, for packs with two parts */
+};
+
+enum { UNIT_STEPS = 8 };
+/* Activations for K packs: a unit of 8 blocks with one scale, x ≈ d · steps · q. */
+struct act_k8 {
+  int8_t q[UNIT];
+  int32_t bias[2 * UNIT_BLOCKS];     /* of each half of a block: −32 · Σ q, where the sum of products with quants of offset 32 starts */
+  int16_t sum_half[2 * UNIT_BLOCKS]; /* of each half: steps · Σ q */
+  int16_t sum[UNIT_BLOCKS];          /* of each block, alike */
+  int32_t steps[UNIT_BLOCKS];        /* of each block: 1 … UNIT_STEPS */
+  float d;
 };
 
 /* Activations for 14-bit weights: |q| <= I14_LARGEST. */
@@ -142,11 +155,15 @@ struct act {
   unsigned forms;
   float *f32;         /* [rows_max][ld], or NULL */
   struct act8 *i8;    /* [rows_max][ld / 32], or NULL */
+  struct act_k8 *k8;  /* [rows_max][act_units(ld)], or NULL */
   struct act16 *i16;  /* alike */
   struct act14 *i14;  /* alike */
   float *row_scratch; /* [threads][ld] */
   size_t bytes;
 };
+
+/* Units of a row of n values. */
+static inline size_t act_units(size_t n) { return (n + UNIT - 1) / UNIT; }
 
 /* One product, some of its panels, all its rows. */
 struct product {
@@ -154,12 +171,11 @@ struct product {
   const struct act *act;
   const int32_t *row_index; /* or NULL */
   size_t n_rows;
-  unsigned char *scratch; /* of the calling thread, 64-byte aligned: room for opened panels, or none */
-  size_t scratch_bytes;
+  unsigned char *scratch; /* of the calling thread, KERNELS_SCRATCH_BYTES, 64-byte aligned; or NULL */
 };
 
-/* From so many rows on a kernel may open a panel into the scratch, bytes and fp32 scales, before its rows read it. */
-enum { KERNELS_OPEN_ROWS = 64, OPEN_BLOCK_BYTES_MAX = 4 * PANEL_ROWS * 4 + PANEL_ROWS * BLOCK };
+/* From so many rows on a kernel may open weights into the scratch, once for all rows. */
+enum { KERNELS_OPEN_ROWS = 64, KERNELS_SCRATCH_BYTES = 160 * 1024 };
 
 /* A kv head of a page's layer. */
 struct kv_head {
@@ -206,10 +222,12 @@ struct kernels {
   const char *name;
   void (*linear_f32)(const struct product *p, size_t panel_begin, size_t panel_end);
   void (*linear_i8)(const struct product *p, size_t panel_begin, size_t panel_end);
+  void (*linear_k8)(const struct product *p, size_t panel_begin, size_t panel_end); /* K packs with 8-bit activations */
   void (*linear_i16)(const struct product *p, size_t panel_begin, size_t panel_end);
   void (*linear_i14)(const struct product *p, size_t panel_begin, size_t panel_end);
   void (*attention)(const struct attention_tile *t);
-  void (*quantize_i8)(struct act8 *to, const float *x, size_t n); /* one row; what is missing in the last block counts as 0 */
+  void (*quantize_i8)(struct act8 *to, const float *x, size_t n);   /* one row; what is missing in the last block counts as 0 */
+  void (*quantize_k8)(struct act_k8 *to, const float *x, size_t n); /* alike, of the last unit */
   void (*quantize_i16)(struct act16 *to, const float *x, size_t n);
   void (*quantize_i14)(struct act14 *to, const float *x, size_t n);
   void (*rmsnorm)(float *y, const float *x, const float *gain, float eps, size_t n);

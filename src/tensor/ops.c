@@ -31,7 +31,8 @@ struct act *act_create(struct compute *c, size_t rows_max, size_t in_max, struct
   size_t blocks = rows_max * (a->ld / BLOCK);
   if (c->mode == COMPUTE_FAST) {
     a->i8 = mem_aligned(64, blocks * sizeof *a->i8 + 64);
-    a->bytes += blocks * sizeof *a->i8;
+    a->k8 = mem_aligned(64, rows_max * act_units(a->ld) * sizeof *a->k8 + 64);
+    a->bytes += blocks * sizeof *a->i8 + rows_max * act_units(a->ld) * sizeof *a->k8;
   }
   if (c->mode != COMPUTE_F32) {
     a->i16 = mem_aligned(64, blocks * sizeof *a->i16 + 64);
@@ -46,6 +47,7 @@ void act_free(struct act *a) {
   free(a->f32);
   free(a->row_scratch);
   free(a->i8);
+  free(a->k8);
   free(a->i16);
   free(a->i14);
   free(a);
@@ -57,6 +59,7 @@ static void begin_act(struct act *a, unsigned forms, size_t rows, size_t n) {
   if (!a) return;
   assert(rows <= a->rows_max && n <= a->in_max);
   assert(!(forms & ACT_I8) || a->i8);
+  assert(!(forms & ACT_K8) || a->k8);
   assert(!(forms & ACT_I16) || a->i16);
   assert(!(forms & ACT_I14) || a->i14);
   a->rows = rows;
@@ -106,14 +109,15 @@ static const float *compute_row(const struct row_job *j, size_t r, int worker) {
   return y;
 }
 
-/* Values from … from + n − 1 of row r; from is a multiple of BLOCK. */
-static void put_forms(const struct kernels *k, struct act *a, size_t r, size_t from, const float *y, size_t n) {
+/* Values from … from + n − 1 of row r; from is a multiple of BLOCK, and of UNIT where ACT_K8 is asked for. */
+static void put_forms(const struct kernels *k, struct act *a, unsigned forms, size_t r, size_t from, const float *y, size_t n) {
   float *f32 = a->f32 + r * a->ld + from;
   size_t block = (r * a->ld + from) / BLOCK;
-  if ((a->forms & ACT_F32) && y != f32) memcpy(f32, y, n * sizeof *y);
-  if (a->forms & ACT_I8) k->quantize_i8(a->i8 + block, y, n);
-  if (a->forms & ACT_I16) k->quantize_i16(a->i16 + block, y, n);
-  if (a->forms & ACT_I14) k->quantize_i14(a->i14 + block, y, n);
+  if ((forms & ACT_F32) && y != f32) memcpy(f32, y, n * sizeof *y);
+  if (forms & ACT_I8) k->quantize_i8(a->i8 + block, y, n);
+  if (forms & ACT_K8) k->quantize_k8(a->k8 + r * act_units(a->ld) + from / UNIT, y, n);
+  if (forms & ACT_I16) k->quantize_i16(a->i16 + block, y, n);
+  if (forms & ACT_I14) k->quantize_i14(a->i14 + block, y, n);
 }
 
 static void run_row_tile(void *job, int tile, int worker) {
@@ -121,7 +125,7 @@ static void run_row_tile(void *job, int tile, int worker) {
   size_t begin = (size_t)tile * ROWS_PER_TILE, end = begin + ROWS_PER_TILE < j->rows ? begin + ROWS_PER_TILE : j->rows;
   for (size_t r = begin; r < end; r++) {
     const float *y = compute_row(j, r, worker);
-    if (j->act) put_forms(j->c->kernels, j->act, r, 0, y, j->n);
+    if (j->act) put_forms(j->c->kernels, j->act, j->act->forms, r, 0, y, j->n);
   }
 }
 
@@ -270,29 +274,19 @@ static void multiply_panels(const struct kernels *k, const struct product *p, si
   if (pack_is_float(w->pack)) k->linear_f32(p, begin, end);
   else if (w->pack == PACK_I14) k->linear_i14(p, begin, end);
   else if (w->wide) k->linear_i16(p, begin, end);
+  else if (pack_form(w->pack).sub) k->linear_k8(p, begin, end);
   else k->linear_i8(p, begin, end);
 }
 
 /* What the thread `worker` of a run may open panels into. */
 static struct product with_scratch(struct product p, const struct compute *c, int worker) {
   p.scratch = c->product_scratch[worker];
-  p.scratch_bytes = c->product_scratch_bytes;
   return p;
 }
 
-/* Room for two opened panels of every K pack, so that rows which are in the first cache serve both. */
-static void grow_product_scratch(struct compute *c, const struct linear *jobs, size_t n_jobs) {
-  size_t need = 0;
-  for (size_t i = 0; i < n_jobs; i++) {
-    size_t two = pack_form(jobs[i].w->pack).sub ? 2 * jobs[i].w->n_blocks * OPEN_BLOCK_BYTES_MAX : 0;
-    if (two > need) need = two;
-  }
-  if (need <= c->product_scratch_bytes) return;
-  for (int i = 0; i < pool_threads(c->pool); i++) {
-    free(c->product_scratch[i]);
-    c->product_scratch[i] = mem_aligned(64, need);
-  }
-  c->product_scratch_bytes = need;
+static void make_product_scratch(struct compute *c, size_t n_rows) {
+  if (n_rows < KERNELS_OPEN_ROWS || c->product_scratch[0]) return;
+  for (int i = 0; i < pool_threads(c->pool); i++) c->product_scratch[i] = mem_aligned(64, KERNELS_SCRATCH_BYTES);
 }
 
 static void run_linear_tile(void *job, int tile, int worker) {
@@ -313,7 +307,8 @@ static size_t panels_per_tile(const struct compute *c, const struct weight *w, s
   if (n_rows <= 4 && n > by_run) n = by_run;
   if (n_rows <= 4 && n < by_bytes) n = by_bytes;
   if (n_rows > 4 && n > by_bytes && by_bytes > 1) n = by_bytes;
-  n -= n % 2; /* kernels take panels in pairs */
+  if (pack_form(w->pack).sub && n_rows >= KERNELS_OPEN_ROWS && n < 4 && by_share >= 4) n = 4; /* opened at once */
+  n -= n % 2;                                                                                 /* kernels take panels in pairs */
   return n < 2 ? 2 : n;
 }
 
@@ -321,7 +316,7 @@ static void multiply(struct compute *c, const struct act *act, const struct line
                      size_t n_rows) {
   struct linear_run run = {.c = c, .n_jobs = n_jobs};
   size_t n_panels = 0, work = 0;
-  if (n_rows >= KERNELS_OPEN_ROWS) grow_product_scratch(c, jobs, n_jobs);
+  make_product_scratch(c, n_rows);
   for (size_t i = 0; i < n_jobs; i++) n_panels += jobs[i].w->n_panels;
   for (size_t i = 0; i < n_jobs; i++) {
     const struct weight *w = jobs[i].w;
@@ -411,8 +406,16 @@ static void run_then_tile(void *job, int tile, int worker) {
     if (run->then == LINEAR_SILU_MUL) k->silu_mul(y, y, up, n);
     else k->gelu(y, y, n);
     for (size_t i = 0; run->then == LINEAR_GELU_MUL && i < n; i++) y[i] *= up[i];
-    put_forms(k, run->out, r, from, y, n);
+    put_forms(k, run->out, run->out->forms & ~(unsigned)ACT_K8, r, from, y, n);
   }
+}
+
+/* Units are wider than tiles: they are made of whole rows in the end. */
+static void put_units_row(void *job, int row, int worker) {
+  (void)worker;
+  const struct then_run *run = job;
+  const struct linear *last = run->gate.job ? run->gate.job : run->up.job;
+  put_forms(run->c->kernels, run->out, ACT_K8, (size_t)row, 0, last->y + (size_t)row * last->ldy, run->out->n);
 }
 
 /* Rows whose order a weight has of its own are prepared for one product after the other. */
@@ -440,10 +443,11 @@ void op_linear_then(struct compute *c, const struct act *act, const struct linea
     *(i == 0 ? &run.up : &run.gate) = (struct product){.job = &jobs[i], .act = act, .n_rows = n_rows};
   }
   begin_act(out, forms, n_rows, jobs[0].w->n_out);
-  if (n_rows >= KERNELS_OPEN_ROWS) grow_product_scratch(c, jobs, n_jobs);
+  make_product_scratch(c, n_rows);
   run.panels_per_tile = panels_per_tile(c, jobs[0].w, n_rows, n_panels); /* even: whole blocks */
   size_t n_tiles = (n_panels + run.panels_per_tile - 1) / run.panels_per_tile;
   run_tiles(c, run_then_tile, &run, n_tiles, jobs[0].w->n_out * act->n * n_rows * n_jobs < 32 * 1024);
+  if (forms & ACT_K8) run_tiles(c, put_units_row, &run, n_rows, n_rows * out->n < INLINE_ELEMENTS);
 }
 
 /* ---- rotary positions ---- */

@@ -57,10 +57,15 @@ void pack_put(enum pack pack, unsigned char *panel, size_t b, size_t r, const st
 static void get_sub(enum pack pack, const unsigned char *unit, size_t b, size_t r, struct quants *block) {
   struct pack_form form = pack_form(pack);
   float scale = scale_at(unit, r, 2), minimum = form.minimum ? scale_at(unit + pack_scales_bytes(pack), r, 2) : 0;
+  memcpy(&block->super_scale, unit + 2 * r, 2);
+  block->super_minimum = 0;
+  if (form.minimum) memcpy(&block->super_minimum, unit + pack_scales_bytes(pack) + 2 * r, 2);
   for (size_t half = 0; half < 2; half++) {
     size_t part = form.parts == 2 ? half : 0;
-    block->scale[half] = scale * (float)(int8_t)unit[pack_sub_at(pack, false, b, part) + r];
-    block->minimum[half] = form.minimum ? -(minimum * (float)(int8_t)unit[pack_sub_at(pack, true, b, part) + r]) : 0;
+    block->sub_scale[half] = (int8_t)unit[pack_sub_at(pack, false, b, part) + r];
+    block->sub_minimum[half] = form.minimum ? (int8_t)unit[pack_sub_at(pack, true, b, part) + r] : 0;
+    block->scale[half] = scale * (float)block->sub_scale[half];
+    block->minimum[half] = form.minimum ? -(minimum * (float)block->sub_minimum[half]) : 0;
   }
 }
 

@@ -22,7 +22,8 @@ void quants_read(enum dtype type, const uint8_t *row, size_t b, struct quants *o
  * which the largest fits. 0 for zeros; NaN, with q 0, for a block that holds a NaN or an infinity. */
 uint16_t quants_round(const float x[BLOCK], int16_t q[BLOCK]);
 
-/* Block b of row r of a panel (kernels.h) in an integer pack but I14. pack_get fills q, scale and minimum, +0 where the pack has none. */
+/* Block b of row r of a panel (kernels.h) in an integer pack but I14. pack_get fills q, scale and minimum, +0 where the pack has none, and of a K
+ * pack what they are products of. */
 void pack_put(enum pack pack, unsigned char *panel, size_t b, size_t r, const struct quants *block);
 void pack_get(enum pack pack, const unsigned char *panel, size_t b, size_t r, struct quants *block);
 

@@ -109,9 +109,9 @@ void weight_row(const struct weight *w, size_t r, float *out);
 
 /* ---- activations ---- */
 
-struct act; /* rows of fp32 values in the forms that packed weights take (fp32; blocks of 8, 16 and 14 bits) */
+struct act; /* rows of fp32 values in the forms that packed weights take (fp32; blocks of 8, 16 and 14 bits; units of 8 bits) */
 
-enum { ACT_F32 = 1, ACT_I8 = 2, ACT_I16 = 4, ACT_I14 = 8 };
+enum { ACT_F32 = 1, ACT_I8 = 2, ACT_I16 = 4, ACT_I14 = 8, ACT_K8 = 16 };
 
 /* Room for rows_max rows of in_max values in every form of the mode. */
 struct act *act_create(struct compute *c, size_t rows_max, size_t in_max, struct error *err);

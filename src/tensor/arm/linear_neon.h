@@ -89,7 +89,16 @@ static inline __attribute__((always_inline)) void int_step(struct int_sum *s, co
   }
 }
 
-/* Half `part` of the block: k = 16 part … 16 part + 15. */
+/* Half `part` of the block: k = 16 part … 16 part + 15, whose activations are `values`. */
+static inline __attribute__((always_inline)) void int_add_half(struct int_sum *s, const unsigned char *quants,
+                                                               const struct int_values *values, int part, int columns, enum pack pack,
+                                                               bool wide) {
+  int_step(s, quants, values, 4 * part, 0, columns, pack, wide);
+  int_step(s, quants, values, 4 * part + 1, 1, columns, pack, wide);
+  int_step(s, quants, values, 4 * part + 2, 2, columns, pack, wide);
+  int_step(s, quants, values, 4 * part + 3, 3, columns, pack, wide);
+}
+
 static inline __attribute__((always_inline)) void int_add(struct int_sum *s, const unsigned char *quants, const unsigned char *const *x,
                                                           size_t at, int part, int columns, enum pack pack, bool wide) {
   struct int_values values[INT_COLUMNS];
@@ -98,10 +107,7 @@ static inline __attribute__((always_inline)) void int_add(struct int_sum *s, con
     values[c].q = vld1q_s8((wide ? a->high : ((const struct act8 *)(const void *)(x[c] + at))->q) + 16 * part);
     if (wide) values[c].low = vld1q_s8(a->low + 16 * part);
   }
-  int_step(s, quants, values, 4 * part, 0, columns, pack, wide);
-  int_step(s, quants, values, 4 * part + 1, 1, columns, pack, wide);
-  int_step(s, quants, values, 4 * part + 2, 2, columns, pack, wide);
-  int_step(s, quants, values, 4 * part + 3, 3, columns, pack, wide);
+  int_add_half(s, quants, values, part, columns, pack, wide);
 }
 
 /* One part of the unit's block n of all columns joins the accumulators. */
@@ -118,17 +124,17 @@ static inline __attribute__((always_inline)) void int_join(struct int_acc *acc, 
   const struct int_acc minimum = form.minimum ? int_scale(unit, n, part, half, true, pack) : scale;
   for (int c = 0; c < columns; c++) {
     const struct act_terms *terms = linear_terms(x[c] + at, wide);
-    const int32_t bias = linear_bias(terms, part, form.parts);
+    const int32_t bias_8 = linear_bias_8(x[c] + at, part, form.parts, wide);
     int32x4_t sum_a = wide ? vaddq_s32(vshlq_n_s32(s[c].a, 8), s[c].low_a) : s[c].a;
     int32x4_t sum_b = wide ? vaddq_s32(vshlq_n_s32(s[c].b, 8), s[c].low_b) : s[c].b;
     if (form.offset && form.offset < 128) {
-      int32x4_t start = vdupq_n_s32(bias / (128 / form.offset));
+      int32x4_t start = vdupq_n_s32(bias_8 * form.offset / 8);
       sum_a = vaddq_s32(sum_a, start), sum_b = vaddq_s32(sum_b, start);
     }
     acc[c].a = vfmaq_f32(acc[c].a, vmulq_n_f32(vcvtq_f32_s32(sum_a), terms->d), scale.a);
     acc[c].b = vfmaq_f32(acc[c].b, vmulq_n_f32(vcvtq_f32_s32(sum_b), terms->d), scale.b);
     if (!form.minimum) continue;
-    const float ds = linear_ds(terms, part, form.parts);
+    const float ds = linear_ds(x[c] + at, part, form.parts, wide);
     acc[c].a = vfmaq_n_f32(acc[c].a, minimum.a, ds);
     acc[c].b = vfmaq_n_f32(acc[c].b, minimum.b, ds);
   }

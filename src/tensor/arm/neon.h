@@ -21,4 +21,8 @@
 
 #include "tensor/template/int_template.h"
 
+#include "tensor/arm/unit_neon.h"
+
+#include "tensor/template/unit_template.h"
+
 #include "tensor/template/fill_template.h"

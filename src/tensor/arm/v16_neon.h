@@ -159,6 +159,12 @@ static inline v16i_sum v16i_dot(v16i_sum s, v16i x, v16i y) {
                     vmlal_s16(s.e, vget_low_s16(x.c), vget_low_s16(y.c)), vmlal_high_s16(s.f, x.c, y.c),
                     vmlal_s16(s.g, vget_low_s16(x.d), vget_low_s16(y.d)), vmlal_high_s16(s.h, x.d, y.d)};
 }
+/* The same of the pair at `two` in every lane. */
+static inline v16i_sum v16i_dot_at(v16i_sum sum, v16i a, const int16_t *two) {
+  int32_t pair;
+  memcpy(&pair, two, sizeof pair);
+  return v16i_dot(sum, a, v16i_set1(pair));
+}
 static inline v16 v16i_to_f32(v16i_sum s) {
   return (v16){vcvtq_f32_s32(vpaddq_s32(s.a, s.b)), vcvtq_f32_s32(vpaddq_s32(s.c, s.d)), vcvtq_f32_s32(vpaddq_s32(s.e, s.f)),
                vcvtq_f32_s32(vpaddq_s32(s.g, s.h))};

@@ -5,10 +5,12 @@
 
 void ref_linear_f32(const struct product *p, size_t panel_begin, size_t panel_end);
 void ref_linear_i8(const struct product *p, size_t panel_begin, size_t panel_end);
+void ref_linear_k8(const struct product *p, size_t panel_begin, size_t panel_end);
 void ref_linear_i16(const struct product *p, size_t panel_begin, size_t panel_end);
 void ref_linear_i14(const struct product *p, size_t panel_begin, size_t panel_end);
 void ref_attention(const struct attention_tile *t);
 void ref_quantize_i8(struct act8 *to, const float *x, size_t n);
+void ref_quantize_k8(struct act_k8 *to, const float *x, size_t n);
 void ref_quantize_i16(struct act16 *to, const float *x, size_t n);
 void ref_quantize_i14(struct act14 *to, const float *x, size_t n);
 void ref_rmsnorm(float *y, const float *x, const float *gain, float eps, size_t n);

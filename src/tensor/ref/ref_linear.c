@@ -2,7 +2,8 @@
  *
  * One accumulator per output. Float types: one fma per k, ascending. Integer types: the sum over a block, or over each half of it, is
  * an exact integer; times the activation's scale (one rounding), then one fma with the weight's scale, and one more with its minimum
- * where there is one; blocks and halves ascending. 14-bit blocks alike. */
+ * where there is one; blocks and halves ascending. 14-bit blocks alike. K packs with 8-bit activations: the sum over a unit is an exact integer,
+ * its products with the whole sub-scales and steps included. */
 #include <math.h>
 #include <string.h>
 
@@ -106,6 +107,40 @@ static void multiply(const struct product *p, bool wide, size_t panel_begin, siz
 }
 
 void ref_linear_i8(const struct product *p, size_t panel_begin, size_t panel_end) { multiply(p, false, panel_begin, panel_end); }
+
+/* One unit of one row of a panel: `first` is its first block, n how many it has. */
+static float join_unit(float acc, const struct weight *w, const unsigned char *panel, size_t first, size_t n, size_t r,
+                       const struct act_k8 *x) {
+  struct pack_form form = pack_form(w->pack);
+  struct quants block = {0};
+  int32_t sum = 0, low = 0;
+  for (size_t b = 0; b < n; b++) {
+    pack_get(w->pack, panel, first + b, r, &block);
+    for (size_t half = 0; half < 2; half++) {
+      int32_t q[16];
+      for (size_t k = 0; k < 16; k++) q[k] = x->q[b * BLOCK + half * 16 + k];
+      sum += dot(block.q + 16 * half, form.offset, q, 16) * block.sub_scale[half] * x->steps[b];
+      low += x->sum_half[2 * b + half] * block.sub_minimum[half];
+    }
+  }
+  float value = (float)sum * dtype_f16_to_f32(block.super_scale);
+  if (form.minimum) value = fmaf(-(float)low, dtype_f16_to_f32(block.super_minimum), value);
+  return fmaf(value, x->d, acc);
+}
+
+void ref_linear_k8(const struct product *p, size_t panel_begin, size_t panel_end) {
+  const struct weight *w = p->job->w;
+  for (size_t i = 0; i < p->n_rows; i++)
+    for (size_t panel = panel_begin; panel < panel_end; panel++) {
+      const struct act_k8 *x = p->act->k8 + product_row(p, i) * act_units(p->act->ld);
+      float acc[PANEL_ROWS] = {0};
+      for (size_t b = 0; b < w->n_blocks; b += UNIT_BLOCKS, x++) {
+        size_t n = w->n_blocks - b < UNIT_BLOCKS ? w->n_blocks - b : UNIT_BLOCKS;
+        for (size_t r = 0; r < PANEL_ROWS; r++) acc[r] = join_unit(acc[r], w, w->data + panel * w->panel_bytes, b, n, r, x);
+      }
+      put(p, panel, i, acc);
+    }
+}
 
 void ref_linear_i16(const struct product *p, size_t panel_begin, size_t panel_end) { multiply(p, true, panel_begin, panel_end); }
 

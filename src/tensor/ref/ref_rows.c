@@ -90,7 +90,7 @@ static float largest(const float *x) {
 static void round_all(const float x[BLOCK], float inverse, float limit, int32_t q[BLOCK]) {
   for (int i = 0; i < BLOCK; i++) {
     float r = rintf(x[i] * inverse);
-    q[i] = (int32_t)(r > limit ? limit : r < -limit ? -limit : r);
+    q[i] = (int32_t)(r > limit ? limit : r > -limit ? r : -limit); /* NaN too */
   }
 }
 
@@ -108,7 +108,7 @@ static struct act_terms terms_of(float d, const int32_t q[BLOCK]) {
   int32_t sum[2] = {0};
   for (int i = 0; i < BLOCK; i++) sum[i / 16] += q[i];
   int32_t both = sum[0] + sum[1];
-  return (struct act_terms){.d = d, .ds = d * (float)both, .bias = -128 * both, .bias_half = -128 * sum[0]};
+  return (struct act_terms){.d = d, .ds = d * (float)both, .bias = -128 * both, .bias_8 = -8 * both};
 }
 
 void ref_quantize_i8(struct act8 *to, const float *x, size_t n) {
@@ -117,6 +117,30 @@ void ref_quantize_i8(struct act8 *to, const float *x, size_t n) {
     float d = to_integers(x + begin, n - begin < BLOCK ? n - begin : BLOCK, 127, q);
     to->terms = terms_of(d, q);
     for (int i = 0; i < BLOCK; i++) to->q[i] = (int8_t)q[i];
+  }
+}
+
+/* Eight blocks with one scale: d · steps stands for a block's own, steps the fewest eighths of the unit's that hold its largest. */
+void ref_quantize_k8(struct act_k8 *to, const float *x, size_t n) {
+  for (size_t begin = 0; begin < n; begin += UNIT, to++) {
+    float padded[UNIT] = {0}, max = 0;
+    memcpy(padded, x + begin, (n - begin < UNIT ? n - begin : UNIT) * sizeof *x);
+    for (size_t b = 0; b < UNIT_BLOCKS; b++) max = fmaxf(max, largest(padded + b * BLOCK));
+    float inverse = max > 0 ? 127 * UNIT_STEPS / max : 0;
+    if (!isfinite(inverse)) inverse = 0;
+    to->d = inverse > 0 ? max / (127 * UNIT_STEPS) : 0;
+    for (size_t b = 0; b < UNIT_BLOCKS; b++) {
+      float steps = ceilf(largest(padded + b * BLOCK) * inverse * (1.0f / 127));
+      int32_t q[BLOCK], sum[2] = {0};
+      to->steps[b] = steps > UNIT_STEPS ? UNIT_STEPS : steps > 1 ? (int32_t)steps : 1;
+      round_all(padded + b * BLOCK, inverse / (float)to->steps[b], 127, q);
+      for (size_t i = 0; i < BLOCK; i++) to->q[b * BLOCK + i] = (int8_t)q[i], sum[i / 16] += q[i];
+      for (size_t half = 0; half < 2; half++) {
+        to->bias[2 * b + half] = -32 * sum[half];
+        to->sum_half[2 * b + half] = (int16_t)(to->steps[b] * sum[half]);
+      }
+      to->sum[b] = (int16_t)(to->steps[b] * (sum[0] + sum[1]));
+    }
   }
 }
 
@@ -130,6 +154,8 @@ void ref_quantize_i16(struct act16 *to, const float *x, size_t n) {
       to->low[i] = (int8_t)(uint8_t)(q[i] & 0xFF);
       to->high[i] = (int8_t)((q[i] - to->low[i]) / 256);
     }
+    to->bias_half = 0;
+    for (int i = 0; i < BLOCK / 2; i++) to->bias_half -= 8 * q[i];
   }
 }
 

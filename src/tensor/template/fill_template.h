@@ -6,6 +6,7 @@ static void template_fill(struct kernels *k, const char *name) {
   k->attention = attention_run;
   k->linear_f32 = linear_f32;
   k->linear_i8 = linear_i8;
+  k->linear_k8 = linear_k8;
   k->linear_i16 = linear_i16;
   k->linear_i14 = linear_i14;
   k->dot_rounds = dot_rounds;

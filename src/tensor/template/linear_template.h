@@ -34,18 +34,27 @@ static inline __attribute__((always_inline)) size_t linear_block_bytes(bool wide
   return wide ? sizeof(struct act16) : sizeof(struct act8);
 }
 
+/* The units of output row i's activations. */
+static inline __attribute__((always_inline)) const struct act_k8 *linear_units(const struct product *p, size_t i) {
+  return p->act->k8 + product_row(p, i) * act_units(p->act->ld);
+}
+
 /* What stands beside the q of one of those blocks. */
 static inline __attribute__((always_inline)) const struct act_terms *linear_terms(const void *block, bool wide) {
   return wide ? &((const struct act16 *)block)->terms : &((const struct act8 *)block)->terms;
 }
 
-/* bias and ds of one of the block's parts. */
-static inline __attribute__((always_inline)) int32_t linear_bias(const struct act_terms *terms, int part, int parts) {
-  if (parts == 1) return terms->bias;
-  return part ? terms->bias - terms->bias_half : terms->bias_half;
+/* −8 · Σq of one of a block's parts; two parts have 16-bit activations only. */
+static inline __attribute__((always_inline)) int32_t linear_bias_8(const void *block, int part, int parts, bool wide) {
+  const int32_t all = linear_terms(block, wide)->bias_8;
+  if (parts == 1) return all;
+  const int32_t first = ((const struct act16 *)block)->bias_half;
+  return part ? all - first : first;
 }
-static inline __attribute__((always_inline)) float linear_ds(const struct act_terms *terms, int part, int parts) {
-  return parts == 1 ? terms->ds : terms->d * (float)(linear_bias(terms, part, parts) / -128);
+/* d · Σq alike. */
+static inline __attribute__((always_inline)) float linear_ds(const void *block, int part, int parts, bool wide) {
+  const struct act_terms *terms = linear_terms(block, wide);
+  return parts == 1 ? terms->ds : terms->d * (float)(linear_bias_8(block, part, parts, wide) / -8);
 }
 
 /* Elements k of the panel's 16 rows, widened without loss. */
@@ -121,12 +130,8 @@ static inline __attribute__((always_inline)) void linear_i14_tile(const struct p
     for (size_t pair = 0; pair < BLOCK / 2; pair++) {
       v16i row[I14_PANELS];
       for (int i = 0; i < panels; i++) row[i] = v16i_load(m[i] + pack_quants_at(PACK_I14, 0) + 64 * pair);
-      for (int c = 0; c < columns; c++) {
-        int32_t two;
-        memcpy(&two, x[c][n].q + 2 * pair, sizeof two);
-        v16i value = v16i_set1(two);
-        for (int i = 0; i < panels; i++) sum[i][c] = v16i_dot(sum[i][c], row[i], value);
-      }
+      for (int c = 0; c < columns; c++)
+        for (int i = 0; i < panels; i++) sum[i][c] = v16i_dot_at(sum[i][c], row[i], x[c][n].q + 2 * pair);
     }
     for (int i = 0; i < panels; i++) {
       v16 scale = v16_load_bf16((const uint16_t *)(const void *)m[i]);

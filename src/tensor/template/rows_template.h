@@ -154,15 +154,16 @@ static float rows_softmax_weights(float *y, const float *x, float scale, size_t 
 
 /* ---- activations to blocks ---- */
 
+/* NaN is passed over. */
 static inline float rows_largest(v16 a, v16 b) {
-  v16 absolute_a = v16_abs(a), absolute_b = v16_abs(b);
-  return v16_largest(v16_if_gt(absolute_a, absolute_b, absolute_a, absolute_b));
+  v16 most = v16_if_gt(v16_abs(a), v16_zero(), v16_abs(a), v16_zero());
+  return v16_largest(v16_if_gt(v16_abs(b), most, v16_abs(b), most));
 }
 
 static inline v16 rows_round(v16 x, float inverse, float limit) {
   v16 top = v16_set1(limit), bottom = v16_set1(-limit), r = v16_rint(v16_mul(x, v16_set1(inverse)));
   r = v16_if_gt(r, top, top, r);
-  return v16_if_gt(bottom, r, bottom, r);
+  return v16_if_gt(r, bottom, r, bottom); /* NaN becomes the lowest */
 }
 
 /* The block's two halves as whole numbers in ±limit; returns the scale. */
@@ -175,9 +176,8 @@ static inline float rows_to_integers(const float *x, size_t n, float limit, v16 
   return inverse > 0 ? max / limit : 0;
 }
 
-static inline struct act_terms rows_terms(float d, v16s a, v16s b) {
-  int32_t first = v16s_sum(a), sum = first + v16s_sum(b);
-  return (struct act_terms){.d = d, .ds = d * (float)sum, .bias = -128 * sum, .bias_half = -128 * first};
+static inline struct act_terms rows_terms(float d, int32_t sum) {
+  return (struct act_terms){.d = d, .ds = d * (float)sum, .bias = -128 * sum, .bias_8 = -8 * sum};
 }
 
 static void rows_quantize_i8(struct act8 *to, const float *x, size_t n) {
@@ -186,7 +186,44 @@ static void rows_quantize_i8(struct act8 *to, const float *x, size_t n) {
     float d = rows_to_integers(x + begin, n - begin < BLOCK ? n - begin : BLOCK, 127, q);
     v16s a = v16_to_i16(q[0]), b = v16_to_i16(q[1]);
     v16s_store_i8(to->q, a, b);
-    to->terms = rows_terms(d, a, b);
+    to->terms = rows_terms(d, v16s_sum(a) + v16s_sum(b));
+  }
+}
+
+/* The largest magnitudes of a unit's blocks, of which n values are there; returns the largest of all. */
+static inline float rows_unit_largest(const float *x, size_t n, float largest[UNIT_BLOCKS]) {
+  float max = 0;
+  for (size_t b = 0; b < UNIT_BLOCKS; b++) {
+    size_t left = n > b * BLOCK ? n - b * BLOCK : 0;
+    largest[b] = left ? rows_largest(v16_load_n(x + b * BLOCK, left), v16_load_n(x + b * BLOCK + 16, left > 16 ? left - 16 : 0)) : 0;
+    max = largest[b] > max ? largest[b] : max;
+  }
+  return max;
+}
+
+/* Block b of a unit. */
+static inline void rows_unit_block(struct act_k8 *to, size_t b, const float *x, size_t n, float largest, float inverse) {
+  float steps = ceilf(largest * inverse * (1.0f / 127));
+  int32_t whole = steps > UNIT_STEPS ? UNIT_STEPS : steps > 1 ? (int32_t)steps : 1;
+  v16s a = v16_to_i16(rows_round(v16_load_n(x, n), inverse / (float)whole, 127));
+  v16s c = v16_to_i16(rows_round(v16_load_n(x + 16, n > 16 ? n - 16 : 0), inverse / (float)whole, 127));
+  int32_t first = v16s_sum(a), second = v16s_sum(c);
+  v16s_store_i8(to->q + b * BLOCK, a, c);
+  to->steps[b] = whole;
+  to->bias[2 * b] = -32 * first, to->bias[2 * b + 1] = -32 * second;
+  to->sum_half[2 * b] = (int16_t)(whole * first), to->sum_half[2 * b + 1] = (int16_t)(whole * second);
+  to->sum[b] = (int16_t)(whole * (first + second));
+}
+
+static void rows_quantize_k8(struct act_k8 *to, const float *x, size_t n) {
+  for (size_t begin = 0; begin < n; begin += UNIT, to++) {
+    float largest[UNIT_BLOCKS], max = rows_unit_largest(x + begin, n - begin, largest), inverse = max > 0 ? 127 * UNIT_STEPS / max : 0;
+    if (!(inverse < INFINITY)) inverse = 0;
+    to->d = inverse > 0 ? max / (127 * UNIT_STEPS) : 0;
+    for (size_t b = 0; b < UNIT_BLOCKS; b++) {
+      size_t at = begin + b * BLOCK;
+      rows_unit_block(to, b, x + (at < n ? at : 0), at < n ? n - at : 0, largest[b], inverse);
+    }
   }
 }
 
@@ -199,7 +236,9 @@ static void rows_quantize_i16(struct act16 *to, const float *x, size_t n) {
     v16s_store(to->q + 16, b);
     v16s_store_i8(to->low, v16s_low(a), v16s_low(b));
     v16s_store_i8(to->high, v16s_high(a), v16s_high(b));
-    to->terms = rows_terms(d, a, b);
+    int32_t first = v16s_sum(a);
+    to->terms = rows_terms(d, first + v16s_sum(b));
+    to->bias_half = -8 * first;
   }
 }
 
@@ -275,6 +314,7 @@ static void rows_fill(struct kernels *k) {
   k->sum_exp = rows_sum_exp;
   k->softmax_weights = rows_softmax_weights;
   k->quantize_i8 = rows_quantize_i8;
+  k->quantize_k8 = rows_quantize_k8;
   k->quantize_i16 = rows_quantize_i16;
   k->quantize_i14 = rows_quantize_i14;
 }

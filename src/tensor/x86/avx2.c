@@ -21,6 +21,10 @@
 
 #include "tensor/template/int_template.h"
 
+#include "tensor/x86/unit_avx2.h"
+
+#include "tensor/template/unit_template.h"
+
 #include "tensor/template/fill_template.h"
 
 void avx2_fill(struct kernels *k) { template_fill(k, "avx2"); }

@@ -20,7 +20,14 @@
 
 #include "tensor/x86/linear_avx512.h"
 
+#include "tensor/x86/unit_avx512.h"
+
+#include "tensor/x86/open_avx512.h"
+
+#define INT_MANY_ROWS open_rows
 #include "tensor/template/int_template.h"
+
+#include "tensor/template/unit_template.h"
 
 #include "tensor/template/fill_template.h"
 

@@ -89,11 +89,11 @@ static inline __attribute__((always_inline)) void int_join(__m256 *acc, const un
   const __m256 minimum = form.minimum ? int_scale(unit, n, part, half, true, pack) : scale;
   for (int c = 0; c < columns; c++) {
     const struct act_terms *terms = linear_terms(x[c] + at, wide);
-    const int32_t bias = linear_bias(terms, part, form.parts);
+    const int32_t bias_8 = linear_bias_8(x[c] + at, part, form.parts, wide);
     __m256i sum = wide ? _mm256_hadd_epi32(s.low[c], s.high[c]) : s.low[c];
-    if (form.offset && form.offset < 128) sum = _mm256_add_epi32(sum, _mm256_set1_epi32(bias / (128 / form.offset)));
+    if (form.offset && form.offset < 128) sum = _mm256_add_epi32(sum, _mm256_set1_epi32(bias_8 * form.offset / 8));
     acc[c] = _mm256_fmadd_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(sum), _mm256_set1_ps(terms->d)), scale, acc[c]);
-    if (form.minimum) acc[c] = _mm256_fmadd_ps(_mm256_set1_ps(linear_ds(terms, part, form.parts)), minimum, acc[c]);
+    if (form.minimum) acc[c] = _mm256_fmadd_ps(_mm256_set1_ps(linear_ds(x[c] + at, part, form.parts, wide)), minimum, acc[c]);
   }
 }
 

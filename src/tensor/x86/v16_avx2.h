@@ -5,6 +5,7 @@
 #include <immintrin.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "tensor/x86/v16s_x86.h"
 
@@ -119,6 +120,12 @@ static inline v16i v16i_load(const void *p) {
 /* sum + the products of the two 16-bit integers in each lane. */
 static inline v16i_sum v16i_dot(v16i_sum sum, v16i a, v16i b) {
   return (v16i){_mm256_add_epi32(sum.a, _mm256_madd_epi16(a.a, b.a)), _mm256_add_epi32(sum.b, _mm256_madd_epi16(a.b, b.b))};
+}
+/* The same of the pair at `two` in every lane. */
+static inline v16i_sum v16i_dot_at(v16i_sum sum, v16i a, const int16_t *two) {
+  int32_t pair;
+  memcpy(&pair, two, sizeof pair);
+  return v16i_dot(sum, a, v16i_set1(pair));
 }
 static inline v16 v16i_to_f32(v16i_sum v) { return v16_of(_mm256_cvtepi32_ps(v.a), _mm256_cvtepi32_ps(v.b)); }
 
