@@ -3,10 +3,10 @@
  * The including file defines F32_PANELS and I14_PANELS (1 or 2), F32_COLUMNS and I14_COLUMNS (<= 8): the register tiles. */
 #include "tensor/kernels.h"
 
-/* The line of weights some blocks behind `at` will be read: a product computes between its reads, so that what the processor fetches ahead by
- * itself is not enough to keep the memory busy. */
+/* The line of weights some blocks behind `at` will be read. For tiles that compute enough between their reads that what the processor fetches ahead by
+ * itself does not keep the memory busy; where a tile computes little for each byte, it does, and asking only takes its place. */
 static inline __attribute__((always_inline)) void linear_fetch(const unsigned char *at) {
-  enum { AHEAD_BYTES = 6144 };
+  enum { AHEAD_BYTES = 2048 };
   v16_prefetch(at + AHEAD_BYTES);
 }
 
@@ -125,7 +125,7 @@ static inline __attribute__((always_inline)) void linear_i14_tile(const struct p
     v16i_sum sum[I14_PANELS][I14_COLUMNS];
     for (int i = 0; i < panels; i++) {
       for (int c = 0; c < columns; c++) sum[i][c] = v16i_zero();
-      for (size_t line = 0; cold && line < pack_unit_bytes(PACK_I14); line += 64) linear_fetch(m[i] + line);
+      for (size_t line = 0; cold && columns > 2 && line < pack_unit_bytes(PACK_I14); line += 64) linear_fetch(m[i] + line);
     }
     for (size_t pair = 0; pair < BLOCK / 2; pair++) {
       v16i row[I14_PANELS];

@@ -110,7 +110,7 @@ static inline __attribute__((always_inline)) void int_tile(const struct product 
     for (int c = 0; c < columns; c++) acc[c] = _mm256_setzero_ps();
     for (size_t n = 0; n < w->n_blocks; unit += pack_unit_bytes(pack))
       for (size_t i = 0; i < pack_unit_blocks(pack) && n < w->n_blocks; i++, n++) {
-        if (cold && half == 0)
+        if (cold && half == 0 && columns > 2)
           for (size_t line = 0; line < lines; line++) linear_fetch(unit + (i * lines + line) * 64);
         for (int part = 0; part < pack_form(pack).parts; part++) int_join(acc, unit, i, half, x, n * size, columns, part, pack, wide);
       }
@@ -142,8 +142,6 @@ static uint64_t read_all(const void *memory, size_t bytes) {
   const unsigned char *p = memory;
   __m256i lanes[4] = {_mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256()};
   for (size_t i = 0; i + 128 <= bytes; i += 128) {
-    linear_fetch(p + i);
-    linear_fetch(p + i + 64);
     for (size_t k = 0; k < 4; k++)
       lanes[k] = _mm256_xor_si256(lanes[k], _mm256_loadu_si256((const __m256i *)(const void *)(p + i + 32 * k)));
   }

@@ -6,9 +6,9 @@
  *
  * A register tile is 16 rows × 8 columns (4 with 16-bit activations). Tiles go column by column through the panels of a call, whose
  * weights then come from the second cache; the first column fetches them from memory, which the processor alone does not foresee
- * far enough when a tile is wide: hence linear_fetch. Packs of 4 to 6 bits are opened by each tile for itself. */
+ * far enough when a tile computes much: hence linear_fetch. Packs of 4 to 6 bits are opened by each tile for itself. */
 
-enum { INT_COLUMNS = 8, INT_WIDE_COLUMNS = 4, INT_HALVES = true, INT_FEW = 4, INT_NEAR_BYTES = 4096 };
+enum { INT_COLUMNS = 8, INT_WIDE_COLUMNS = 4, INT_HALVES = true };
 
 struct int_block {
   __m512i q[8];
@@ -48,17 +48,17 @@ static inline __attribute__((always_inline)) void int_load_quants(__m512i q[8], 
   const struct pack_form form = pack_form(pack);
   const unsigned char *at = unit + pack_quants_at(pack, n), *high = at + 256;
   if (form.bits == 8) {
-    for (int i = 0; i < 8; i++) q[i] = _mm512_loadu_si512(at + 64 * i);
+    V16_UNROLL for (int i = 0; i < 8; i++) q[i] = _mm512_loadu_si512(at + 64 * i);
     return;
   }
   const __m512i mask = _mm512_set1_epi8(15);
-  for (int i = 0; i < 4; i++) {
+  V16_UNROLL for (int i = 0; i < 4; i++) {
     __m512i v = _mm512_loadu_si512(at + 64 * i);
     q[i] = _mm512_and_si512(v, mask);
     q[4 + i] = _mm512_and_si512(_mm512_srli_epi16(v, 4), mask);
   }
-  for (int i = 0; form.high && i < 8; i++)
-    q[i] = int_high(q[i], _mm512_loadu_si512(high + 64 * (i * form.high / 8)), i * form.high % 8, 4, form.high);
+  V16_UNROLL for (int i = 0; form.high && i < 8; i++) q[i] =
+      int_high(q[i], _mm512_loadu_si512(high + 64 * (i * form.high / 8)), i * form.high % 8, 4, form.high);
 }
 
 /* Block n of the unit. */
@@ -67,21 +67,17 @@ static inline __attribute__((always_inline)) void int_load(struct int_block *b, 
   int_load_quants(b->q, unit, n, pack);
 }
 
-/* The part of the unit one block's time ahead. Many columns take their time between two blocks: the first cache is soon enough. */
-static inline __attribute__((always_inline)) void int_prefetch(const unsigned char *unit, size_t n, int columns, enum pack pack) {
+/* The part of the unit one block's time ahead. */
+static inline __attribute__((always_inline)) void int_prefetch(const unsigned char *unit, size_t n, enum pack pack) {
   size_t lines = (pack_unit_bytes(pack) / pack_unit_blocks(pack) + 63) / 64;
-  for (size_t line = 0; line < lines; line++) {
-    const unsigned char *at = unit + (n * lines + line) * 64;
-    if (columns <= INT_FEW) linear_fetch(at);
-    else _mm_prefetch((const char *)at + INT_NEAR_BYTES, _MM_HINT_T0);
-  }
+  for (size_t line = 0; line < lines; line++) linear_fetch(unit + (n * lines + line) * 64);
 }
 
 /* sum plus the products of k = 4·from … 4·to − 1 of a block. In assembly: the compiler makes two instructions of each, and the processor looks ahead
  * by their number; 4 to 8 % of a product's time. */
 static inline __attribute__((always_inline)) __m512i int_dot(__m512i sum, const __m512i q[8], const int8_t *x, int from, int to) {
-  for (int i = from; i < to; i++)
-    __asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(sum) : "v"(q[i]), "m"(*(const int32_t *)(const void *)(x + 4 * i)));
+  V16_UNROLL for (int i = from; i < to;
+                  i++) __asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(sum) : "v"(q[i]), "m"(*(const int32_t *)(const void *)(x + 4 * i)));
   return sum;
 }
 
@@ -116,7 +112,7 @@ static inline __attribute__((always_inline)) __m512 int_join(__m512 acc, const s
                                                              bool wide) {
   const struct pack_form form = pack_form(pack);
   const __m512 d = _mm512_set1_ps(linear_terms(x, wide)->d);
-  for (int part = 0; part < form.parts; part++) {
+  V16_UNROLL for (int part = 0; part < form.parts; part++) {
     const __m512i sum = int_sum(b, x, part, pack, wide);
     acc = _mm512_fmadd_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), d), b->scale[part], acc);
     if (form.minimum) acc = _mm512_fmadd_ps(_mm512_set1_ps(linear_ds(x, part, form.parts, wide)), b->minimum[part], acc);
@@ -127,7 +123,7 @@ static inline __attribute__((always_inline)) __m512 int_join(__m512 acc, const s
 /* A tile's rows and accumulators. */
 static inline __attribute__((always_inline)) void int_begin(const unsigned char *x[INT_COLUMNS], __m512 acc[INT_COLUMNS],
                                                             const struct product *p, size_t first, int columns, bool wide) {
-  for (int c = 0; c < columns; c++) {
+  V16_UNROLL for (int c = 0; c < columns; c++) {
     x[c] = linear_blocks(p, first + (size_t)c, wide);
     acc[c] = _mm512_setzero_ps();
   }
@@ -138,17 +134,18 @@ static inline __attribute__((always_inline)) void int_tile(const struct product 
   const struct weight *w = p->job->w;
   const unsigned char *unit = w->data + panel * w->panel_bytes;
   const size_t size = linear_block_bytes(wide);
+  const bool busy = columns * (wide ? 2 : 1) > 2 || (wide && pack_form(pack).sub); /* enough to keep the memory waiting */
   const unsigned char *x[INT_COLUMNS];
   __m512 acc[INT_COLUMNS];
   int_begin(x, acc, p, first, columns, wide);
   for (size_t n = 0; n < w->n_blocks; unit += pack_unit_bytes(pack))
     for (size_t i = 0; i < pack_unit_blocks(pack) && n < w->n_blocks; i++, n++) {
       struct int_block b;
-      if (cold) int_prefetch(unit, i, columns, pack);
+      if (cold && busy) int_prefetch(unit, i, pack);
       int_load(&b, unit, i, pack);
-      for (int c = 0; c < columns; c++) acc[c] = int_join(acc[c], &b, x[c] + n * size, pack, wide);
+      V16_UNROLL for (int c = 0; c < columns; c++) acc[c] = int_join(acc[c], &b, x[c] + n * size, pack, wide);
     }
-  for (int c = 0; c < columns; c++) linear_put(p, panel, first + (size_t)c, acc[c]);
+  V16_UNROLL for (int c = 0; c < columns; c++) linear_put(p, panel, first + (size_t)c, acc[c]);
 }
 
 /* ---- the limits of the machine ---- */
@@ -169,10 +166,7 @@ static uint64_t read_all(const void *memory, size_t bytes) {
   const unsigned char *p = memory;
   __m512i lanes[4] = {_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512()};
   for (size_t i = 0; i + 256 <= bytes; i += 256)
-    for (size_t k = 0; k < 4; k++) {
-      linear_fetch(p + i + 64 * k);
-      lanes[k] = _mm512_xor_si512(lanes[k], _mm512_loadu_si512(p + i + 64 * k));
-    }
+    for (size_t k = 0; k < 4; k++) lanes[k] = _mm512_xor_si512(lanes[k], _mm512_loadu_si512(p + i + 64 * k));
   __m512i all = _mm512_xor_si512(_mm512_xor_si512(lanes[0], lanes[1]), _mm512_xor_si512(lanes[2], lanes[3]));
   return (uint64_t)_mm512_reduce_add_epi64(all);
 }

@@ -26,7 +26,7 @@ static inline __attribute__((always_inline)) size_t open_block_bytes(enum pack p
 
 static inline __attribute__((always_inline)) void open_prefetch(const struct weight *w, const unsigned char *at, size_t n) {
   const size_t bytes = n * pack_unit_bytes(w->pack) / UNIT_BLOCKS;
-  for (size_t i = 0; i < bytes; i += 64) v16_prefetch(at + bytes + i);
+  for (size_t i = 0; i < bytes; i += 64) _mm_prefetch((const char *)at + bytes + i, _MM_HINT_T1);
 }
 
 static inline __attribute__((always_inline)) void open_blocks(unsigned char *to, const struct weight *w, size_t panel, size_t first,
