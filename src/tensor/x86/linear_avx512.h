@@ -57,7 +57,8 @@ static inline __attribute__((always_inline)) void int_load_quants(__m512i q[8], 
     q[i] = _mm512_and_si512(v, mask);
     q[4 + i] = _mm512_and_si512(_mm512_srli_epi16(v, 4), mask);
   }
-  V16_UNROLL for (int i = 0; form.high && i < 8; i++) q[i] =
+  if (!form.high) return;
+  V16_UNROLL for (int i = 0; i < 8; i++) q[i] =
       int_high(q[i], _mm512_loadu_si512(high + 64 * (i * form.high / 8)), i * form.high % 8, 4, form.high);
 }
 

@@ -44,7 +44,7 @@ static inline __attribute__((always_inline)) void open_blocks(unsigned char *to,
 }
 
 static inline __attribute__((always_inline)) void open_blocks_tile(float *acc, const unsigned char *opened, const unsigned char *const *x,
-                                                                   size_t n, enum pack pack) {
+                                                                   size_t at, size_t n, enum pack pack) {
   const struct pack_form form = pack_form(pack);
   __m512 sum[INT_WIDE_COLUMNS];
   for (int c = 0; c < INT_WIDE_COLUMNS; c++) sum[c] = _mm512_load_ps(acc + c * PANEL_ROWS);
@@ -53,7 +53,7 @@ static inline __attribute__((always_inline)) void open_blocks_tile(float *acc, c
     for (int part = 0; part < form.parts; part++, opened += 64) b.scale[part] = _mm512_load_ps(opened);
     for (int part = 0; form.minimum && part < form.parts; part++, opened += 64) b.minimum[part] = _mm512_load_ps(opened);
     for (int k = 0; k < 8; k++, opened += 64) b.q[k] = _mm512_load_si512(opened);
-    for (int c = 0; c < INT_WIDE_COLUMNS; c++) sum[c] = int_join(sum[c], &b, x[c] + i * sizeof(struct act16), pack, true);
+    for (int c = 0; c < INT_WIDE_COLUMNS; c++) sum[c] = int_join(sum[c], &b, x[c] + at + i * sizeof(struct act16), pack, true);
   }
   for (int c = 0; c < INT_WIDE_COLUMNS; c++) _mm512_store_ps(acc + c * PANEL_ROWS, sum[c]);
 }
@@ -94,9 +94,10 @@ static inline __attribute__((always_inline)) void open_unit(unsigned char *to, c
 }
 
 static inline __attribute__((always_inline)) void open_unit_tile(float *acc, const unsigned char *opened, const unsigned char *const *x,
-                                                                 size_t n, enum pack pack) {
+                                                                 size_t at, size_t n, enum pack pack) {
   const struct pack_form form = pack_form(pack);
-  const struct act_k8 *const *units = (const struct act_k8 *const *)(const void *)x;
+  const struct act_k8 *units[UNIT_COLUMNS];
+  V16_UNROLL for (int c = 0; c < UNIT_COLUMNS; c++) units[c] = (const struct act_k8 *)(const void *)(x[c] + at);
   const unsigned char *block = opened + open_unit_head(pack);
   __m512i sum[UNIT_COLUMNS];
   V16_UNROLL for (int c = 0; c < UNIT_COLUMNS; c++) sum[c] = _mm512_setzero_si512();
@@ -114,8 +115,8 @@ static inline __attribute__((always_inline)) void open_unit_tile(float *acc, con
   const __m512 scale = _mm512_load_ps(opened), minimum = form.minimum ? _mm512_load_ps(opened + 64) : scale;
   V16_UNROLL for (int c = 0; c < UNIT_COLUMNS; c++) {
     const __m512i low = form.minimum ? unit_low((const __m512i *)(const void *)(opened + 128), units[c], pack) : sum[c];
-    float *at = acc + c * PANEL_ROWS;
-    _mm512_store_ps(at, unit_join(_mm512_load_ps(at), sum[c], low, scale, minimum, units[c]->d, pack));
+    float *to = acc + c * PANEL_ROWS;
+    _mm512_store_ps(to, unit_join(_mm512_load_ps(to), sum[c], low, scale, minimum, units[c]->d, pack));
   }
 }
 
@@ -138,27 +139,27 @@ static void open_chunk(unsigned char *to, const struct weight *w, size_t panel, 
   }
 }
 
-/* A tile's columns x of one opened chunk of n blocks join acc, [columns][16]. Packs that differ in how they lie in memory only are one form. */
-static __attribute__((noinline)) void open_tile_units(float *acc, const unsigned char *opened, const unsigned char *const *x, size_t n,
-                                                      enum pack pack) {
+/* A tile's columns, whose activations are `at` bytes behind x, of one opened chunk of n blocks join acc, [columns][16]. Packs that differ in how they lie in memory only are one form. */
+static __attribute__((noinline)) void open_tile_units(float *acc, const unsigned char *opened, const unsigned char *const *x, size_t at,
+                                                      size_t n, enum pack pack) {
   switch (pack) {
-    case PACK_K2M: open_unit_tile(acc, opened, x, n, PACK_K2M); break;
-    case PACK_K3: open_unit_tile(acc, opened, x, n, PACK_K3); break;
+    case PACK_K2M: open_unit_tile(acc, opened, x, at, n, PACK_K2M); break;
+    case PACK_K3: open_unit_tile(acc, opened, x, at, n, PACK_K3); break;
     case PACK_K4M:
-    case PACK_K5M: open_unit_tile(acc, opened, x, n, PACK_K4M); break;
-    case PACK_K6: open_unit_tile(acc, opened, x, n, PACK_K6); break;
+    case PACK_K5M: open_unit_tile(acc, opened, x, at, n, PACK_K4M); break;
+    case PACK_K6: open_unit_tile(acc, opened, x, at, n, PACK_K6); break;
     default: break;
   }
 }
 
-static __attribute__((noinline)) void open_tile_blocks(float *acc, const unsigned char *opened, const unsigned char *const *x, size_t n,
-                                                       enum pack pack) {
+static __attribute__((noinline)) void open_tile_blocks(float *acc, const unsigned char *opened, const unsigned char *const *x, size_t at,
+                                                       size_t n, enum pack pack) {
   switch (pack) {
-    case PACK_K2M: open_blocks_tile(acc, opened, x, n, PACK_K2M); break;
-    case PACK_K3: open_blocks_tile(acc, opened, x, n, PACK_K3); break;
+    case PACK_K2M: open_blocks_tile(acc, opened, x, at, n, PACK_K2M); break;
+    case PACK_K3: open_blocks_tile(acc, opened, x, at, n, PACK_K3); break;
     case PACK_K4M:
-    case PACK_K5M: open_blocks_tile(acc, opened, x, n, PACK_K4M); break;
-    case PACK_K6: open_blocks_tile(acc, opened, x, n, PACK_K6); break;
+    case PACK_K5M: open_blocks_tile(acc, opened, x, at, n, PACK_K4M); break;
+    case PACK_K6: open_blocks_tile(acc, opened, x, at, n, PACK_K6); break;
     default: break;
   }
 }
@@ -172,7 +173,7 @@ struct open_run {
   size_t first, rows;                   /* of the slab */
   unsigned char *opened;                /* [panels][chunk_bytes] */
   float *acc;                           /* [panels][OPEN_SLAB][16] */
-  const unsigned char **x;              /* [OPEN_SLAB], at the chunk */
+  const unsigned char **x;              /* [OPEN_SLAB], the rows' activations */
 };
 
 static const unsigned char *open_row(const struct open_run *run, size_t i) {
@@ -186,18 +187,17 @@ static void open_pass(const struct open_run *run, size_t panel, size_t panels, s
   for (size_t i = 0; i < run->rows; i += run->columns) {
     for (size_t k = 0; k < panels; k++) {
       float *acc = run->acc + (k * OPEN_SLAB + i) * PANEL_ROWS;
-      (run->wide ? open_tile_blocks : open_tile_units)(acc, run->opened + k * run->chunk_bytes, run->x + i, n, w->pack);
+      (run->wide ? open_tile_blocks : open_tile_units)(acc, run->opened + k * run->chunk_bytes, run->x + i,
+                                                       first / OPEN_BLOCKS * run->x_bytes, n, w->pack);
       for (size_t c = 0; first + n == w->n_blocks && c < run->columns; c++) /* here, where stores wait beside computing */
         linear_put(run->p, panel + k, run->first + i + c, _mm512_load_ps(acc + c * PANEL_ROWS));
     }
   }
-  for (size_t i = 0; i < run->rows; i++) run->x[i] += run->x_bytes;
 }
 
 static void open_panels(const struct open_run *run, size_t panel, size_t panels) {
   const size_t n_blocks = run->p->job->w->n_blocks;
   for (size_t k = 0; k < panels; k++) memset(run->acc + k * OPEN_SLAB * PANEL_ROWS, 0, run->rows * OPEN_ACC);
-  for (size_t i = 0; i < run->rows; i++) run->x[i] = open_row(run, run->first + i);
   for (size_t first = 0; first < n_blocks; first += OPEN_BLOCKS)
     open_pass(run, panel, panels, first, n_blocks - first < OPEN_BLOCKS ? n_blocks - first : OPEN_BLOCKS);
 }
@@ -216,6 +216,7 @@ static size_t open_rows(const struct product *p, size_t panel_begin, size_t pane
   if (at_once > OPEN_PANELS) at_once = OPEN_PANELS;
   for (run.first = 0; run.first < rows; run.first += OPEN_SLAB) {
     run.rows = rows - run.first < OPEN_SLAB ? rows - run.first : OPEN_SLAB;
+    for (size_t i = 0; i < run.rows; i++) run.x[i] = open_row(&run, run.first + i);
     for (size_t panel = panel_begin; panel < panel_end; panel += at_once)
       open_panels(&run, panel, panel_end - panel < at_once ? panel_end - panel : at_once);
   }
