@@ -134,7 +134,7 @@ static void product_sample(const struct sample *s, const struct kernels *k, enum
   else k->linear_i8(&p, 0, w.n_panels);
 }
 
-/* As in decoding, thrice, and as in a prefill. */
+/* As in decoding, thrice, and as with some streams. */
 static void products_sample(const struct sample *s, const struct kernels *k) {
   static const enum pack integers[] = {PACK_Q8, PACK_Q4M, PACK_K4M}, units[] = {PACK_K4M, PACK_K6};
   const enum pack *packs = s->family == CHOICE_K8 ? units : integers;

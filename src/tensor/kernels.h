@@ -118,7 +118,7 @@ struct act_terms {
   float d;
   float ds;       /* d · Σ q, rounded once */
   int32_t bias;   /* −128 · Σ q: where the sum of products with quants of offset 128 starts */
-  int32_t bias_8; /* −8 · Σ q: of other offsets, their multiple */
+  int32_t bias_8; /* −8 · Σ q: of other offsets its multiple, or half */
 };
 struct act8 {
   int8_t q[BLOCK];

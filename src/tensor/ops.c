@@ -278,7 +278,7 @@ static void multiply_panels(const struct kernels *k, const struct product *p, si
   else k->linear_i8(p, begin, end);
 }
 
-/* What the thread `worker` of a run may open panels into. */
+/* What the thread `worker` of a run may open weights into. */
 static struct product with_scratch(struct product p, const struct compute *c, int worker) {
   p.scratch = c->product_scratch[worker];
   return p;
@@ -307,7 +307,7 @@ static size_t panels_per_tile(const struct compute *c, const struct weight *w, s
   if (n_rows <= 4 && n > by_run) n = by_run;
   if (n_rows <= 4 && n < by_bytes) n = by_bytes;
   if (n_rows > 4 && n > by_bytes && by_bytes > 1) n = by_bytes;
-  if (pack_form(w->pack).sub && n_rows >= KERNELS_OPEN_ROWS && n < 4 && by_share >= 4) n = 4; /* opened at once */
+  if (pack_form(w->pack).sub && n_rows >= KERNELS_OPEN_ROWS && n < 4 && by_share >= 4) n = 4; /* open_avx512.h takes several at once */
   n -= n % 2;                                                                                 /* kernels take panels in pairs */
   return n < 2 ? 2 : n;
 }

@@ -21,8 +21,8 @@
 #include "base/slice.h"
 
 enum compute_mode {
-  COMPUTE_F32,     /* everything in fp32, weights dequantized exactly, KV in fp32: the mode that is compared with Hugging Face */
-  COMPUTE_FAST,    /* quantized weights meet activations in 8-bit blocks of 32 (weights of the head: 16-bit); KV in f16 */
+  COMPUTE_F32, /* everything in fp32, weights dequantized exactly, KV in fp32: the mode that is compared with Hugging Face */
+  COMPUTE_FAST, /* quantized weights meet activations in 8-bit blocks of 32, K types in units of 256 (weights of the head: 16-bit); KV in f16 */
   COMPUTE_PRECISE, /* the same with 16-bit activations everywhere */
   COMPUTE_MODES,
 };

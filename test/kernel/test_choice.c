@@ -1,23 +1,26 @@
 /* Whichever variants are chosen for which family, and whatever tile: the bits are those of the plain C. SPDX-License-Identifier: Apache-2.0 */
 #include "kernel_test.h"
 
-enum { ROWS = 3, N_IN = 2048, N_OUT = 700, ROUNDS = 60 };
+enum { ROWS = 3, N_IN = 2048, N_OUT = 700, ROUNDS = 60, JOBS = 4, K_BYTES = 144 /* of 256 values of Q4_K */ };
 
 static const char *const names[] = {"ref", "avx2", "avx512", "neon", "dotprod"};
 static const char *const tiles[] = {"64 KiB", "192 KiB", "384 KiB"};
 enum { NAMES = sizeof names / sizeof names[0], TILES = sizeof tiles / sizeof tiles[0] };
 
-/* A norm into all forms, then products of an integer and of a float type. */
-static void solve(struct compute *c, const float *x, const unsigned char *const data[2], float *y) {
+/* A norm into all forms, then products of integer types, of a head and of a float type. */
+static void solve(struct compute *c, const float *x, const unsigned char *const data[JOBS], float *y) {
   struct act *act = act_create(c, ROWS, N_IN, NULL);
-  struct linear jobs[2];
-  for (size_t i = 0; i < 2; i++) {
-    struct weight_source source = {.dtype = i ? DTYPE_F32 : DTYPE_Q8_0, .data = data[i], .n_out = N_OUT, .n_in = N_IN};
+  struct linear jobs[JOBS];
+  static const enum dtype types[JOBS] = {DTYPE_Q8_0, DTYPE_F32, DTYPE_Q4_K, DTYPE_Q8_0};
+  unsigned forms = 0;
+  for (size_t i = 0; i < JOBS; i++) {
+    struct weight_source source = {.dtype = types[i], .data = data[i], .n_out = N_OUT, .n_in = N_IN, .head = i == 3};
     jobs[i] = (struct linear){.w = weight_pack(c, &source, NULL), .y = y + i * ROWS * N_OUT, .ldy = N_OUT};
+    forms |= weight_act_form(jobs[i].w);
   }
-  op_rmsnorm(c, NULL, act, weight_act_form(jobs[0].w) | weight_act_form(jobs[1].w), x, x, 1e-5f, ROWS, N_IN);
-  op_linear(c, act, jobs, 2, NULL, ROWS);
-  for (size_t i = 0; i < 2; i++) weight_free((struct weight *)(uintptr_t)jobs[i].w);
+  op_rmsnorm(c, NULL, act, forms, x, x, 1e-5f, ROWS, N_IN);
+  op_linear(c, act, jobs, JOBS, NULL, ROWS);
+  for (size_t i = 0; i < JOBS; i++) weight_free((struct weight *)(uintptr_t)jobs[i].w);
   act_free(act);
 }
 
@@ -30,11 +33,14 @@ static void choose_at_random(struct compute *c) {
 
 static void any_choice_has_equal_bits(void **state) {
   (void)state;
-  static const size_t bytes = 2 * ROWS * N_OUT * sizeof(float);
+  static const size_t bytes = JOBS * ROWS * N_OUT * sizeof(float);
   float *x = random_values(ROWS * N_IN, PLAIN), *w = random_values(N_OUT * N_IN, PLAIN), *want = mem_alloc(bytes), *got = mem_alloc(bytes);
   unsigned char *q = mem_alloc(N_OUT * N_IN / 32 * 34);
   for (size_t i = 0; i < N_OUT * N_IN / 32 * 34; i++) q[i] = (unsigned char)(i % 34 == 1 ? 0x20 : random_bits());
-  const unsigned char *const data[2] = {q, (const unsigned char *)w};
+  unsigned char *k = mem_alloc(N_OUT * N_IN / 256 * K_BYTES);
+  for (size_t i = 0; i < N_OUT * N_IN / 256 * K_BYTES; i++)
+    k[i] = (unsigned char)(i % K_BYTES == 1 || i % K_BYTES == 3 ? 0x20 : random_bits());
+  const unsigned char *const data[JOBS] = {q, (const unsigned char *)w, k, q};
   struct pool *pool = pool_create(2, NULL);
   for (int mode = 0; mode < COMPUTE_MODES; mode++) {
     struct compute *truth = compute_create((enum compute_mode)mode, pool, COMPUTE_ISA_REF, NULL);

@@ -177,8 +177,10 @@ static void an_activation_of_products_equals_the_two_steps(void **state) {
     for (size_t round = 0; round < 48; round++) {
       struct compute *c = sides[round % n_sides].c;
       enum linear_then then = (enum linear_then)(round % 3);
-      enum dtype type = round % 2 ? DTYPE_Q8_0 : DTYPE_BF16;
-      size_t n_in = 32 * (1 + random_below(4)), n = 1 + random_below(round % 3 ? 150 : 600), rows = 1 + random_below(30),
+      static const enum dtype kinds[] = {DTYPE_BF16, DTYPE_Q8_0, DTYPE_Q4_K, DTYPE_Q8_0, DTYPE_Q6_K, DTYPE_Q8_0, DTYPE_Q2_K};
+      enum dtype type = kinds[round % (sizeof kinds / sizeof kinds[0])];
+      size_t n_in = dtype_info(type)->block_elements == 256 ? 256 * (1 + random_below(2)) : 32 * (1 + random_below(4)),
+             n = 1 + random_below(round % 4 ? 150 : 600), rows = 1 + random_below(round % 8 < 2 ? 150 : 30),
              n_jobs = then == LINEAR_GELU ? 1 : 2;
       unsigned forms = ACT_F32 | (mode == COMPUTE_F32 ? 0 : ACT_I14 | ACT_I16) | (mode == COMPUTE_FAST ? ACT_I8 | ACT_K8 : 0);
       struct act *in = act_create(c, rows, n_in, NULL), *one = act_create(c, rows, n, NULL), *two = act_create(c, rows, n, NULL);

@@ -4,6 +4,7 @@
  * an exact integer; times the activation's scale (one rounding), then one fma with the weight's scale, and one more with its minimum
  * where there is one; blocks and halves ascending. 14-bit blocks alike. K packs with 8-bit activations: the sum over a unit is an exact integer,
  * its products with the whole sub-scales and steps included. */
+#include <assert.h>
 #include <math.h>
 #include <string.h>
 
@@ -106,7 +107,10 @@ static void multiply(const struct product *p, bool wide, size_t panel_begin, siz
     }
 }
 
-void ref_linear_i8(const struct product *p, size_t panel_begin, size_t panel_end) { multiply(p, false, panel_begin, panel_end); }
+void ref_linear_i8(const struct product *p, size_t panel_begin, size_t panel_end) {
+  assert(!pack_form(p->job->w->pack).sub);
+  multiply(p, false, panel_begin, panel_end);
+}
 
 /* One unit of one row of a panel: `first` is its first block, n how many it has. */
 static float join_unit(float acc, const struct weight *w, const unsigned char *panel, size_t first, size_t n, size_t r,
@@ -130,6 +134,7 @@ static float join_unit(float acc, const struct weight *w, const unsigned char *p
 
 void ref_linear_k8(const struct product *p, size_t panel_begin, size_t panel_end) {
   const struct weight *w = p->job->w;
+  assert(pack_form(w->pack).sub);
   for (size_t i = 0; i < p->n_rows; i++)
     for (size_t panel = panel_begin; panel < panel_end; panel++) {
       const struct act_k8 *x = p->act->k8 + product_row(p, i) * act_units(p->act->ld);

@@ -1,6 +1,8 @@
 /* linear_template: what products share over a v16 type, and the fp32 and 14-bit products. Included once per instruction set.
  * SPDX-License-Identifier: Apache-2.0
  * The including file defines F32_PANELS and I14_PANELS (1 or 2), F32_COLUMNS and I14_COLUMNS (<= 8): the register tiles. */
+#include <assert.h>
+
 #include "tensor/kernels.h"
 
 /* The line of weights some blocks behind `at` will be read. For tiles that compute enough between their reads that what the processor fetches ahead by

@@ -28,6 +28,6 @@ static void linear_k8(const struct product *p, size_t panel_begin, size_t panel_
     case PACK_K4M: unit_panels(p, panel_begin, panel_end, PACK_K4M); break;
     case PACK_K5M: unit_panels(p, panel_begin, panel_end, PACK_K5M); break;
     case PACK_K6: unit_panels(p, panel_begin, panel_end, PACK_K6); break;
-    default: break;
+    default: assert(!"a K pack");
   }
 }

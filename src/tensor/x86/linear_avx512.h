@@ -6,7 +6,8 @@
  *
  * A register tile is 16 rows × 8 columns (4 with 16-bit activations). Tiles go column by column through the panels of a call, whose
  * weights then come from the second cache; the first column fetches them from memory, which the processor alone does not foresee
- * far enough when a tile computes much: hence linear_fetch. Packs of 4 to 6 bits are opened by each tile for itself. */
+ * far enough when a tile computes much: hence linear_fetch. Packs of 4 to 6 bits are opened by each tile for itself; many
+ * rows of K packs go another way (open_avx512.h). */
 
 enum { INT_COLUMNS = 8, INT_WIDE_COLUMNS = 4, INT_HALVES = true };
 
@@ -68,7 +69,7 @@ static inline __attribute__((always_inline)) void int_load(struct int_block *b, 
   int_load_quants(b->q, unit, n, pack);
 }
 
-/* The part of the unit one block's time ahead. */
+/* A block's part of what is read soon. */
 static inline __attribute__((always_inline)) void int_prefetch(const unsigned char *unit, size_t n, enum pack pack) {
   size_t lines = (pack_unit_bytes(pack) / pack_unit_blocks(pack) + 63) / 64;
   for (size_t line = 0; line < lines; line++) linear_fetch(unit + (n * lines + line) * 64);
@@ -78,7 +79,7 @@ static inline __attribute__((always_inline)) void int_prefetch(const unsigned ch
  * by their number; 4 to 8 % of a product's time. */
 static inline __attribute__((always_inline)) __m512i int_dot(__m512i sum, const __m512i q[8], const int8_t *x, int from, int to) {
   V16_UNROLL for (int i = from; i < to;
-                  i++) __asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(sum) : "v"(q[i]), "m"(*(const int32_t *)(const void *)(x + 4 * i)));
+                  i++) __asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(sum) : "v"(q[i]), "m"(*(const v16_any4 *)(const void *)(x + 4 * i)));
   return sum;
 }
 

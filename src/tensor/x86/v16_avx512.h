@@ -10,6 +10,9 @@
 
 typedef __m512 v16;
 
+/* Four bytes of anything, for the operands of assembly. */
+typedef int32_t __attribute__((may_alias)) v16_any4;
+
 /* Before a loop over registers of at most 16 rounds, so that they are registers. */
 #define V16_UNROLL _Pragma("GCC unroll 16")
 
@@ -71,7 +74,7 @@ static inline v16i v16i_load(const void *p) { return _mm512_loadu_si512(p); }
 static inline v16i_sum v16i_dot(v16i_sum sum, v16i a, v16i b) { return _mm512_dpwssd_epi32(sum, a, b); }
 /* The same of the pair at `two` in every lane. In assembly: the compiler makes two instructions of it, and the processor looks ahead by their number. */
 static inline v16i_sum v16i_dot_at(v16i_sum sum, v16i a, const int16_t *two) {
-  __asm__("vpdpwssd %2%{1to16%}, %1, %0" : "+v"(sum) : "v"(a), "m"(*(const int32_t *)(const void *)two));
+  __asm__("vpdpwssd %2%{1to16%}, %1, %0" : "+v"(sum) : "v"(a), "m"(*(const v16_any4 *)(const void *)two));
   return sum;
 }
 static inline v16 v16i_to_f32(v16i_sum v) { return _mm512_cvtepi32_ps(v); }

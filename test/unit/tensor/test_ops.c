@@ -206,6 +206,14 @@ static void the_head_takes_wider_activations_and_under_precise_all_do(void **sta
   assert_int_equal(weight_act_form(w), ACT_I8);
   assert_int_equal(weight_act_form(head), ACT_I16);
   weight_free(w), weight_free(head);
+  unsigned char k[144 * 2] = {0};
+  struct weight_source k_source = {.dtype = DTYPE_Q4_K, .data = k, .n_out = 2, .n_in = 256};
+  w = weight_pack(compute, &k_source, NULL);
+  k_source.head = true;
+  head = weight_pack(compute, &k_source, NULL);
+  assert_int_equal(weight_act_form(w), ACT_K8);
+  assert_int_equal(weight_act_form(head), ACT_I16);
+  weight_free(w), weight_free(head);
   struct compute *precise = compute_create(COMPUTE_PRECISE, pool, COMPUTE_ISA_ALL, NULL);
   source.head = false;
   w = weight_pack(precise, &source, NULL);
