@@ -57,7 +57,7 @@ static void any_choice_has_equal_bits(void **state) {
     }
   }
   pool_destroy(pool);
-  free(x), free(w), free(want), free(got), free(q);
+  free(x), free(w), free(want), free(got), free(q), free(k);
 }
 
 /* What is not there cannot be chosen, so a record of more than this machine has changes nothing. */
