@@ -1,8 +1,12 @@
 /* pool: see pool.h. SPDX-License-Identifier: Apache-2.0
  *
- * A job is published by its generation. `ticket` holds (generation, next tile); a thread takes a tile by compare-and-swap of the whole
+ * The tiles of a job are spans of neighbours, one a thread. A thread takes those of its own span first, in order, and then what is left of the
+ * others': weights are read as one long run, which the processor foresees, and no thread waits while there is work. Reading memory by two threads in
+ * spans gave 64 GB/s where tiles in turn gave 52 (Zen 4, 192 KiB a tile).
+ *
+ * A job is published by its generation. A span's ticket holds (generation, next tile); a thread takes a tile by compare-and-swap of the whole
  * word, so a thread that was late for a finished job can never take a tile of the next one with the old job's function:
- *   1. the caller closes the ticket before it writes fn, job and n_tiles, and opens it afterwards: otherwise a late thread could hold the
+ *   1. the caller closes all tickets before it writes fn, job and n_tiles, and opens them afterwards: otherwise a late thread could hold a
  *      used-up ticket of the last job against the n_tiles of the next one, and take a tile of it that is then done twice;
  *   2. a thread reads them between loading the ticket and swapping it; when the swap succeeds, the generation did not change meanwhile.
  * Waiting has three stages: spin with pauses, spin with yields (so that a thread with work gets the core), sleep on a futex. */
@@ -33,13 +37,18 @@ enum { THREADS_MAX = 1024, PAUSES_PER_LOOK = 32, CACHE_LINE = 64 };
 /* The first stage only pays while every thread has a core of its own; the second gives the core away at each look. */
 enum { PAUSE_NS = 20000, YIELD_NS = 60000, CROWDED_NS = 2000 };
 
+/* Which tiles of a thread's span are taken. */
+struct span {
+  _Alignas(CACHE_LINE) _Atomic uint64_t ticket; /* generation << 32 | next tile */
+};
+
 struct pool {
   int n_threads;    /* with the caller */
   uint64_t spin_ns; /* pauses only, before yields begin */
   uint64_t wait_ns; /* pauses and yields, before sleep */
   pthread_t *threads;
+  struct span *spans; /* [n_threads] */
 
-  _Alignas(CACHE_LINE) _Atomic uint64_t ticket; /* generation << 32 | next tile */
   _Alignas(CACHE_LINE) _Atomic uint32_t generation;
   _Atomic(pool_fn *) fn;
   _Atomic(void *) job;
@@ -86,22 +95,32 @@ static bool spin(const struct pool *p, _Atomic uint32_t *word, uint32_t value, b
 /* The tile number of a ticket that no thread may swap. */
 #define TILE_CLOSED UINT32_MAX
 
-/* Takes tiles of the job that is published until there are none; tells how many were done at the end. */
-static void work(struct pool *p, int worker) {
+/* The first tile of span i; of span n_threads: the number of tiles. */
+static uint32_t span_begin(const struct pool *p, int i, int n_tiles) { return (uint32_t)((int64_t)n_tiles * i / p->n_threads); }
+
+/* Takes tiles of span i until there are none; returns how many. */
+static uint32_t work_span(struct pool *p, int i, int worker) {
+  _Atomic uint64_t *next = &p->spans[i].ticket;
   uint32_t n_done = 0;
-  uint64_t ticket = atomic_load_explicit(&p->ticket, memory_order_acquire);
+  uint64_t ticket = atomic_load_explicit(next, memory_order_acquire);
   for (;;) {
     pool_fn *fn = atomic_load_explicit(&p->fn, memory_order_relaxed);
     void *job = atomic_load_explicit(&p->job, memory_order_relaxed);
     int n_tiles = atomic_load_explicit(&p->n_tiles, memory_order_acquire); /* who sees the new one sees the ticket closed: the swap fails */
     uint32_t tile = (uint32_t)ticket;
-    if (tile >= (uint32_t)n_tiles) break;
-    if (!atomic_compare_exchange_weak_explicit(&p->ticket, &ticket, ticket + 1, memory_order_acq_rel, memory_order_acquire)) continue;
+    if (tile >= span_begin(p, i + 1, n_tiles)) return n_done;
+    if (!atomic_compare_exchange_weak_explicit(next, &ticket, ticket + 1, memory_order_acq_rel, memory_order_acquire)) continue;
     fn(job, (int)tile, worker);
     n_done++;
     /* While this thread has tiles to report, the caller waits, so the generation stands still. */
-    ticket = atomic_load_explicit(&p->ticket, memory_order_acquire);
+    ticket = atomic_load_explicit(next, memory_order_acquire);
   }
+}
+
+/* Takes tiles of the job that is published until there are none; tells how many were done at the end. */
+static void work(struct pool *p, int worker) {
+  uint32_t n_done = 0;
+  for (int i = 0; i < p->n_threads; i++) n_done += work_span(p, (worker + i) % p->n_threads, worker);
   if (n_done == 0) return;
   uint32_t n_tiles = (uint32_t)atomic_load_explicit(&p->n_tiles, memory_order_relaxed);
   uint32_t total = atomic_fetch_add(&p->done, n_done) + n_done;
@@ -141,12 +160,14 @@ void pool_run(struct pool *p, pool_fn *fn, void *job, int n_tiles) {
   assert(!was_busy);
   (void)was_busy;
   uint32_t next = atomic_load_explicit(&p->generation, memory_order_relaxed) + 1;
-  atomic_store_explicit(&p->ticket, (uint64_t)next << 32 | TILE_CLOSED, memory_order_relaxed);
+  for (int i = 0; i < p->n_threads; i++)
+    atomic_store_explicit(&p->spans[i].ticket, (uint64_t)next << 32 | TILE_CLOSED, memory_order_relaxed);
   atomic_store_explicit(&p->n_tiles, n_tiles, memory_order_release);
   atomic_store_explicit(&p->fn, fn, memory_order_relaxed);
   atomic_store_explicit(&p->job, job, memory_order_relaxed);
   atomic_store_explicit(&p->done, 0, memory_order_relaxed);
-  atomic_store_explicit(&p->ticket, (uint64_t)next << 32, memory_order_release);
+  for (int i = 0; i < p->n_threads; i++)
+    atomic_store_explicit(&p->spans[i].ticket, (uint64_t)next << 32 | span_begin(p, i, n_tiles), memory_order_release);
   publish(p, n_tiles - 1);
   work(p, 0);
   uint32_t all = (uint32_t)n_tiles;
@@ -185,6 +206,12 @@ static void stop_threads(struct pool *p, int n) {
   for (int i = 0; i < n; i++) pthread_join(p->threads[i], NULL);
 }
 
+static void free_pool(struct pool *p) {
+  free(p->threads);
+  free(p->spans);
+  free(p);
+}
+
 struct pool *pool_create(int n_threads, struct error *err) {
   if (n_threads < 0 || n_threads > THREADS_MAX) {
     error_set(err, ERROR_INVALID, "The number of compute threads must be between 1 and %d (or 0 for all cores), not %d.", THREADS_MAX,
@@ -200,11 +227,12 @@ struct pool *pool_create(int n_threads, struct error *err) {
   p->spin_ns = crowded ? 0 : PAUSE_NS;
   p->wait_ns = crowded ? CROWDED_NS : YIELD_NS;
   p->threads = mem_zalloc((size_t)n_threads, sizeof *p->threads);
+  p->spans = mem_aligned(CACHE_LINE, (size_t)n_threads * sizeof *p->spans);
+  memset(p->spans, 0, (size_t)n_threads * sizeof *p->spans);
   int started = start_threads(p);
   if (started == n_threads - 1) return p;
   stop_threads(p, started);
-  free(p->threads);
-  free(p);
+  free_pool(p);
   error_set(err, ERROR_NO_MEMORY,
             "Only %d of %d compute threads could be started; ask for fewer threads or raise the limit of processes (ulimit -u).",
             started + 1, n_threads);
@@ -214,6 +242,5 @@ struct pool *pool_create(int n_threads, struct error *err) {
 void pool_destroy(struct pool *p) {
   if (!p) return;
   stop_threads(p, p->n_threads - 1);
-  free(p->threads);
-  free(p);
+  free_pool(p);
 }

@@ -1,8 +1,9 @@
 /* pool: the compute threads. SPDX-License-Identifier: Apache-2.0
  *
- * One pool a process. pool_run splits a job into tiles that threads take as they come, so that a thread that the system
- * holds up does not hold the job. Which thread computes a tile must not matter to the result. The calling thread works too.
- * Waiting threads spin for a few microseconds, then sleep; an idle pool uses no CPU. pool_run is for one caller at a time. */
+ * One pool a process. pool_run splits a job into tiles. A thread takes those of a span of its own first, in order, so that it reads
+ * neighbours one after the other; then what is left of the others', so that a thread that the system holds up does not hold the job. Which
+ * thread computes a tile must not matter to the result. The calling thread works too. Waiting threads spin for a few microseconds, then
+ * sleep; an idle pool uses no CPU. pool_run is for one caller at a time. */
 #ifndef BASE_POOL_H
 #define BASE_POOL_H
 #include "base/error.h"

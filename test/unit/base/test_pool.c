@@ -1,4 +1,5 @@
 /* Tests of base/pool. SPDX-License-Identifier: Apache-2.0 */
+#include <sched.h>
 #include <stdatomic.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -63,6 +64,34 @@ static void jobs_follow_each_other_awake_and_asleep(void **state) {
   pool_destroy(p);
 }
 
+struct held_job {
+  atomic_int n_done;
+  int n_tiles, held;
+};
+
+/* The held tile ends after all others. */
+static void hold_tile(void *arg, int tile, int worker) {
+  (void)worker;
+  struct held_job *j = arg;
+  while (tile == j->held && atomic_load(&j->n_done) < j->n_tiles - 1) sched_yield();
+  atomic_fetch_add(&j->n_done, 1);
+}
+
+/* Whichever thread it is: its share is taken over, or this test does not end. */
+static void a_thread_that_is_held_up_holds_up_no_other_tile(void **state) {
+  (void)state;
+  for (int threads = 2; threads <= 5; threads++) {
+    struct pool *p = pool_create(threads, NULL);
+    assert_non_null(p);
+    for (int held = 0; held < 40; held++) {
+      struct held_job j = {.n_tiles = 40, .held = held};
+      pool_run(p, hold_tile, &j, j.n_tiles);
+      assert_int_equal(atomic_load(&j.n_done), j.n_tiles);
+    }
+    pool_destroy(p);
+  }
+}
+
 static void the_default_is_what_the_process_may_use(void **state) {
   (void)state;
   assert_true(cores_usable() >= 1);
@@ -107,6 +136,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(every_tile_runs_once_for_any_number_of_threads),
       cmocka_unit_test(jobs_follow_each_other_awake_and_asleep),
+      cmocka_unit_test(a_thread_that_is_held_up_holds_up_no_other_tile),
       cmocka_unit_test(the_default_is_what_the_process_may_use),
       cmocka_unit_test(an_idle_pool_uses_no_cpu),
       cmocka_unit_test(pools_come_and_go),
