@@ -110,7 +110,7 @@ static inline __attribute__((always_inline)) void int_tile(const struct product 
     for (int c = 0; c < columns; c++) acc[c] = _mm256_setzero_ps();
     for (size_t n = 0; n < w->n_blocks; unit += pack_unit_bytes(pack))
       for (size_t i = 0; i < pack_unit_blocks(pack) && n < w->n_blocks; i++, n++) {
-        if (cold && half == 0 && columns > 2)
+        if (cold && half == 0 && (columns > 2 || pack_form(pack).bits < 8))
           for (size_t line = 0; line < lines; line++) linear_fetch(unit + (i * lines + line) * 64);
         for (int part = 0; part < pack_form(pack).parts; part++) int_join(acc, unit, i, half, x, n * size, columns, part, pack, wide);
       }

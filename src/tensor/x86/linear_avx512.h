@@ -69,6 +69,16 @@ static inline __attribute__((always_inline)) void int_load(struct int_block *b, 
   int_load_quants(b->q, unit, n, pack);
 }
 
+/* Whether a tile computes so much on each line of weights that linear_fetch pays: from about 9 vector instructions on. `unit`: as unit_tile does. Two
+ * minimums in a block lie in two places at once, which the processor does not foresee. */
+static inline __attribute__((always_inline)) bool int_is_busy(enum pack pack, int columns, bool wide) {
+  const struct pack_form form = pack_form(pack);
+  const int opening = (form.bits == 8 ? 8 : form.high ? 34 : 16) + (form.sub ? 3 * form.parts : 0);
+  const int column = (wide ? 16 + 7 * form.parts : form.sub ? 8 + 3 * form.parts : 12) + (form.minimum ? form.parts : 0);
+  const int block_bytes = (int)(pack_unit_bytes(pack) / pack_unit_blocks(pack));
+  return (opening + columns * column) * 64 > 9 * block_bytes || (form.minimum && form.parts == 2);
+}
+
 /* A block's part of what is read soon. */
 static inline __attribute__((always_inline)) void int_prefetch(const unsigned char *unit, size_t n, enum pack pack) {
   size_t lines = (pack_unit_bytes(pack) / pack_unit_blocks(pack) + 63) / 64;
@@ -136,14 +146,13 @@ static inline __attribute__((always_inline)) void int_tile(const struct product 
   const struct weight *w = p->job->w;
   const unsigned char *unit = w->data + panel * w->panel_bytes;
   const size_t size = linear_block_bytes(wide);
-  const bool busy = columns * (wide ? 2 : 1) > 2 || (wide && pack_form(pack).sub); /* enough to keep the memory waiting */
   const unsigned char *x[INT_COLUMNS];
   __m512 acc[INT_COLUMNS];
   int_begin(x, acc, p, first, columns, wide);
   for (size_t n = 0; n < w->n_blocks; unit += pack_unit_bytes(pack))
     for (size_t i = 0; i < pack_unit_blocks(pack) && n < w->n_blocks; i++, n++) {
       struct int_block b;
-      if (cold && busy) int_prefetch(unit, i, pack);
+      if (cold && int_is_busy(pack, columns, wide)) int_prefetch(unit, i, pack);
       int_load(&b, unit, i, pack);
       V16_UNROLL for (int c = 0; c < columns; c++) acc[c] = int_join(acc[c], &b, x[c] + n * size, pack, wide);
     }

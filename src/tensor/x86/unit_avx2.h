@@ -91,7 +91,7 @@ static inline __attribute__((always_inline)) void unit_tile(const struct product
     for (int c = 0; c < columns; c++) x[c] = linear_units(p, first + (size_t)c), acc[c] = _mm256_setzero_ps();
     for (size_t done = 0; done < w->n_blocks; done += UNIT_BLOCKS, unit += bytes) {
       const size_t left = w->n_blocks - done;
-      for (size_t at = 0; cold && columns > 2 && half == 0 && at < bytes; at += 64) linear_fetch(unit + at);
+      for (size_t at = 0; cold && half == 0 && at < bytes; at += 64) linear_fetch(unit + at);
       unit_join(acc, unit, left < UNIT_BLOCKS ? left : UNIT_BLOCKS, half, x, columns, pack);
       for (int c = 0; c < columns; c++) x[c]++;
     }

@@ -64,7 +64,7 @@ static inline __attribute__((always_inline)) void unit_tile(const struct product
     V16_UNROLL for (int c = 0; c < columns; c++) sum[c] = _mm512_setzero_si512();
     for (size_t n = 0; n < blocks; n++) {
       __m512i q[8], sub[2];
-      if (cold && columns > 2) int_prefetch(unit, n, pack);
+      if (cold && int_is_busy(pack, columns, false)) int_prefetch(unit, n, pack);
       int_load_quants(q, unit, n, pack);
       for (size_t part = 0; part < (size_t)form.parts; part++) sub[part] = unit_sub(unit + pack_sub_at(pack, false, n, part));
       V16_UNROLL for (int c = 0; c < columns; c++) {
