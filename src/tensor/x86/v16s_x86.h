@@ -23,8 +23,8 @@ static inline void v16s_store_i8(int8_t *to, v16s a, v16s b) {
 static inline v16s v16s_low(v16s v) { return _mm256_srai_epi16(_mm256_slli_epi16(v, 8), 8); }
 static inline v16s v16s_high(v16s v) { return _mm256_srai_epi16(_mm256_sub_epi16(v, v16s_low(v)), 8); }
 
-/* For a read that comes soon, into the second cache: requests to the first one wait in the same few places as reads that miss. Always inline: a function that does nothing else counts as one without effect, and calls of it are
- * left out before it would be inlined (GCC 12). */
+/* For a read that comes soon, into the second cache: requests to the first one wait in the same few places as reads that miss. Always inline: a
+ * function that does nothing else counts as one without effect, and calls of it are left out before it would be inlined (GCC 12). */
 static inline __attribute__((always_inline)) void v16_prefetch(const void *p) { _mm_prefetch((const char *)p, _MM_HINT_T1); }
 
 #endif
