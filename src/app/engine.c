@@ -122,7 +122,7 @@ struct host {
   enum engine_speculation speculation;
   struct engine_memory *memory; /* the loop's */
   atomic_ullong kv_unheld;      /* bytes of it that no page holds yet, for the loader */
-  atomic_ullong mapped;         /* weights in mapped files, of all that is loaded */
+  atomic_ullong mapped;         /* weights in mapped files, of all that is loaded and loads */
 };
 
 /* ---- what stop strings need of a tokenizer ---- */
@@ -187,10 +187,6 @@ static uint64_t mapped_bytes(const struct host *h) {
   return resident > weights ? resident : weights;
 }
 
-static uint64_t mapped_weights(const struct loaded *l) {
-  return (l->model ? model_mapped_bytes(l->model) : 0) + (l->draft ? model_mapped_bytes(l->draft) : 0);
-}
-
 /* ---- how much memory a load will take ---- */
 
 static int add_model(const struct host *h, struct slice at, struct engine_job *job) {
@@ -235,7 +231,8 @@ static struct model *load_weights(struct host *h, struct engine_job *job, const 
                                   .kept_dir = kept_dir,
                                   .packer = packer,
                                   .cancelled = &job->cancelled,
-                                  .reserved_bytes = atomic_load(&h->kv_unheld) + mapped_bytes(h)};
+                                  .reserved_bytes = atomic_load(&h->kv_unheld) + mapped_bytes(h),
+                                  .mapped = &h->mapped};
   return model_load(file, h->compute, &options, &job->error);
 }
 
@@ -283,13 +280,11 @@ static void load(void *ctx, struct engine_job *job) {
   free(path);
   if (result < 0) loaded_free(l);
   else job->loaded = l;
-  if (result == 0) atomic_fetch_add(&h->mapped, mapped_weights(l));
   malloc_trim(0); /* the tokenizer's and the repacking's memory goes back to the system */
 }
 
 static void unload(void *ctx, void *loaded) {
-  struct host *h = ctx;
-  atomic_fetch_sub(&h->mapped, mapped_weights(loaded));
+  (void)ctx;
   loaded_free(loaded);
   malloc_trim(0);
 }

@@ -17,6 +17,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "model/moving.h"
 
 enum { PIECE_BYTES = 8 << 20, SPARE_BYTES = 64 << 20, LOCK_WAIT_US = 50000 };
 
@@ -28,11 +29,11 @@ struct entry {
 struct kept {
   char *dir, *path; /* the file is DIR/HASH.MODE.LAYOUT.safetensors */
   const char *mode;
-  struct safetensors *file; /* what an earlier start wrote, or NULL */
+  struct safetensors *file; /* what an earlier start wrote, until all of its matrices lie elsewhere; or NULL */
+  struct moving moving;     /* those matrices */
   size_t next;              /* tensor of file that is tried first */
   struct entry *entries;    /* what is to be written: every matrix, or none */
   size_t n_entries, cap_entries;
-  uint64_t found_bytes;
   bool added, broken; /* a matrix was packed; the file is there and cannot be read */
   bool writing;       /* the thread was started */
   pthread_t thread;
@@ -70,11 +71,12 @@ static void open_file(struct kept *k) {
   if (k->broken) log_line(LOG_WARN, "engine", "The kept weights are not used and will be written anew: %s", err.message);
 }
 
-struct kept *kept_begin(const char *dir, const struct file_model *file, enum compute_mode mode) {
+struct kept *kept_begin(const char *dir, const struct file_model *file, enum compute_mode mode, atomic_ullong *mapped) {
   char hash[DIGEST_HEX];
   if (!dir || !*dir) return NULL;
   struct kept *k = mem_zalloc(1, sizeof *k);
   k->dir = mem_strdup(dir);
+  k->moving.mapped = mapped;
   file_model_identity(file, hash);
   k->mode = compute_mode_name(mode);
   k->path = file_kept_path(dir, hash, k->mode, WEIGHT_LAYOUT, "safetensors");
@@ -112,12 +114,10 @@ struct weight *kept_find(struct kept *k, const char *key, size_t n_out, size_t n
   if (!t || t->dtype != DTYPE_U8 || form.n_out != n_out || form.n_in != n_in) return NULL;
   struct weight *w = weight_view(form, slice_make(t->data, (size_t)t->n_bytes));
   if (!w) return NULL;
-  k->found_bytes += t->n_bytes;
+  moving_add(&k->moving, w);
   add_entry(k, key, w); /* should another matrix be missing, the new file holds this one too */
   return w;
 }
-
-uint64_t kept_found_bytes(const struct kept *k) { return k ? k->found_bytes : 0; }
 
 void kept_add(struct kept *k, const char *key, const struct weight *w) {
   if (!k) return;
@@ -217,13 +217,24 @@ static void *write_thread(void *arg) {
   return NULL;
 }
 
-void kept_write(struct kept *k) {
-  if (!k || !k->added) return;
-  k->writing = pthread_create(&k->thread, NULL, write_thread, k) == 0;
+void kept_work(struct kept *k, uint64_t reserved_bytes) {
+  if (!k) return;
+  if (k->added) k->writing = pthread_create(&k->thread, NULL, write_thread, k) == 0;
+  else moving_begin(&k->moving, reserved_bytes);
+}
+
+void kept_take(struct kept *k) {
+  if (!k || !k->file || k->added || !moving_take(&k->moving)) return;
+  log_line(LOG_DEBUG, "engine", "The weights out of %s lie in memory.", k->path);
+  moving_end(&k->moving);
+  safetensors_close(k->file);
+  k->file = NULL;
 }
 
 void kept_end(struct kept *k) {
-  if (!k || !k->writing) return;
+  if (!k) return;
+  moving_end(&k->moving);
+  if (!k->writing) return;
   atomic_store(&k->stop, true);
   pthread_join(k->thread, NULL);
   k->writing = false;

@@ -6,19 +6,24 @@
  * time: packing works without it. */
 #ifndef MODEL_KEPT_H
 #define MODEL_KEPT_H
+#include <stdatomic.h>
+
 #include "model/model.h"
 
 struct kept;
 
-/* Begins a load; dir is made when it is missing. NULL dir: NULL, which every function here takes. */
-struct kept *kept_begin(const char *dir, const struct file_model *file, enum compute_mode mode);
+/* Begins a load; dir is made when it is missing. NULL dir: NULL, which every function here takes. mapped (NULL: nobody asks) grows and falls by
+ * the bytes of matrices that lie in the file. */
+struct kept *kept_begin(const char *dir, const struct file_model *file, enum compute_mode mode, atomic_ullong *mapped);
 /* The matrix under this key with this shape out of the file; NULL: pack it, and tell kept_add. */
 struct weight *kept_find(struct kept *k, const char *key, size_t n_out, size_t n_in);
-uint64_t kept_found_bytes(const struct kept *k); /* of matrices out of the file, which is mapped */
 void kept_add(struct kept *k, const char *key, const struct weight *w);
-/* The model is loaded: where something was added a thread of its own writes the file, from weights that are not changed. */
-void kept_write(struct kept *k);
-/* Waits for the writer, telling it to stop. Before the weights are freed. */
+/* The model is loaded. A thread of its own writes the file where something was added, from weights that are not changed; else it copies the matrices
+ * out of the file (moving.h; reserved_bytes: there). */
+void kept_work(struct kept *k, uint64_t reserved_bytes);
+/* Between two passes, on the thread that drives them: matrices that are copied move. */
+void kept_take(struct kept *k);
+/* Waits for the thread, telling it to stop. Before the weights are freed. */
 void kept_end(struct kept *k);
 /* All views are freed. */
 void kept_free(struct kept *k);

@@ -150,14 +150,15 @@ struct model *model_load(const struct file_model *file, struct compute *c, const
   if (!filled.rows_max) filled.rows_max = ROWS_DEFAULT;
   if (!filled.out_rows_max) filled.out_rows_max = OUT_ROWS_DEFAULT;
   if (filled.rows_max < info.context_tokens && info.task == MODEL_EMBED) filled.rows_max = info.context_tokens;
-  filled.kept = kept_begin(filled.kept_dir, file, compute_mode_of(c));
+  filled.kept = kept_begin(filled.kept_dir, file, compute_mode_of(c), filled.mapped);
   struct model *m = arch->load(file, &info, c, &filled, err);
   if (!m) {
+    kept_end(filled.kept);
     kept_free(filled.kept);
     return NULL;
   }
   m->kept = filled.kept;
-  kept_write(m->kept);
+  kept_work(m->kept, filled.reserved_bytes);
   m->arch = arch;
   m->info = info;
   m->compute = c;
@@ -180,7 +181,6 @@ struct compute *model_compute(const struct model *m) { return m->compute; }
 size_t model_rows_max(const struct model *m) { return m->rows_max; }
 size_t model_out_rows_max(const struct model *m) { return m->out_rows_max; }
 size_t model_weight_bytes(const struct model *m) { return m->weight_bytes; }
-uint64_t model_mapped_bytes(const struct model *m) { return kept_found_bytes(m->kept); }
 size_t model_stream_bytes(const struct model *m) { return m->stream_bytes; }
 
 double model_read_bytes(const struct model *m, size_t n_rows) {
@@ -201,6 +201,7 @@ struct kv_layout model_kv_layout(const struct model *m) {
 void model_forward(struct model *m, const struct model_batch *batch) {
   assert(m->arch->forward && batch->n_rows > 0 && batch->n_rows <= m->rows_max && batch->n_out_rows <= m->out_rows_max);
   for (size_t i = 0; i < batch->n_rows; i++) assert(batch->tokens[i] >= 0 && (size_t)batch->tokens[i] < m->info.n_vocab);
+  kept_take(m->kept);
   m->arch->forward(m, batch);
 }
 
@@ -209,5 +210,6 @@ const float *model__hidden(const struct model *m) { return m->arch->hidden(m); }
 void model_embed(struct model *m, const int32_t *tokens, const size_t *offset, size_t n, float *out) {
   assert(m->arch->embed && offset[n] <= m->rows_max);
   for (size_t i = 0; i < offset[n]; i++) assert(tokens[i] >= 0 && (size_t)tokens[i] < m->info.n_vocab);
+  kept_take(m->kept);
   m->arch->embed(m, tokens, offset, n, out);
 }

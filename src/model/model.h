@@ -83,14 +83,17 @@ struct model;
 struct kept;
 
 struct model_options {
-  size_t rows_max;      /* most rows of one forward pass; 0: 512 */
-  size_t out_rows_max;  /* most rows with logits in one pass; 0: 64 */
-  enum kv_type kv;      /* what keys and values are held in; encoders hold none */
-  const char *kept_dir; /* folder of this model's own for packed weights, written in the background for the next load; NULL: none */
+  size_t rows_max;     /* most rows of one forward pass; 0: 512 */
+  size_t out_rows_max; /* most rows with logits in one pass; 0: 64 */
+  enum kv_type kv;     /* what keys and values are held in; encoders hold none */
+  /* Folder of this model's own for packed weights, written in the background for the next load, which maps them and copies them in the background.
+   * NULL: none. */
+  const char *kept_dir;
   /* A model may be loaded by one thread while another drives forward passes on the same compute: */
   struct compute *packer;       /* unpacks and packs, with a pool of its own and the same mode; NULL: the model's own */
   const atomic_bool *cancelled; /* becomes true when nobody wants the model any more: ERROR_CANCELLED soon after; NULL: never */
   uint64_t reserved_bytes;      /* of the memory that the system calls free, so much is promised to others */
+  atomic_ullong *mapped;        /* grows and falls by weights in mapped files, bytes that the system calls free; NULL: nobody asks */
   struct kept *kept;            /* model_load's own */
 };
 
@@ -108,9 +111,8 @@ const struct model_info *model_info(const struct model *m);
 struct compute *model_compute(const struct model *m);
 size_t model_rows_max(const struct model *m);
 size_t model_out_rows_max(const struct model *m);
-size_t model_weight_bytes(const struct model *m);   /* in memory, as packed */
-uint64_t model_mapped_bytes(const struct model *m); /* of these: in a mapped file (kept_dir), which the system calls free memory */
-size_t model_stream_bytes(const struct model *m);   /* weights read to decode one token of one stream */
+size_t model_weight_bytes(const struct model *m); /* in memory, as packed */
+size_t model_stream_bytes(const struct model *m); /* weights read to decode one token of one stream */
 /* Weights read by a pass of so many rows; of experts those that so many rows use on the average, if each were as likely. */
 double model_read_bytes(const struct model *m, size_t n_rows);
 /* Operations (two for a product and its sum) of a pass's products with weights. */

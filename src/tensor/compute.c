@@ -138,6 +138,7 @@ void compute_destroy(struct compute *c) {
   free(c->attention_scratch);
   for (int i = 0; i < pool_threads(c->pool); i++) free(c->product_scratch[i]);
   free(c->product_scratch);
+  huge_close(&c->weights);
   act_free(c->ordered);
   free(c->ordered_rows);
   free(c);

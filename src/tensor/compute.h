@@ -1,6 +1,7 @@
 /* compute: the inside of struct compute. Private to the room. SPDX-License-Identifier: Apache-2.0 */
 #ifndef TENSOR_COMPUTE_H
 #define TENSOR_COMPUTE_H
+#include "base/huge.h"
 #include "tensor/kernels.h"
 
 /* What is chosen together (compute_choice.c). */
@@ -28,6 +29,7 @@ struct compute {
   float **attention_scratch;           /* one per thread, grown as needed */
   size_t attention_floats;             /* the size of each */
   unsigned char **product_scratch;     /* one per thread, made when a product first has many rows; or NULLs */
+  struct huge weights;                 /* where weights are packed */
   struct act *ordered;                 /* rows in the order of a weight, grown as needed; or NULL */
   float *ordered_rows;                 /* [ordered.rows_max][ordered.ld] */
 };

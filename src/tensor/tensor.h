@@ -98,6 +98,8 @@ struct weight_form weight_form(const struct weight *w);
 struct slice weight_packed(const struct weight *w);
 /* A weight whose packed bytes are the caller's, 64-byte aligned, and stay while it lives. NULL when they are not of this form. */
 struct weight *weight_view(struct weight_form form, struct slice packed);
+/* From now on a view has its bytes, equal ones, at data, a piece of memory that it gives back when it is freed (base/huge.h). No operation runs with it. */
+void weight_take(struct weight *view, void *data);
 size_t weight_n_out(const struct weight *w);
 size_t weight_n_in(const struct weight *w);
 size_t weight_bytes(const struct weight *w); /* in memory */

@@ -1,15 +1,14 @@
 /* weight: repacks a matrix into panels of 16 rows (kernels.h). SPDX-License-Identifier: Apache-2.0
  *
  * Under COMPUTE_FAST and COMPUTE_PRECISE integer types keep their integers and scales (quants.h says in which pack); all others are rounded
- * to 14-bit blocks. Under COMPUTE_F32, and where the source says exact, F16 and BF16 stay as they are and all others become fp32. Memory is mapped fresh: it is zero where nothing is written. */
+ * to 14-bit blocks. Under COMPUTE_F32, and where the source says exact, F16 and BF16 stay as they are and all others become fp32.
+ * Memory is new: it is zero where nothing is written. */
 #include <assert.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "base/mem.h"
-#include "base/numa.h"
 #include "tensor/compute.h"
 #include "tensor/quants.h"
 
@@ -87,7 +86,7 @@ uint64_t weight_packed_bytes(enum compute_mode mode, enum dtype dtype, uint64_t 
   return __builtin_mul_overflow(n_panels, (uint64_t)pack_panel_bytes(pack_of(mode, dtype), n_in), &bytes) ? UINT64_MAX : bytes;
 }
 
-static struct weight *make_weight(const struct compute *c, const struct weight_source *s, struct error *err) {
+static struct weight *make_weight(struct compute *c, const struct weight_source *s, struct error *err) {
   struct weight *w = mem_zalloc(1, sizeof *w);
   *w = (struct weight){.pack = pack_of(s->exact ? COMPUTE_F32 : c->mode, s->dtype), .n_out = s->n_out, .n_in = s->n_in};
   w->wide = (s->head || c->mode == COMPUTE_PRECISE) && !pack_is_float(w->pack) && w->pack != PACK_I14;
@@ -95,17 +94,13 @@ static struct weight *make_weight(const struct compute *c, const struct weight_s
   w->n_blocks = (s->n_in + BLOCK - 1) / BLOCK;
   w->panel_bytes = pack_panel_bytes(w->pack, s->n_in);
   size_t bytes, order_bytes = s->in_order ? s->n_in * sizeof *s->in_order : 0;
-  void *data = MAP_FAILED;
   if (!__builtin_mul_overflow(w->n_panels, w->panel_bytes, &bytes) && !__builtin_add_overflow(bytes, order_bytes, &bytes))
-    data = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (data == MAP_FAILED) {
+    w->data = huge_take(&c->weights, bytes);
+  if (!w->data) {
     error_set(err, ERROR_NO_MEMORY, "There is no memory for a weight matrix of %zu x %zu values.", s->n_out, s->n_in);
     free(w);
     return NULL;
   }
-  numa_spread(data, bytes);
-  madvise(data, bytes, MADV_HUGEPAGE);
-  w->data = data;
   if (s->in_order) w->in_order = memcpy(w->data + w->n_panels * w->panel_bytes, s->in_order, order_bytes);
   return w;
 }
@@ -132,7 +127,7 @@ struct weight *weight_pack(struct compute *c, const struct weight_source *s, str
 
 void weight_free(struct weight *w) {
   if (!w) return;
-  if (!w->borrowed) munmap(w->data, weight_bytes(w));
+  if (!w->borrowed) huge_give(w->data, weight_bytes(w));
   free(w);
 }
 

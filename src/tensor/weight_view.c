@@ -1,4 +1,5 @@
 /* weight_view: packed weights that lie in a file; see tensor.h. SPDX-License-Identifier: Apache-2.0 */
+#include <assert.h>
 #include <stdlib.h>
 
 #include "base/mem.h"
@@ -37,4 +38,11 @@ struct weight *weight_view(struct weight_form form, struct slice packed) {
   if (packed.len != bytes) w.in_order = (uint32_t *)(void *)(w.data + bytes);
   if (w.in_order && !is_permutation(w.in_order, w.n_in)) return NULL;
   return mem_dup(&w, sizeof w);
+}
+
+void weight_take(struct weight *view, void *data) {
+  assert(view->borrowed);
+  if (view->in_order) view->in_order = (uint32_t *)(void *)((unsigned char *)data + ((unsigned char *)view->in_order - view->data));
+  view->data = data;
+  view->borrowed = false;
 }

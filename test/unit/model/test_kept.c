@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -96,6 +97,18 @@ static void compute_logits(struct model *m, const int32_t *tokens, struct result
   free(page);
 }
 
+static bool maps_kept_file(void) {
+  FILE *f = fopen("/proc/self/maps", "r");
+  char line[1024];
+  bool found = false;
+  while (f && fgets(line, sizeof line, f)) found = found || strstr(line, kept_dir);
+  if (f) fclose(f);
+  return found;
+}
+
+static atomic_ullong mapped;
+static void (*before_it_computes)(void);
+
 /* Loads, computes, and goes on while `meanwhile` (may be NULL) looks at the folder. */
 static struct result load(enum compute_mode mode, void (*meanwhile)(void)) {
   struct error err = {0};
@@ -105,9 +118,10 @@ static struct result load(enum compute_mode mode, void (*meanwhile)(void)) {
   struct compute *c = compute_create(mode, pool, COMPUTE_ISA_ALL, &err);
   struct file_model *file = file_model_open(model_path, &err);
   if (!file) fail_msg("%s", err.message);
-  struct model *m = model_load(file, c, &(struct model_options){.kept_dir = kept_dir}, &err);
+  struct model *m = model_load(file, c, &(struct model_options){.kept_dir = kept_dir, .mapped = &mapped}, &err);
   if (!m) fail_msg("%s", err.message);
   file_model_close(file);
+  if (before_it_computes) before_it_computes();
   for (int32_t i = 0; i < N_TOKENS; i++) tokens[i] = 1 + i;
   if (model_info(m)->task == MODEL_EMBED) {
     r.n = model_info(m)->n_embd;
@@ -118,6 +132,7 @@ static struct result load(enum compute_mode mode, void (*meanwhile)(void)) {
   }
   if (meanwhile) meanwhile();
   model_free(m);
+  assert_int_equal(mapped, 0);
   compute_destroy(c);
   pool_destroy(pool);
   return r;
@@ -172,6 +187,39 @@ static void second_load_is_the_same(const char *name, enum compute_mode mode) {
 static void a_kept_model_computes_the_same_bits(void **state) {
   (void)state;
   second_load_is_the_same("llama-llama3-rope", COMPUTE_FAST);
+}
+
+static void until_copied(void) {
+  assert_true(maps_kept_file());
+  for (int i = 0; i < WAIT_MS && atomic_load(&mapped); i++) usleep(1000);
+  assert_int_equal(mapped, 0);
+  assert_true(maps_kept_file()); /* until the next pass */
+}
+
+static void is_not_mapped(void) { assert_false(maps_kept_file()); }
+
+static void moves_to_memory(const char *name, enum compute_mode mode) {
+  use(name);
+  struct result first = load(mode, until_kept);
+  before_it_computes = until_copied;
+  struct result second = load(mode, is_not_mapped);
+  before_it_computes = NULL;
+  expect_equal(first, second);
+}
+
+static void a_mapped_model_moves_to_memory_of_its_own_before_a_pass(void **state) {
+  (void)state;
+  moves_to_memory("mixtral", COMPUTE_FAST);
+}
+
+static void a_mapped_encoder_moves_to_memory_of_its_own(void **state) {
+  (void)state;
+  moves_to_memory("bert-mean", COMPUTE_F32);
+}
+
+static void a_mapped_order_of_columns_moves_with_its_matrix(void **state) {
+  (void)state;
+  moves_to_memory("../../checkpoint/gptq-4bit-act-order", COMPUTE_FAST);
 }
 
 static void kept_experts_compute_the_same_bits(void **state) {
@@ -297,6 +345,9 @@ int main(int argc, char **argv) {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, make_dir, remove_dir)
   const struct CMUnitTest tests[] = {
       CASE(a_kept_model_computes_the_same_bits),
+      CASE(a_mapped_model_moves_to_memory_of_its_own_before_a_pass),
+      CASE(a_mapped_encoder_moves_to_memory_of_its_own),
+      CASE(a_mapped_order_of_columns_moves_with_its_matrix),
       CASE(kept_experts_compute_the_same_bits),
       CASE(a_kept_order_of_columns_computes_the_same_bits),
       CASE(a_kept_encoder_computes_the_same_bits_in_fp32),
