@@ -122,7 +122,7 @@ struct host {
   enum engine_speculation speculation;
   struct engine_memory *memory; /* the loop's */
   atomic_ullong kv_unheld;      /* bytes of it that no page holds yet, for the loader */
-  atomic_ullong mapped;         /* weights in mapped files, of all that is loaded and loads */
+  struct model_mapped mapped;   /* of all models that are loaded or being loaded */
 };
 
 /* ---- what stop strings need of a tokenizer ---- */
@@ -183,7 +183,7 @@ static uint64_t mapped_bytes(const struct host *h) {
   while (f && fgets(line, sizeof line, f))
     if (sscanf(line, "RssFile: %llu", &kib) == 1) break;
   if (f) fclose(f);
-  uint64_t resident = kib << 10, weights = atomic_load(&h->mapped);
+  uint64_t resident = kib << 10, weights = atomic_load(&h->mapped.bytes);
   return resident > weights ? resident : weights;
 }
 
@@ -364,17 +364,19 @@ static int begin(void *ctx, const struct wire_load *request, void *loaded, struc
 }
 
 /* Short enough that a request which comes meanwhile hardly notices; and not where the memory that it takes for a moment may be missing. */
-static void measure(void *ctx, struct wire_machine *ret) {
+static bool measure(void *ctx, struct wire_machine *ret) {
   static const double SECONDS = 0.015;
   enum { AVAILABLE_BYTES_MIN = 1 << 30 };
   const struct host *h = ctx;
-  if (mem_available_bytes() < AVAILABLE_BYTES_MIN) return;
+  if (atomic_load(&h->mapped.copying)) return false; /* it takes bandwidth */
+  if (mem_available_bytes() < AVAILABLE_BYTES_MIN) return true;
   if (h->kernel_record) variants_settle(h->compute, h->kernel_record);
   uint64_t begin_ns = clock_ns();
   ret->read_bytes_s = (uint64_t)tensor_read_bandwidth(compute_pool(h->compute), SECONDS);
   ret->operations_s = (uint64_t)tensor_dot_peak(h->compute, SECONDS);
   log_line(LOG_DEBUG, "engine", "This machine reads %.1f GB/s and makes %.0f GOP/s of dot products; measured in %.0f ms.",
            (double)ret->read_bytes_s * 1e-9, (double)ret->operations_s * 1e-9, (double)(clock_ns() - begin_ns) * 1e-6);
+  return true;
 }
 
 /* ---- the process ---- */

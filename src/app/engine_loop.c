@@ -239,12 +239,11 @@ static void work(struct state *l) {
   turns_took(l->turns, n, next, clock_ns() - begin_ns, !did);
 }
 
-/* Once; it takes some 50 ms in which no step is made. */
+/* It takes some 50 ms in which no step is made. */
 static void measure(struct state *l) {
   struct wire_machine machine = {0};
-  l->measured = true;
-  l->config->measure(l->config->ctx, &machine);
-  wire_put_machine(&l->io.out, &machine);
+  l->measured = l->config->measure(l->config->ctx, &machine);
+  if (l->measured) wire_put_machine(&l->io.out, &machine);
 }
 
 static bool may_measure(const struct state *l) {

@@ -28,8 +28,9 @@ struct engine_loop_config {
   /* Frees what load gave, after its engine was destroyed or its adapter forgotten; adapters before their bases. On either thread. */
   void (*unload)(void *ctx, void *loaded);
   unsigned (*tidy)(void *ctx); /* between steps: engine_memory_tidy; or NULL */
-  /* What the machine can do at most; called once, when nothing is asked for. NULL: it is not measured. */
-  void (*measure)(void *ctx, struct wire_machine *ret);
+  /* What the machine can do at most; called when nothing is asked for, until it is true: false says that something disturbs it now. NULL: it is not
+   * measured. */
+  bool (*measure)(void *ctx, struct wire_machine *ret);
   void *ctx;
 };
 

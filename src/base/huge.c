@@ -5,11 +5,12 @@
 #include <stdint.h>
 #include <sys/mman.h>
 
+#include "base/mem.h"
 #include "base/numa.h"
 
 /* Of addresses; a larger piece gets a chunk of its own size, and so does one where there is no room for more. A huge page at the end may be left half
  * empty. */
-enum { PAGE_BYTES = 4096, HUGE_BYTES = 2 << 20, CHUNK_BYTES = 64 << 20 };
+enum { HUGE_BYTES = 2 << 20, CHUNK_BYTES = 64 << 20 };
 
 static size_t round_up(size_t bytes, size_t to) { return (bytes + to - 1) / to * to; }
 
@@ -35,7 +36,7 @@ static int open_chunk(struct huge *h, size_t chunk) {
 
 void *huge_take(struct huge *h, size_t bytes) {
   if (bytes > SIZE_MAX - 2 * (size_t)HUGE_BYTES) return NULL;
-  bytes = round_up(bytes, PAGE_BYTES);
+  bytes = round_up(bytes, mem_page_bytes());
   size_t alone = round_up(bytes, HUGE_BYTES);
   bool fits = (size_t)(h->end - h->next) >= bytes || (alone < CHUNK_BYTES && open_chunk(h, CHUNK_BYTES) == 0) || open_chunk(h, alone) == 0;
   if (!fits) return NULL;
@@ -44,4 +45,4 @@ void *huge_take(struct huge *h, size_t bytes) {
   return piece;
 }
 
-void huge_give(void *piece, size_t bytes) { munmap(piece, round_up(bytes, PAGE_BYTES)); }
+void huge_give(void *piece, size_t bytes) { munmap(piece, round_up(bytes, mem_page_bytes())); }

@@ -4,6 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+size_t mem_page_bytes(void) { return (size_t)sysconf(_SC_PAGESIZE); }
 
 static void *or_abort(void *p, size_t size) {
   if (p) return p;

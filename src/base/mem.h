@@ -15,6 +15,8 @@ void *mem_dup(const void *data, size_t len);             /* copy with a NUL behi
 char *mem_strdup(const char *text);
 void *mem_aligned(size_t alignment, size_t size); /* free() releases; contents undefined; never NULL */
 
+size_t mem_page_bytes(void); /* of the system's small pages */
+
 /* Memory that the system could give now (MemAvailable, and what limits of control groups leave where that is less): what large memory is
  * admitted against. Pages of mapped files count as free. */
 uint64_t mem_available_bytes(void);

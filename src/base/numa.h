@@ -1,6 +1,6 @@
 /* numa: spreads memory over the nodes of a machine that has several. SPDX-License-Identifier: Apache-2.0
  *
- * Threads take tiles of a matrix as they come, so any of them may read any part of it: its pages lie on all nodes whose cores work, by
+ * Which thread computes which tile of a matrix differs from run to run, so any of them may read any part of it: its pages lie on all nodes whose cores work, by
  * turns, and the memory of each is asked for its share. On a machine with one node, or without the library (hwloc), nothing happens. */
 #ifndef BASE_NUMA_H
 #define BASE_NUMA_H

@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include "base/mem.h"
 #include "engine/memory.h"
@@ -62,9 +61,7 @@ static int by_number(const void *a, const void *b) {
 
 /* Pages first … first + n - 1. A page of the system's that one beside them lies in stays. */
 static void release_run(const struct pages *p, size_t first, size_t n) {
-  static size_t system_bytes;
-  if (!system_bytes) system_bytes = (size_t)sysconf(_SC_PAGESIZE);
-  size_t begin = first * p->page_bytes, end = (first + n) * p->page_bytes;
+  size_t system_bytes = mem_page_bytes(), begin = first * p->page_bytes, end = (first + n) * p->page_bytes;
   begin = (begin + system_bytes - 1) / system_bytes * system_bytes;
   end = end / system_bytes * system_bytes;
   if (begin < end) madvise(p->memory + begin, end - begin, MADV_DONTNEED);

@@ -71,12 +71,12 @@ static void open_file(struct kept *k) {
   if (k->broken) log_line(LOG_WARN, "engine", "The kept weights are not used and will be written anew: %s", err.message);
 }
 
-struct kept *kept_begin(const char *dir, const struct file_model *file, enum compute_mode mode, atomic_ullong *mapped) {
+struct kept *kept_begin(const char *dir, const struct file_model *file, enum compute_mode mode, struct model_mapped *mapped) {
   char hash[DIGEST_HEX];
   if (!dir || !*dir) return NULL;
   struct kept *k = mem_zalloc(1, sizeof *k);
   k->dir = mem_strdup(dir);
-  k->moving.mapped = mapped;
+  k->moving.all = mapped;
   file_model_identity(file, hash);
   k->mode = compute_mode_name(mode);
   k->path = file_kept_path(dir, hash, k->mode, WEIGHT_LAYOUT, "safetensors");
@@ -220,7 +220,7 @@ static void *write_thread(void *arg) {
 void kept_work(struct kept *k, uint64_t reserved_bytes) {
   if (!k) return;
   if (k->added) k->writing = pthread_create(&k->thread, NULL, write_thread, k) == 0;
-  else moving_begin(&k->moving, reserved_bytes);
+  else moving_begin(&k->moving, k->path, reserved_bytes);
 }
 
 void kept_take(struct kept *k) {

@@ -6,15 +6,12 @@
  * time: packing works without it. */
 #ifndef MODEL_KEPT_H
 #define MODEL_KEPT_H
-#include <stdatomic.h>
-
 #include "model/model.h"
 
 struct kept;
 
-/* Begins a load; dir is made when it is missing. NULL dir: NULL, which every function here takes. mapped (NULL: nobody asks) grows and falls by
- * the bytes of matrices that lie in the file. */
-struct kept *kept_begin(const char *dir, const struct file_model *file, enum compute_mode mode, atomic_ullong *mapped);
+/* Begins a load; dir is made when it is missing. NULL dir: NULL, which every function here takes. mapped: model_options. */
+struct kept *kept_begin(const char *dir, const struct file_model *file, enum compute_mode mode, struct model_mapped *mapped);
 /* The matrix under this key with this shape out of the file; NULL: pack it, and tell kept_add. */
 struct weight *kept_find(struct kept *k, const char *key, size_t n_out, size_t n_in);
 void kept_add(struct kept *k, const char *key, const struct weight *w);
@@ -23,7 +20,7 @@ void kept_add(struct kept *k, const char *key, const struct weight *w);
 void kept_work(struct kept *k, uint64_t reserved_bytes);
 /* Between two passes, on the thread that drives them: matrices that are copied move. */
 void kept_take(struct kept *k);
-/* Waits for the thread, telling it to stop. Before the weights are freed. */
+/* Waits for the threads, telling them to stop. Before the weights of a loaded model are freed; those of a load that failed are gone already. */
 void kept_end(struct kept *k);
 /* All views are freed. */
 void kept_free(struct kept *k);

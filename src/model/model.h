@@ -82,6 +82,12 @@ int model_memory(const struct file_model *file, const struct model_info *info, e
 struct model;
 struct kept;
 
+/* What the models of a process have in mapped files. */
+struct model_mapped {
+  atomic_ullong bytes; /* of weights: the system calls them free memory */
+  atomic_uint copying; /* threads that copy such weights to memory of their own */
+};
+
 struct model_options {
   size_t rows_max;     /* most rows of one forward pass; 0: 512 */
   size_t out_rows_max; /* most rows with logits in one pass; 0: 64 */
@@ -93,7 +99,7 @@ struct model_options {
   struct compute *packer;       /* unpacks and packs, with a pool of its own and the same mode; NULL: the model's own */
   const atomic_bool *cancelled; /* becomes true when nobody wants the model any more: ERROR_CANCELLED soon after; NULL: never */
   uint64_t reserved_bytes;      /* of the memory that the system calls free, so much is promised to others */
-  atomic_ullong *mapped;        /* grows and falls by weights in mapped files, bytes that the system calls free; NULL: nobody asks */
+  struct model_mapped *mapped;  /* stays until the model is freed; NULL: nobody asks */
   struct kept *kept;            /* model_load's own */
 };
 

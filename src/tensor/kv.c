@@ -111,8 +111,8 @@ struct attention_run {
 
 static size_t row_tiles(const struct kv_segment *s) { return (s->n_rows + ATTENTION_ROWS - 1) / ATTENTION_ROWS; }
 
-/* Tiles are ordered by segment, row tile, kv head, and taken from the end: the last rows of a prompt see most keys, and no thread should get
- * such a tile when the others are done. */
+/* Tiles are ordered by segment, row tile, kv head, from the end: the last rows of a prompt see most keys, and should not be what is left when threads
+ * have done their spans. */
 static void attention_tile(void *job, int tile, int worker) {
   const struct attention_run *run = job;
   size_t n_kv = run->a->kv->n_kv_heads, left = run->n_tiles - 1 - (size_t)tile, s = 0;

@@ -7,11 +7,15 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
+#include <sys/mman.h>
 
 #include <cmocka.h>
 
-enum { PAGE_BYTES = 4096, HUGE_BYTES = 2 << 20, LARGE_BYTES = 100 << 20, N_PIECES = 50 };
+#include "base/mem.h"
+
+enum { HUGE_BYTES = 2 << 20, LARGE_BYTES = 100 << 20, N_PIECES = 50 };
+
+static size_t page;
 
 /* What the system says of the mapping that holds the address: its flags, " rd wr ... hg"; how far it reaches. */
 static void mapping_of(const void *at, char flags[256], uintptr_t *begin, uintptr_t *end) {
@@ -31,6 +35,18 @@ static void mapping_of(const void *at, char flags[256], uintptr_t *begin, uintpt
   fclose(f);
 }
 
+/* Whether the system says of a mapping that it asked for huge pages (an emulated one may not). */
+static bool tells_of_huge_pages(void) {
+  char flags[256];
+  uintptr_t begin, end;
+  void *at = mmap(NULL, 2 * HUGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  assert_true(at != MAP_FAILED);
+  madvise(at, 2 * HUGE_BYTES, MADV_HUGEPAGE);
+  mapping_of(at, flags, &begin, &end);
+  munmap(at, 2 * HUGE_BYTES);
+  return strstr(flags, " hg") != NULL;
+}
+
 static void pieces_are_zero_and_follow_each_other(void **state) {
   (void)state;
   struct huge h = {0};
@@ -39,10 +55,10 @@ static void pieces_are_zero_and_follow_each_other(void **state) {
     size_t bytes = 1 + i * 7001;
     unsigned char *piece = huge_take(&h, bytes);
     assert_non_null(piece);
-    assert_int_equal((uintptr_t)piece % PAGE_BYTES, 0);
+    assert_int_equal((uintptr_t)piece % page, 0);
     for (size_t k = 0; k < bytes; k++) assert_int_equal(piece[k], 0);
     memset(piece, 255, bytes);
-    if (before) assert_ptr_equal(piece, before + ((i - 1) * 7001 + PAGE_BYTES) / PAGE_BYTES * PAGE_BYTES);
+    if (before) assert_ptr_equal(piece, before + ((i - 1) * 7001 + page) / page * page);
     before = piece;
   }
   huge_close(&h);
@@ -54,30 +70,30 @@ static void all_addresses_are_asked_for_before_the_first_piece_is_touched(void *
   struct huge h = {0};
   char flags[256];
   uintptr_t begin, end;
-  unsigned char *piece = huge_take(&h, PAGE_BYTES);
+  unsigned char *piece = huge_take(&h, page);
   assert_int_equal((uintptr_t)piece % HUGE_BYTES, 0);
   mapping_of(piece, flags, &begin, &end);
   assert_true(begin <= (uintptr_t)piece && end - (uintptr_t)piece >= HUGE_BYTES);
-  if (access("/sys/kernel/mm/transparent_hugepage", F_OK) == 0) assert_non_null(strstr(flags, " hg"));
-  huge_give(piece, PAGE_BYTES);
+  if (tells_of_huge_pages()) assert_non_null(strstr(flags, " hg"));
+  huge_give(piece, page);
   huge_close(&h);
 }
 
 static void a_piece_stays_when_its_neighbours_and_the_rest_go(void **state) {
   (void)state;
   struct huge h = {0};
-  unsigned char *first = huge_take(&h, 3 * PAGE_BYTES), *second = huge_take(&h, PAGE_BYTES + 1), *third = huge_take(&h, PAGE_BYTES);
+  unsigned char *first = huge_take(&h, 3 * page), *second = huge_take(&h, page + 1), *third = huge_take(&h, page);
   char flags[256];
   uintptr_t begin, end;
-  memset(second, 7, PAGE_BYTES + 1);
-  huge_give(first, 3 * PAGE_BYTES);
-  huge_give(third, PAGE_BYTES);
+  memset(second, 7, page + 1);
+  huge_give(first, 3 * page);
+  huge_give(third, page);
   huge_close(&h);
-  for (size_t i = 0; i <= PAGE_BYTES; i++) assert_int_equal(second[i], 7);
+  for (size_t i = 0; i <= page; i++) assert_int_equal(second[i], 7);
   mapping_of(second, flags, &begin, &end);
   assert_int_equal(begin, (uintptr_t)second);
-  assert_int_equal(end - begin, 2 * PAGE_BYTES);
-  huge_give(second, PAGE_BYTES + 1);
+  assert_int_equal(end - begin, 2 * page);
+  huge_give(second, page + 1);
   mapping_of(second, flags, &begin, &end);
   assert_string_equal(flags, "");
 }
@@ -107,6 +123,7 @@ static void more_than_there_is_gets_nothing(void **state) {
 }
 
 int main(void) {
+  page = mem_page_bytes();
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(pieces_are_zero_and_follow_each_other),
       cmocka_unit_test(all_addresses_are_asked_for_before_the_first_piece_is_touched),
