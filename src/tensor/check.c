@@ -149,7 +149,8 @@ const char *check_kernels(const struct kernels *k, const struct kernels *truth) 
     if (!same_linear(k, truth, &s[0], &s[1], (enum pack)pack))
       wrong = pack_is_float((enum pack)pack) ? "for float products" : "for integer products";
   for (int rules = 0; rules < 2 && !wrong; rules++)
-    if (!same_attention(k, truth, DTYPE_F16, rules) || !same_attention(k, truth, DTYPE_Q8_0, rules)) wrong = "for attention";
+    for (int kv = 0; kv < KV_TYPES && !wrong; kv++)
+      if (!same_attention(k, truth, kv_type_dtype((enum kv_type)kv, COMPUTE_FAST), rules)) wrong = "for attention";
   free(s);
   return wrong;
 }

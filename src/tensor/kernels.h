@@ -185,7 +185,7 @@ struct kv_head {
 /* Scales of a position's K or V of a head. */
 static inline size_t kv_scales(size_t head_dim) { return (head_dim + BLOCK - 1) / BLOCK; }
 static inline struct kv_head kv_head_at(const struct kv_layout *kv, unsigned char *page_layer, size_t head) {
-  size_t values = kv->head_dim * KV_PAGE_TOKENS, size = kv->dtype == DTYPE_F32 ? 4 : kv->dtype == DTYPE_F16 ? 2 : 1;
+  size_t values = kv->head_dim * KV_PAGE_TOKENS, size = kv->dtype == DTYPE_F32 ? 4 : kv->dtype == DTYPE_Q8_0 ? 1 : 2;
   struct kv_head h = {.k = page_layer + head * kv->head_bytes};
   h.v = h.k + values * size;
   h.k_scales = (uint16_t *)(void *)(h.v + values * size);

@@ -6,7 +6,7 @@
 #include "base/mem.h"
 #include "tensor/compute.h"
 
-static const char *const type_names[] = {[KV_F16] = "f16", [KV_Q8] = "q8"};
+static const char *const type_names[] = {[KV_F16] = "f16", [KV_BF16] = "bf16", [KV_Q8] = "q8"};
 
 int kv_type_parse(const char *name) {
   for (int i = 0; i < KV_TYPES; i++)
@@ -17,11 +17,12 @@ int kv_type_parse(const char *name) {
 const char *kv_type_name(enum kv_type type) { return type_names[type]; }
 
 enum dtype kv_type_dtype(enum kv_type type, enum compute_mode mode) {
-  return type == KV_Q8 ? DTYPE_Q8_0 : mode == COMPUTE_F32 ? DTYPE_F32 : DTYPE_F16;
+  if (type != KV_F16) return type == KV_Q8 ? DTYPE_Q8_0 : DTYPE_BF16;
+  return mode == COMPUTE_F32 ? DTYPE_F32 : DTYPE_F16;
 }
 
 size_t kv_row_bytes(enum dtype dtype, size_t n) {
-  assert(dtype == DTYPE_F32 || dtype == DTYPE_F16 || dtype == DTYPE_Q8_0);
+  assert(dtype == DTYPE_F32 || dtype == DTYPE_F16 || dtype == DTYPE_BF16 || dtype == DTYPE_Q8_0);
   return dtype == DTYPE_Q8_0 ? n + kv_scales(n) * sizeof(uint16_t) : n * (dtype == DTYPE_F32 ? 4 : 2);
 }
 

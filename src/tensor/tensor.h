@@ -181,26 +181,27 @@ void op_rope(struct compute *c, float *x, size_t ldx, const float *cos, const fl
 
 /* ---- KV pages ----
  * A page holds KV_PAGE_TOKENS consecutive positions of one sequence, all layers. Per layer and kv head: K as [head_dim][32]
- * (positions innermost), then V as [32][head_dim]. Elements are f32, f16, or Q8_0: signed bytes, and behind K and V of the head the fp16 scales, one
+ * (positions innermost), then V as [32][head_dim]. Elements are f32, f16, bf16, or Q8_0: signed bytes, and behind K and V of the head the fp16 scales, one
  * for 32 values of a position: of K [head_dim / 32, rounded up][32], then of V alike. A position is rounded alone, so pages do not depend on what
  * else is in them. */
 enum { KV_PAGE_TOKENS = 32 };
 
 struct kv_layout {
   size_t n_layers, n_kv_heads, head_dim;
-  enum dtype dtype;   /* DTYPE_F32, DTYPE_F16 or DTYPE_Q8_0 */
+  enum dtype dtype;   /* DTYPE_F32, DTYPE_F16, DTYPE_BF16 or DTYPE_Q8_0 */
   size_t head_bytes;  /* of one kv head within a layer: its K, its V, their scales */
   size_t layer_bytes; /* of one layer within a page */
   size_t page_bytes;  /* a multiple of 64 */
 };
 /* What users choose: a contract about bits of its own (doc/design/compute.md). */
 enum kv_type {
-  KV_F16, /* DTYPE_F16; under COMPUTE_F32 DTYPE_F32 */
-  KV_Q8,  /* DTYPE_Q8_0 */
+  KV_F16,  /* DTYPE_F16; under COMPUTE_F32 DTYPE_F32 */
+  KV_BF16, /* DTYPE_BF16 */
+  KV_Q8,   /* DTYPE_Q8_0 */
   KV_TYPES,
 };
-#define KV_TYPE_CHOICES "f16|q8"     /* their names, as options list them */
-int kv_type_parse(const char *name); /* -1 for another name */
+#define KV_TYPE_CHOICES "f16|bf16|q8" /* their names, as options list them */
+int kv_type_parse(const char *name);  /* -1 for another name */
 const char *kv_type_name(enum kv_type type);
 enum dtype kv_type_dtype(enum kv_type type, enum compute_mode mode);
 

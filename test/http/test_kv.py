@@ -1,4 +1,4 @@
-"""Keys and values in 8 bits, over HTTP: the same answers alone and together, in half the memory. SPDX-License-Identifier: Apache-2.0"""
+"""Keys and values in 8 bits and in bf16, over HTTP: the same answers alone and together, in half the memory. SPDX-License-Identifier: Apache-2.0"""
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -15,6 +15,13 @@ def chat(server, question, **more):
 def page_bytes(server):
     text = httpx.get(server.url + "/metrics").text
     return next(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(f'plinth_kv_page_bytes{{model="{CHAT}"'))
+
+
+def test_a_server_takes_bf16_for_keys_and_values(start_plinth):
+    server = start_plinth("--no-auth", "--kv", "bf16")
+    assert "KV in bf16" in server.output()
+    together = [chat(server, "What is 2+2?") for _ in range(2)]
+    assert "4" in together[0]["message"]["content"] and together[0] == together[1]
 
 
 def test_a_server_with_keys_and_values_in_8_bits_answers_from_pages_of_little_more_than_half_the_bytes(start_plinth):

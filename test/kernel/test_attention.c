@@ -15,7 +15,8 @@ struct problem {
   float *q, *k[4], *v[4];
 };
 
-static const enum dtype kv_types[] = {DTYPE_F32, DTYPE_F16, DTYPE_Q8_0};
+enum { KV_DTYPES = 4 };
+static const enum dtype kv_types[KV_DTYPES] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_Q8_0};
 
 static struct problem make_problem(size_t round) {
   static const size_t dims[] = {16, 32, 64, 80, 96, 128, 8, 40, 20};
@@ -24,7 +25,7 @@ static struct problem make_problem(size_t round) {
   p.n_heads = n_kv * (1 + random_below(4));
   if (p.causal && random_below(3) == 0) p.window = 1 + random_below(random_below(2) ? 6 : 90);
   if (random_below(3) == 0) p.slopes = random_values(p.n_heads, PLAIN);
-  p.kv = kv_layout_make(2, n_kv, d, kv_types[round / 9 % 3]); /* each type with each of the dims */
+  p.kv = kv_layout_make(2, n_kv, d, kv_types[round / 9 % KV_DTYPES]); /* each type with each of the dims */
   for (size_t s = 0; s < p.n_segments; s++) {
     p.length[s] = 1 + random_below(round % 5 == 0 ? 300 : 70);
     p.begin[s] = !p.causal ? 0 : random_below(3) == 0 ? p.length[s] - 1 : random_below(p.length[s]);
@@ -123,7 +124,7 @@ static void rotating_and_storing_at_once_equals_the_steps(void **state) {
   for (size_t round = 0; round < 40; round++) {
     enum { PAGES = 12 };
     size_t n_kv = 1 + random_below(3), heads = n_kv * (1 + random_below(3)), d = 16 << random_below(3), ld = (heads + 2 * n_kv) * d;
-    struct kv_layout kv = kv_layout_make(2, n_kv, d, kv_types[round % 3]);
+    struct kv_layout kv = kv_layout_make(2, n_kv, d, kv_types[round % KV_DTYPES]);
     unsigned char *memory[2] = {mem_aligned(64, 2 * PAGES * kv.page_bytes), mem_aligned(64, 2 * PAGES * kv.page_bytes)};
     void *page[2][2 * PAGES];
     struct kv_segment segments[2][2];
@@ -166,10 +167,10 @@ static void keys_and_values_are_stored_alike_in_every_variant(void **state) {
   size_t n_masks = variant_masks(masks);
   struct pool *pool = pool_create(1, NULL);
   struct compute *truth = compute_create(COMPUTE_FAST, pool, COMPUTE_ISA_REF, NULL);
-  for (size_t round = 0; round < 210; round++) {
+  for (size_t round = 0; round < 7 * 3 * KV_DTYPES * 3; round++) {
     enum { HEADS = 2, ROWS = 40 };
     size_t width = HEADS * dims[round % 7];
-    struct kv_layout kv = kv_layout_make(1, HEADS, dims[round % 7], DTYPE_Q8_0);
+    struct kv_layout kv = kv_layout_make(1, HEADS, dims[round % 7], kv_types[round / 21 % KV_DTYPES]);
     float *k = rows_to_store(ROWS * width, round), *v = rows_to_store(ROWS * width, round + 1);
     unsigned char *memory[2];
     for (size_t m = 0; m <= n_masks; m++) {
@@ -277,13 +278,39 @@ static void compare_to_exact(size_t window, float slope, enum dtype dtype, doubl
 
 static void attention_is_close_to_exact_arithmetic(void **state) {
   (void)state;
-  for (size_t i = 0; i < 3; i++) {
-    double error_max = (const double[]){1e-5, 1e-2, 0.1}[i]; /* of values up to 3 */
+  for (size_t i = 0; i < KV_DTYPES; i++) {
+    double error_max = (const double[KV_DTYPES]){1e-5, 1e-2, 0.1, 0.1}[i]; /* of values up to 3 */
     compare_to_exact(0, 0, kv_types[i], error_max);
     compare_to_exact(7, 0, kv_types[i], error_max);
     compare_to_exact(40, 0.25f, kv_types[i], error_max);
     compare_to_exact(0, 0.5f, kv_types[i], error_max);
   }
+}
+
+/* Two bytes with the range of fp32: each value is the nearest one, and what fp16 cannot hold is worth what it is. */
+static void values_beyond_fp16_keep_their_worth_in_bf16(void **state) {
+  (void)state;
+  enum { D = 32, LENGTH = 40 };
+  struct problem p = {.n_segments = 1, .causal = true, .scale = 1e-6f, .n_heads = 1, .rows = LENGTH, .length = {LENGTH}, .ldq = D};
+  p.kv = kv_layout_make(1, 1, D, DTYPE_BF16);
+  p.q = random_values(LENGTH * D, PLAIN), p.k[0] = random_values(LENGTH * D, PLAIN), p.v[0] = random_values(LENGTH * D, PLAIN);
+  for (size_t i = 0; i < LENGTH * D; i++) p.k[0][i] *= 1e6f, p.v[0][i] *= 1e6f;
+  struct problem nearest = p;
+  nearest.kv = kv_layout_make(1, 1, D, DTYPE_F32);
+  nearest.k[0] = mem_dup(p.k[0], LENGTH * D * sizeof(float)), nearest.v[0] = mem_dup(p.v[0], LENGTH * D * sizeof(float));
+  for (size_t i = 0; i < LENGTH * D; i++) {
+    nearest.k[0][i] = dtype_bf16_to_f32(dtype_f32_to_bf16(p.k[0][i]));
+    nearest.v[0][i] = dtype_bf16_to_f32(dtype_f32_to_bf16(p.v[0][i]));
+  }
+  struct pool *pool = pool_create(1, NULL);
+  struct compute *c = compute_create(COMPUTE_FAST, pool, COMPUTE_ISA_ALL, NULL);
+  float *out = solve(c, &p, false), *expected = solve(c, &nearest, false);
+  assert_memory_equal(out, expected, LENGTH * D * sizeof *out);
+  for (size_t i = 0; i < LENGTH * D; i++) assert_true(isfinite(out[i]));
+  free(out), free(expected), free(nearest.k[0]), free(nearest.v[0]);
+  free_problem(&p);
+  compute_destroy(c);
+  pool_destroy(pool);
 }
 
 /* A large score must not overflow, whatever its sign, and later larger ones take over. */
@@ -315,6 +342,7 @@ int main(void) {
       cmocka_unit_test(bytes_of_keys_and_values_are_the_nearest),
       cmocka_unit_test(what_is_no_number_stays_none),
       cmocka_unit_test(attention_is_close_to_exact_arithmetic),
+      cmocka_unit_test(values_beyond_fp16_keep_their_worth_in_bf16),
       cmocka_unit_test(attention_stands_scores_of_any_size),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

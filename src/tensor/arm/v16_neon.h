@@ -94,6 +94,18 @@ static inline void v16_store_half(uint16_t *p, v16 v) {
   v16_store_half4(p + 8, v.c);
   v16_store_half4(p + 12, v.d);
 }
+/* To nearest even, as dtype_f32_to_bf16. */
+static inline void v16_store_bf16_4(uint16_t *p, float32x4_t v) {
+  uint32x4_t bits = vreinterpretq_u32_f32(v), odd = vandq_u32(vshrq_n_u32(bits, 16), vdupq_n_u32(1));
+  uint32x4_t near = vaddq_u32(bits, vaddq_u32(odd, vdupq_n_u32(0x7FFF))), quiet = vorrq_u32(bits, vdupq_n_u32(0x400000));
+  vst1_u16(p, vshrn_n_u32(vbslq_u32(vceqq_f32(v, v), near, quiet), 16));
+}
+static inline void v16_store_bf16(uint16_t *p, v16 v) {
+  v16_store_bf16_4(p, v.a);
+  v16_store_bf16_4(p + 4, v.b);
+  v16_store_bf16_4(p + 8, v.c);
+  v16_store_bf16_4(p + 12, v.d);
+}
 /* Lane i takes i+8, then i+4, i+2, i+1. */
 static inline float v16_tree(v16 v) {
   float32x4_t four = vaddq_f32(vaddq_f32(v.a, v.c), vaddq_f32(v.b, v.d));

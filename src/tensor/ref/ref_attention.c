@@ -13,7 +13,9 @@
 
 static float element(const struct kv_layout *kv, const unsigned char *base, size_t i) {
   if (kv->dtype == DTYPE_Q8_0) return (float)((const int8_t *)base)[i];
-  return kv->dtype == DTYPE_F32 ? ((const float *)base)[i] : dtype_f16_to_f32(((const uint16_t *)base)[i]);
+  if (kv->dtype == DTYPE_F32) return ((const float *)base)[i];
+  uint16_t bits = ((const uint16_t *)base)[i];
+  return kv->dtype == DTYPE_F16 ? dtype_f16_to_f32(bits) : dtype_bf16_to_f32(bits);
 }
 
 /* Of the block that value i of slot j is in. */

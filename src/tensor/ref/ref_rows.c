@@ -199,6 +199,8 @@ static void store_bytes(const struct kv_layout *kv, const struct kv_head *to, si
   }
 }
 
+static uint16_t two_bytes(enum dtype dtype, float x) { return dtype == DTYPE_F16 ? dtype_f32_to_f16(x) : dtype_f32_to_bf16(x); }
+
 void ref_kv_store(const struct kv_layout *kv, unsigned char *page_layer, size_t slot, const float *k, const float *v) {
   size_t d = kv->head_dim;
   for (size_t h = 0; h < kv->n_kv_heads; h++, k += d, v += d) {
@@ -208,9 +210,9 @@ void ref_kv_store(const struct kv_layout *kv, unsigned char *page_layer, size_t 
       ((float *)to.k)[i * KV_PAGE_TOKENS + slot] = k[i];
       ((float *)to.v)[slot * d + i] = v[i];
     }
-    for (size_t i = 0; i < d && kv->dtype == DTYPE_F16; i++) {
-      ((uint16_t *)to.k)[i * KV_PAGE_TOKENS + slot] = dtype_f32_to_f16(k[i]);
-      ((uint16_t *)to.v)[slot * d + i] = dtype_f32_to_f16(v[i]);
+    for (size_t i = 0; i < d && (kv->dtype == DTYPE_F16 || kv->dtype == DTYPE_BF16); i++) {
+      ((uint16_t *)to.k)[i * KV_PAGE_TOKENS + slot] = two_bytes(kv->dtype, k[i]);
+      ((uint16_t *)to.v)[slot * d + i] = two_bytes(kv->dtype, v[i]);
     }
   }
 }

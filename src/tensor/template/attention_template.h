@@ -45,7 +45,7 @@ static void attention_add_slope(const struct attention_state *s, size_t query, s
 }
 
 /* How the elements of a block of K and V lie there, and whether they have scales. */
-enum attention_form { ATTENTION_F32, ATTENTION_F16, ATTENTION_I8, ATTENTION_WIDE /* F32 that were I8 */ };
+enum attention_form { ATTENTION_F32, ATTENTION_F16, ATTENTION_BF16, ATTENTION_I8, ATTENTION_WIDE /* F32 that were I8 */ };
 struct attention_block {
   const void *k, *v;
   enum attention_form form;
@@ -55,6 +55,7 @@ static inline __attribute__((always_inline)) bool attention_has_scales(enum atte
 
 static inline __attribute__((always_inline)) v16 attention_load(const void *base, size_t i, enum attention_form form) {
   if (form == ATTENTION_F16) return v16_load_half((const uint16_t *)base + i);
+  if (form == ATTENTION_BF16) return v16_load_bf16((const uint16_t *)base + i);
   return form == ATTENTION_I8 ? v16_load_i8((const int8_t *)base + i) : v16_load((const float *)base + i);
 }
 
@@ -106,6 +107,7 @@ static void attention_score_all(const struct attention_state *s, size_t first, s
   switch (b->form) {
     case ATTENTION_F32: attention_score_tiles(s, first, end, b->k, ATTENTION_F32); break;
     case ATTENTION_F16: attention_score_tiles(s, first, end, b->k, ATTENTION_F16); break;
+    case ATTENTION_BF16: attention_score_tiles(s, first, end, b->k, ATTENTION_BF16); break;
     case ATTENTION_I8: attention_score_tiles(s, first, end, b->k, ATTENTION_I8); break;
     case ATTENTION_WIDE: attention_score_tiles(s, first, end, b->k, ATTENTION_WIDE); break;
   }
@@ -193,6 +195,7 @@ static void attention_mix_block(const struct attention_state *s, size_t first, c
   switch (b->form) {
     case ATTENTION_F32: attention_mix_tile(s, first, b->v, view, n, ATTENTION_F32); break;
     case ATTENTION_F16: attention_mix_tile(s, first, b->v, view, n, ATTENTION_F16); break;
+    case ATTENTION_BF16: attention_mix_tile(s, first, b->v, view, n, ATTENTION_BF16); break;
     case ATTENTION_I8: attention_mix_tile(s, first, b->v, view, n, ATTENTION_I8); break;
     case ATTENTION_WIDE: attention_mix_tile(s, first, b->v, view, n, ATTENTION_WIDE); break;
   }
@@ -228,19 +231,26 @@ static void attention_join(struct attention_state *s, size_t begin, const struct
   }
 }
 
+static enum attention_form attention_form_of(enum dtype dtype) {
+  return dtype == DTYPE_F32 ? ATTENTION_F32 : dtype == DTYPE_F16 ? ATTENTION_F16 : dtype == DTYPE_BF16 ? ATTENTION_BF16 : ATTENTION_I8;
+}
+
+static inline __attribute__((always_inline)) void attention_widen(float *wide, const void *base, size_t n, enum attention_form form) {
+  for (size_t i = 0; i < n; i += 16) v16_store(wide + i, attention_load(base, i, form));
+}
+
 /* The page's K and V of this layer and kv head: in place, or widened into scratch, where scales always go. */
 static struct attention_block attention_open_block(struct attention_state *s, size_t page) {
   const struct attention *a = s->t->a;
   size_t values = 2 * s->d * KV_PAGE_TOKENS, scales = 2 * kv_scales(s->d) * KV_PAGE_TOKENS;
   struct kv_head head = kv_head_at(a->kv, (unsigned char *)s->t->segment->pages[page] + a->layer * a->kv->layer_bytes, s->t->kv_head);
-  bool bytes = a->kv->dtype == DTYPE_Q8_0;
-  for (size_t i = 0; bytes && i < scales; i += 16) v16_store(s->scales + i, v16_load_half(head.k_scales + i));
-  if (a->kv->dtype == DTYPE_F32) return (struct attention_block){head.k, head.v, ATTENTION_F32};
-  if (s->n_queries <= OUTPUT_TILE) return (struct attention_block){head.k, head.v, bytes ? ATTENTION_I8 : ATTENTION_F16};
-  const int8_t *q = (const int8_t *)head.k;
-  const uint16_t *half = (const uint16_t *)(const void *)head.k;
-  for (size_t i = 0; i < values; i += 16) v16_store(s->wide + i, bytes ? v16_load_i8(q + i) : v16_load_half(half + i));
-  return (struct attention_block){s->wide, s->wide + values / 2, bytes ? ATTENTION_WIDE : ATTENTION_F32};
+  enum attention_form form = attention_form_of(a->kv->dtype);
+  for (size_t i = 0; attention_has_scales(form) && i < scales; i += 16) v16_store(s->scales + i, v16_load_half(head.k_scales + i));
+  if (form == ATTENTION_F32 || s->n_queries <= OUTPUT_TILE) return (struct attention_block){head.k, head.v, form};
+  if (form == ATTENTION_F16) attention_widen(s->wide, head.k, values, ATTENTION_F16);
+  else if (form == ATTENTION_BF16) attention_widen(s->wide, head.k, values, ATTENTION_BF16);
+  else attention_widen(s->wide, head.k, values, ATTENTION_I8);
+  return (struct attention_block){s->wide, s->wide + values / 2, attention_has_scales(form) ? ATTENTION_WIDE : ATTENTION_F32};
 }
 
 static void attention_close(const struct attention_state *s) {

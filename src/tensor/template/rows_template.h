@@ -253,13 +253,15 @@ static void rows_quantize_i14(struct act14 *to, const float *x, size_t n) {
 
 /* ---- KV ---- */
 
-static void rows_kv_store_half(size_t head_dim, const struct kv_head *to, size_t slot, const float *k, const float *v) {
+static inline __attribute__((always_inline)) void rows_kv_store_two_bytes(size_t head_dim, const struct kv_head *to, size_t slot,
+                                                                           const float *k, const float *v,
+                                                                           void (*store)(uint16_t *, v16)) {
   uint16_t halves[16], *to_k = (uint16_t *)(void *)to->k, *to_v = (uint16_t *)(void *)to->v;
   for (size_t i = 0; i < head_dim; i += 16) {
     size_t left = head_dim - i < 16 ? head_dim - i : 16;
-    v16_store_half(halves, v16_load_n(k + i, left));
+    store(halves, v16_load_n(k + i, left));
     for (size_t j = 0; j < left; j++) to_k[(i + j) * KV_PAGE_TOKENS + slot] = halves[j];
-    v16_store_half(halves, v16_load_n(v + i, left));
+    store(halves, v16_load_n(v + i, left));
     memcpy(to_v + slot * head_dim + i, halves, left * sizeof *halves);
   }
 }
@@ -295,7 +297,8 @@ static void rows_kv_store(const struct kv_layout *kv, unsigned char *page_layer,
   for (size_t h = 0; h < kv->n_kv_heads; h++, k += d, v += d) {
     struct kv_head to = kv_head_at(kv, page_layer, h);
     if (kv->dtype == DTYPE_Q8_0) rows_kv_store_bytes(d, &to, slot, k, v);
-    if (kv->dtype == DTYPE_F16) rows_kv_store_half(d, &to, slot, k, v);
+    if (kv->dtype == DTYPE_F16) rows_kv_store_two_bytes(d, &to, slot, k, v, v16_store_half);
+    if (kv->dtype == DTYPE_BF16) rows_kv_store_two_bytes(d, &to, slot, k, v, v16_store_bf16);
     if (kv->dtype != DTYPE_F32) continue;
     float *to_k = (float *)(void *)to.k, *to_v = (float *)(void *)to.v;
     for (size_t i = 0; i < d; i++) to_k[i * KV_PAGE_TOKENS + slot] = k[i];

@@ -88,6 +88,17 @@ static inline void v16_store_half(uint16_t *p, v16 v) {
   _mm_storeu_si128((__m128i *)(void *)p, _mm256_cvtps_ph(v.a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
   _mm_storeu_si128((__m128i *)(void *)(p + 8), _mm256_cvtps_ph(v.b, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
+/* To nearest even, as dtype_f32_to_bf16. */
+static inline __m256i v16_bf16_bits(__m256 v) {
+  __m256i bits = _mm256_castps_si256(v), odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+  __m256i near = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7FFF)));
+  __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(v, v, _CMP_UNORD_Q)), quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x400000));
+  return _mm256_srli_epi32(_mm256_blendv_epi8(near, quiet, nan), 16);
+}
+static inline void v16_store_bf16(uint16_t *p, v16 v) {
+  __m256i both = _mm256_packus_epi32(v16_bf16_bits(v.a), v16_bf16_bits(v.b)); /* a0..3 b0..3 a4..7 b4..7 */
+  _mm256_storeu_si256((__m256i *)(void *)p, _mm256_permute4x64_epi64(both, 0xD8));
+}
 static inline float v16_tree(v16 v) {
   __m256 s = _mm256_add_ps(v.a, v.b);
   __m128 t = _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));

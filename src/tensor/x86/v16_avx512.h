@@ -51,6 +51,14 @@ static inline v16 v16_load_i8(const int8_t *p) {
 static inline void v16_store_half(uint16_t *p, v16 v) {
   _mm256_storeu_si256((__m256i *)(void *)p, _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
+/* To nearest even, as dtype_f32_to_bf16: the instruction for it takes what is below 2^-126 as 0. */
+static inline void v16_store_bf16(uint16_t *p, v16 v) {
+  __m512i bits = _mm512_castps_si512(v), odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+  __m512i near = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7FFF)));
+  __mmask16 nan = _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
+  near = _mm512_mask_or_epi32(near, nan, bits, _mm512_set1_epi32(0x400000));
+  _mm256_storeu_si256((__m256i *)(void *)p, _mm512_cvtepi32_epi16(_mm512_srli_epi32(near, 16)));
+}
 /* Lane i takes i+8, then i+4, i+2, i+1. */
 static inline float v16_tree(v16 v) {
   __m256 a = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));

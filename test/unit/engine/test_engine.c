@@ -239,6 +239,11 @@ static void q8_gives_the_same_bits_alone_in_a_batch_in_chunks_with_any_threads_i
   check_same_bits(COMPUTE_FAST, KV_Q8);
 }
 
+static void bf16_gives_the_same_bits_alone_in_a_batch_in_chunks_with_any_threads_instructions_prefixes_and_drafts(void **state) {
+  (void)state;
+  check_same_bits(COMPUTE_FAST, KV_BF16);
+}
+
 static void check_preemption(enum kv_type kv) {
   struct outcome *alone = run_alone((struct rig_options){.mode = COMPUTE_FAST, .kv = kv});
   for (int drafts = 0; drafts < 2; drafts++) {
@@ -849,6 +854,7 @@ int main(void) {
       cmocka_unit_test(fast_gives_the_same_bits_alone_in_a_batch_in_chunks_with_any_threads_instructions_prefixes_and_drafts),
       cmocka_unit_test(precise_gives_the_same_bits_alone_in_a_batch_in_chunks_with_any_threads_instructions_prefixes_and_drafts),
       cmocka_unit_test(f32_gives_the_same_bits_alone_in_a_batch_in_chunks_with_any_threads_instructions_prefixes_and_drafts),
+      cmocka_unit_test(bf16_gives_the_same_bits_alone_in_a_batch_in_chunks_with_any_threads_instructions_prefixes_and_drafts),
       cmocka_unit_test(q8_gives_the_same_bits_alone_in_a_batch_in_chunks_with_any_threads_instructions_prefixes_and_drafts),
       cmocka_unit_test(a_preempted_sequence_is_recomputed_with_the_same_result),
       cmocka_unit_test(prefixes_are_hit_and_drafts_accepted_in_these_comparisons),
