@@ -284,16 +284,13 @@ static bool parse(struct bench *b, int *threads, int argc, char **argv) {
 
 static void run_all(const struct bench *b) {
   static const struct shape shapes[] = {
-      {"xq8a", COMPUTE_FAST, DTYPE_Q8_0, false, 8192, 256},       {"xq8b", COMPUTE_FAST, DTYPE_Q8_0, false, 8192, 512},
-      {"xq8c", COMPUTE_FAST, DTYPE_Q8_0, false, 8192, 1024},      {"xq8d", COMPUTE_FAST, DTYPE_Q8_0, false, 8192, 2048},
-      {"xq8e", COMPUTE_FAST, DTYPE_Q8_0, false, 2048, 8192},      {"q8", COMPUTE_FAST, DTYPE_Q8_0, false, 8192, 2048},
-      {"q4_1", COMPUTE_FAST, DTYPE_Q4_1, false, 8192, 2048},      {"q4_0", COMPUTE_FAST, DTYPE_Q4_0, false, 8192, 2048},
-      {"wide-q8", COMPUTE_FAST, DTYPE_Q8_0, true, 8192, 2048},    {"small-q4_1", COMPUTE_FAST, DTYPE_Q4_1, false, 1536, 576},
-      {"head-q8", COMPUTE_FAST, DTYPE_Q8_0, true, 49152, 576},    {"wide-q4_1", COMPUTE_PRECISE, DTYPE_Q4_1, false, 8192, 2048},
-      {"f32", COMPUTE_F32, DTYPE_F32, false, 4096, 1024},         {"minilm-f32", COMPUTE_F32, DTYPE_F32, false, 1536, 384},
-      {"minilm-fast", COMPUTE_FAST, DTYPE_F32, false, 1536, 384}, {"bf16-fast", COMPUTE_FAST, DTYPE_BF16, false, 8192, 2048},
-      {"q4_k", COMPUTE_FAST, DTYPE_Q4_K, false, 8192, 2048},      {"q6_k", COMPUTE_FAST, DTYPE_Q6_K, false, 8192, 2048},
-      {"wide-q6_k", COMPUTE_FAST, DTYPE_Q6_K, true, 8192, 2048},
+      {"q8", COMPUTE_FAST, DTYPE_Q8_0, false, 8192, 2048},           {"q4_1", COMPUTE_FAST, DTYPE_Q4_1, false, 8192, 2048},
+      {"q4_0", COMPUTE_FAST, DTYPE_Q4_0, false, 8192, 2048},         {"wide-q8", COMPUTE_FAST, DTYPE_Q8_0, true, 8192, 2048},
+      {"small-q4_1", COMPUTE_FAST, DTYPE_Q4_1, false, 1536, 576},    {"head-q8", COMPUTE_FAST, DTYPE_Q8_0, true, 49152, 576},
+      {"wide-q4_1", COMPUTE_PRECISE, DTYPE_Q4_1, false, 8192, 2048}, {"f32", COMPUTE_F32, DTYPE_F32, false, 4096, 1024},
+      {"minilm-f32", COMPUTE_F32, DTYPE_F32, false, 1536, 384},      {"minilm-fast", COMPUTE_FAST, DTYPE_F32, false, 1536, 384},
+      {"bf16-fast", COMPUTE_FAST, DTYPE_BF16, false, 8192, 2048},    {"q4_k", COMPUTE_FAST, DTYPE_Q4_K, false, 8192, 2048},
+      {"q6_k", COMPUTE_FAST, DTYPE_Q6_K, false, 8192, 2048},         {"wide-q6_k", COMPUTE_FAST, DTYPE_Q6_K, true, 8192, 2048},
   };
   for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) bench_product(b, &shapes[i]);
   static const struct attention_shape attentions[] = {
@@ -302,8 +299,7 @@ static void run_all(const struct bench *b) {
       {"decode-8k-d128", 32, 8, 128, 8, 8192, 1},   {"decode-8k-plain", 9, 9, 64, 8, 8192, 1},
   };
   for (size_t i = 0; i < sizeof attentions / sizeof attentions[0]; i++) {
-    bench_attention(b, &attentions[i], DTYPE_F16);
-    bench_attention(b, &attentions[i], DTYPE_Q8_0);
+    for (int kv = 0; kv < KV_TYPES; kv++) bench_attention(b, &attentions[i], kv_type_dtype((enum kv_type)kv, COMPUTE_FAST));
   }
   static const char *const names[] = {"rmsnorm", "rmsnorm-i16", "layernorm", "silu_mul", "gelu", "prepare-i8", "rope"};
   for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {

@@ -100,7 +100,7 @@ int options_set(struct options *o, size_t row, const char *text, enum options_so
    .help = "Compute threads; 0 takes the cores that may be used."}
 
 /* The option of every subcommand that generates or weighs; of tensor/tensor.h. */
-#define OPTIONS_KV_HELP                                                                                                                   \
+#define OPTIONS_KV_HELP                                                                                                                    \
   "What keys and values of the context are held in. f16: 16 bits each (32 with --compute f32). bf16: 16 bits with the range of fp32, for " \
   "models whose values go beyond 65,504. q8: 8 bits, for nearly twice the context in the same memory."
 #define OPTIONS_KV_ROW(type_, member) \

@@ -254,8 +254,7 @@ static void rows_quantize_i14(struct act14 *to, const float *x, size_t n) {
 /* ---- KV ---- */
 
 static inline __attribute__((always_inline)) void rows_kv_store_two_bytes(size_t head_dim, const struct kv_head *to, size_t slot,
-                                                                           const float *k, const float *v,
-                                                                           void (*store)(uint16_t *, v16)) {
+                                                                          const float *k, const float *v, void (*store)(uint16_t *, v16)) {
   uint16_t halves[16], *to_k = (uint16_t *)(void *)to->k, *to_v = (uint16_t *)(void *)to->v;
   for (size_t i = 0; i < head_dim; i += 16) {
     size_t left = head_dim - i < 16 ? head_dim - i : 16;
