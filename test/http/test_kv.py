@@ -20,8 +20,8 @@ def page_bytes(server):
 def test_a_server_takes_bf16_for_keys_and_values(start_plinth):
     server = start_plinth("--no-auth", "--kv", "bf16")
     assert "KV in bf16" in server.output()
-    together = [chat(server, "What is 2+2?") for _ in range(2)]
-    assert "4" in together[0]["message"]["content"] and together[0] == together[1]
+    answers = [chat(server, "What is 2+2?") for _ in range(2)]
+    assert "4" in answers[0]["message"]["content"] and answers[0] == answers[1]
 
 
 def test_a_server_with_keys_and_values_in_8_bits_answers_from_pages_of_little_more_than_half_the_bytes(start_plinth):
